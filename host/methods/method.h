@@ -1,0 +1,68 @@
+/* A method (patchcore, padim, spade) is fitted on the tapped feature maps of nominal images, image by image, and scores maps.
+ *
+ * One model is fitted for a list of variants that share the backbone, the layers and the image size (percentages and seeds of
+ * PatchCore, channel draws of PaDiM, K of SPADE), so that shared work is done once. Images may arrive in any order and from
+ * several lanes at once; what is fitted depends on their index alone.
+ */
+#ifndef TR_METHODS_METHOD_H
+#define TR_METHODS_METHOD_H
+
+#include "host/base/progress.h"
+#include "kernels/aggregate.h"
+
+typedef enum tr_subsampling { TR_SUBSAMPLE_GREEDY, TR_SUBSAMPLE_RANDOM, TR_SUBSAMPLE_NONE } tr_subsampling;
+typedef enum tr_image_score { TR_SCORE_MAX, TR_SCORE_REWEIGHTED } tr_image_score;
+typedef enum tr_distance { TR_DISTANCE_SQUARED, TR_DISTANCE_EUCLIDEAN } tr_distance;
+
+/* What differs from variant to variant. */
+typedef struct tr_variant {
+  uint64_t seed;
+  tr_subsampling subsampling;
+  double percent; /* of the patches that stay in the bank; rows = floor(n * percent / 100), at least 1 */
+  tr_image_score image_score;
+  tr_distance distance; /* of patch scores: official squared, paper Euclidean */
+  int neighbours;       /* b of Eq. 7 */
+} tr_variant;
+
+/* What all variants of a model share. */
+typedef struct tr_method_options {
+  tr_device *device;
+  tr_aggregate_spec aggregate; /* shapes of the taps, p, stride, dimensions */
+  size_t train_images;
+  const tr_variant *variants;
+  size_t variant_count;
+  tr_progress *progress; /* may be NULL */
+} tr_method_options;
+
+typedef struct tr_model tr_model;
+
+/* Seconds and sizes of one variant, for its result line. */
+typedef struct tr_model_info {
+  size_t bank_rows;
+  int dimension;
+  double coreset_seconds, nearest_seconds; /* summed over calls; lanes count together / lanes */
+} tr_model_info;
+
+typedef struct tr_method {
+  const char *name;
+  tr_status (*create)(const tr_method_options *options, tr_model **out);
+  void (*destroy)(tr_model *model);
+  /* maps[i]: device, tap i of images [first, first + n). Called from lane `lane`. */
+  tr_status (*fit_images)(tr_model *model, int lane, size_t first, size_t n, const float *const *maps);
+  tr_status (*fit_end)(tr_model *model);
+  /* patch_scores: host, [variant][n][grid_h * grid_w] at `variant_stride` floats; image_scores: host, [variant][n] likewise
+   * at `image_stride`. Called from lane `lane`. */
+  tr_status (*score_images)(tr_model *model, int lane, size_t n, const float *const *maps, float *patch_scores,
+                            size_t variant_stride, float *image_scores, size_t image_stride);
+  tr_status (*info)(const tr_model *model, size_t variant, tr_model_info *out);
+  /* Bank rows of a variant in selection order as patch indices (image * patches + patch); NULL where it has no bank. */
+  const uint32_t *(*bank_order)(const tr_model *model, size_t variant, size_t *rows);
+  /* Peak device bytes of fitting and of scoring, without the backbone. */
+  tr_status (*forecast)(const tr_method_options *options, size_t test_images, size_t *fit_bytes, size_t *score_bytes);
+} tr_method;
+
+const tr_method *tr_method_find(const char *name); /* NULL when unknown */
+const char *const *tr_method_names(size_t *count);
+extern const tr_method tr_method_patchcore;
+
+#endif

@@ -1,0 +1,32 @@
+/* coreset: greedy minimax facility location (paper section 3.2, Algorithm 1; official ApproximateGreedyCoresetSampler).
+ *
+ *   reach[i] = mean over the start rows of |rows[i] - rows[start]|      (the start rows are not picked by this)
+ *   repeat: pick = argmax reach (lowest index at a tie); radius = reach[pick]; reach[i] = min(reach[i], |rows[i] - rows[pick]|)
+ *
+ * |.| is Euclidean. Picks come in order, so the first k are the coreset of size k. A picked row is never picked again (its
+ * distance to itself is exactly 0 here); when every remaining reach is 0 the lowest rows not yet picked follow.
+ */
+#ifndef TR_KERNELS_CORESET_H
+#define TR_KERNELS_CORESET_H
+
+#include "host/base/progress.h"
+#include "kernels/device.h"
+
+typedef struct tr_coreset_args {
+  size_t n;
+  int d;
+  const float *rows; /* [n, d] */
+  size_t picks;      /* <= n */
+  const uint32_t *start; /* host */
+  size_t starts;         /* >= 1 */
+  uint32_t *order;   /* host, [picks] */
+  float *radius;     /* host, [picks] */
+  void *scratch;     /* tr_coreset_scratch() bytes */
+  tr_progress *progress; /* may be NULL */
+} tr_coreset_args;
+
+size_t tr_coreset_scratch(size_t n, int d, size_t picks);
+/* ECANCELED when tr_cancel_requested(). Same picks on every device but for ties within float rounding. */
+tr_status tr_coreset(tr_device *device, const tr_coreset_args *args);
+
+#endif

@@ -1,0 +1,54 @@
+/* Device, memory and the table of operators.
+ *
+ * Code in host/ calls operators through a tr_device and never asks which device it is. Pointers in an operator's arguments
+ * are device memory (from tr_device_alloc) unless the argument's comment says "host". On the cpu device both are the same.
+ *
+ * Every operator has one file pair: kernels/<op>.h with its contract, kernels/<op>.c with the checks of sizes and the
+ * dispatch, kernels/cpu/<op>.c and kernels/cuda/<op>.cu with the twins. All arrays are row-major; feature maps are NHWC
+ * (channels last), float.
+ */
+#ifndef TR_KERNELS_DEVICE_H
+#define TR_KERNELS_DEVICE_H
+
+#include "host/base/threads.h"
+#include "host/totalrecall.h"
+
+typedef struct tr_device tr_device;
+
+/* name: "cpu", or "cuda" / "cuda:N". threads: worker threads (0 = all processors). EDEVICE says what is missing. */
+tr_status tr_device_open(const char *name, int threads, tr_device **out);
+void tr_device_close(tr_device *device);
+const char *tr_device_name(const tr_device *device);        /* "cpu", "cuda:0" */
+const char *tr_device_description(const tr_device *device); /* processor or GPU model */
+tr_pool *tr_device_pool(const tr_device *device);           /* host threads that feed the device */
+
+/* Uninitialised memory, 64-byte aligned. bytes = 0 gives NULL. */
+tr_status tr_device_alloc(tr_device *device, size_t bytes, void **out);
+void tr_device_free(tr_device *device, void *memory);
+size_t tr_device_bytes(const tr_device *device);      /* allocated now */
+size_t tr_device_peak_bytes(const tr_device *device); /* most ever allocated since the last reset */
+void tr_device_reset_peak(tr_device *device);
+
+tr_status tr_device_upload(tr_device *device, void *to, const void *from_host, size_t bytes);
+tr_status tr_device_download(tr_device *device, void *to_host, const void *from, size_t bytes);
+tr_status tr_device_copy(tr_device *device, void *to, const void *from, size_t bytes);
+tr_status tr_device_zero(tr_device *device, void *memory, size_t bytes);
+tr_status tr_device_sync(tr_device *device);
+
+/* Gathers rows: to[i] = from[rows[i]], each row_bytes long; `rows` is host memory. */
+tr_status tr_device_gather(tr_device *device, void *to, const void *from, const uint32_t *rows, size_t count, size_t row_bytes);
+
+/* Lanes: how many chunks of images the device works on side by side. The cpu has one lane per thread and wants chunks of one
+ * image, the GPU one lane (a stream) and large chunks. tr_device_for_chunks cuts n items into chunks of
+ * tr_device_chunk() items and calls fn(context, first, count, lane) for each; inside, operators run serially within the
+ * lane. What an item gives never depends on how items are cut. */
+int tr_device_lanes(const tr_device *device);
+size_t tr_device_chunk(const tr_device *device);
+typedef tr_status (*tr_chunk_fn)(void *context, size_t first, size_t count, int lane);
+tr_status tr_device_for_chunks(tr_device *device, size_t n, tr_chunk_fn fn, void *context);
+
+/* One entry per operator; a twin fills its table in kernels/cpu/device.c or kernels/cuda/device.cu. */
+typedef struct tr_operators tr_operators;
+const tr_operators *tr_device_operators(const tr_device *device);
+
+#endif

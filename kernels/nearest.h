@@ -1,0 +1,32 @@
+/* nearest: the k nearest rows of the bank for each query, exact, squared L2 (paper Eq. 6; official FaissNN with IndexFlatL2).
+ *
+ * Candidates come from |q|^2 + |b|^2 - 2 q.b by blocked matrix products with a fused minimum; the distances of the k winners
+ * are recomputed as sum (q - b)^2, so they carry no cancellation. Ties go to the lower bank row.
+ * Product shapes depend on group and bank alone, so a query's result does not depend on threads or batch.
+ */
+#ifndef TR_KERNELS_NEAREST_H
+#define TR_KERNELS_NEAREST_H
+
+#include "kernels/device.h"
+
+#define TR_NEAREST_MAX_K 64
+
+typedef struct tr_nearest_args {
+  size_t queries_count, group; /* queries come in groups of `group` rows (one image's patches); the last may be shorter */
+  const float *queries;        /* [queries_count, d] */
+  size_t bank_rows;
+  const float *bank;       /* [bank_rows, d] */
+  const float *bank_norms; /* [bank_rows], from tr_squared_norms */
+  int d, k;                /* 1 <= k <= min(bank_rows, TR_NEAREST_MAX_K) */
+  float *distances;        /* [queries_count, k], ascending, squared */
+  uint32_t *indices;       /* [queries_count, k] */
+  void *scratch;           /* tr_nearest_scratch() bytes */
+} tr_nearest_args;
+
+size_t tr_nearest_scratch(const tr_device *device, size_t queries_count, size_t group, size_t bank_rows, int d, int k);
+tr_status tr_nearest(tr_device *device, const tr_nearest_args *args);
+
+/* norms[i] = |rows[i]|^2 */
+tr_status tr_squared_norms(tr_device *device, const float *rows, size_t n, int d, float *norms);
+
+#endif

@@ -1,0 +1,37 @@
+/* The table of operators: what a device must be able to do. Included by the dispatch files and the twins only. */
+#ifndef TR_KERNELS_OPERATORS_H
+#define TR_KERNELS_OPERATORS_H
+
+#include "kernels/aggregate.h"
+#include "kernels/conv.h"
+#include "kernels/coreset.h"
+#include "kernels/nearest.h"
+#include "kernels/pool.h"
+#include "kernels/project.h"
+#include "kernels/resize.h"
+#include "kernels/reweight.h"
+#include "kernels/smooth.h"
+#include "kernels/sort_scan.h"
+#include "kernels/upsample.h"
+
+struct tr_operators {
+  tr_status (*resize)(tr_device *device, const tr_resize_args *args);
+  tr_status (*conv_create)(tr_device *device, const tr_conv_desc *desc, const float *weights, const float *bias, void **state);
+  void (*conv_destroy)(tr_device *device, void *state);
+  tr_status (*conv_run)(tr_device *device, const tr_conv_desc *desc, void *state, const tr_conv_args *args);
+  tr_status (*pool)(tr_device *device, const tr_pool_args *args);
+  tr_status (*affine)(tr_device *device, const tr_affine_args *args);
+  tr_status (*aggregate)(tr_device *device, const tr_aggregate_args *args);
+  tr_status (*project)(tr_device *device, const tr_project_args *args);
+  tr_status (*coreset)(tr_device *device, const tr_coreset_args *args);
+  tr_status (*nearest)(tr_device *device, const tr_nearest_args *args);
+  tr_status (*squared_norms)(tr_device *device, const float *rows, size_t n, int d, float *norms);
+  tr_status (*reweight)(tr_device *device, const tr_reweight_args *args);
+  tr_status (*upsample)(tr_device *device, const tr_upsample_args *args);
+  tr_status (*smooth)(tr_device *device, const tr_smooth_args *args);
+  tr_status (*sort_scan)(tr_device *device, const tr_sort_scan_args *args);
+};
+
+extern const tr_operators tr_cpu_operators;
+
+#endif
