@@ -17,11 +17,11 @@ extern "C" {
 
 typedef enum tr_status {
   TR_OK = 0,
-  TR_EINVAL = -1,   /* an argument or a setting that cannot be */
-  TR_EIO = -2,      /* the operating system refused: open, read, write, disk full */
-  TR_EFORMAT = -3,  /* a file is not what it should be */
-  TR_ENOMEM = -4,   /* memory, or the given memory limit, does not suffice */
-  TR_EDEVICE = -5,  /* no such device, or a call to it failed */
+  TR_EINVAL = -1,  /* an argument or a setting that cannot be */
+  TR_EIO = -2,     /* the operating system refused: open, read, write, disk full */
+  TR_EFORMAT = -3, /* a file is not what it should be */
+  TR_ENOMEM = -4,  /* memory, or the given memory limit, does not suffice */
+  TR_EDEVICE = -5, /* no such device, or a call to it failed */
   TR_ECANCELED = -6,
   TR_EINTERNAL = -7, /* a bug of ours */
 } tr_status;

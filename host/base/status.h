@@ -18,11 +18,11 @@ void tr_error_set_text(const char *text);
 
 #define TR_ERROR_TEXT_BYTES 1024
 
-#define TR_TRY(expression)                          \
-  do {                                              \
-    tr_status tr_try_status_ = (expression);        \
-    if (tr_try_status_ != TR_OK)                    \
-      return tr_try_status_;                        \
+#define TR_TRY(expression)                   \
+  do {                                       \
+    tr_status tr_try_status_ = (expression); \
+    if (tr_try_status_ != TR_OK)             \
+      return tr_try_status_;                 \
   } while (0)
 
 #endif

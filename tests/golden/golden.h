@@ -2,15 +2,16 @@
 #ifndef TR_TESTS_GOLDEN_H
 #define TR_TESTS_GOLDEN_H
 
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <cmocka.h> /* wants the standard headers before it */
 
 typedef struct golden_array {
   char type[8]; /* "<f4", "<f8", "|u1", "<u4", "<i4", "<i8" */

@@ -1,0 +1,280 @@
+/* Strings, paths and files. */
+#include "host/base/text.h"
+
+#include "host/base/status.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+char *tr_format(const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  char *text = NULL;
+  int bytes = vasprintf(&text, format, arguments);
+  va_end(arguments);
+  return bytes < 0 ? NULL : text;
+}
+
+tr_status tr_strings_take(tr_strings *list, char *text) {
+  if (!text)
+    return tr_fail(TR_ENOMEM, "adding to a list of names: out of memory");
+  if (list->count == list->capacity) {
+    size_t capacity = list->capacity ? 2 * list->capacity : 16;
+    char **items = realloc(list->items, capacity * sizeof *items);
+    if (!items) {
+      free(text);
+      return tr_fail(TR_ENOMEM, "growing a list of names to %zu: out of memory", capacity);
+    }
+    list->items = items;
+    list->capacity = capacity;
+  }
+  list->items[list->count++] = text;
+  return TR_OK;
+}
+
+tr_status tr_strings_add(tr_strings *list, const char *text) {
+  return tr_strings_take(list, strdup(text));
+}
+
+static int compare_strings(const void *a, const void *b) {
+  return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+void tr_strings_sort(tr_strings *list) {
+  if (list->count > 1)
+    qsort(list->items, list->count, sizeof *list->items, compare_strings);
+}
+
+bool tr_strings_has(const tr_strings *list, const char *text) {
+  for (size_t i = 0; i < list->count; ++i)
+    if (strcmp(list->items[i], text) == 0)
+      return true;
+  return false;
+}
+
+void tr_strings_free(tr_strings *list) {
+  for (size_t i = 0; i < list->count; ++i)
+    free(list->items[i]);
+  free(list->items);
+  *list = (tr_strings){0};
+}
+
+tr_status tr_folder_list(const char *path, tr_strings *out) {
+  *out = (tr_strings){0};
+  DIR *folder = opendir(path);
+  if (!folder)
+    return tr_fail_errno(TR_EIO, "listing the folder %s", path);
+  tr_status status = TR_OK;
+  errno = 0;
+  for (struct dirent *entry; status == TR_OK && (entry = readdir(folder)); errno = 0)
+    if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+      status = tr_strings_add(out, entry->d_name);
+  if (status == TR_OK && errno)
+    status = tr_fail_errno(TR_EIO, "listing the folder %s", path);
+  closedir(folder);
+  if (status != TR_OK)
+    tr_strings_free(out);
+  tr_strings_sort(out);
+  return status;
+}
+
+bool tr_is_folder(const char *path) {
+  struct stat info;
+  return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+bool tr_is_file(const char *path) {
+  struct stat info;
+  return stat(path, &info) == 0 && S_ISREG(info.st_mode);
+}
+
+static tr_status make_folder(const char *path) {
+  if (mkdir(path, 0777) == 0 || (errno == EEXIST && tr_is_folder(path)))
+    return TR_OK;
+  return tr_fail_errno(TR_EIO, "making the folder %s", path);
+}
+
+tr_status tr_make_folders(const char *path) {
+  char *partial = strdup(path);
+  if (!partial)
+    return tr_fail(TR_ENOMEM, "making the folder %s: out of memory", path);
+  tr_status status = TR_OK;
+  for (char *p = partial + 1; *path && *p && status == TR_OK; ++p)
+    if (*p == '/') {
+      *p = '\0';
+      status = make_folder(partial);
+      *p = '/';
+    }
+  if (status == TR_OK)
+    status = make_folder(path);
+  free(partial);
+  return status;
+}
+
+tr_status tr_file_read(const char *path, char **data, size_t *bytes) {
+  *data = NULL;
+  *bytes = 0;
+  tr_mapping mapping;
+  TR_TRY(tr_file_map(path, &mapping));
+  char *copy = malloc(mapping.bytes + 1);
+  if (copy) {
+    if (mapping.bytes)
+      memcpy(copy, mapping.data, mapping.bytes);
+    copy[mapping.bytes] = '\0';
+    *data = copy;
+    *bytes = mapping.bytes;
+  }
+  tr_file_unmap(&mapping);
+  return copy ? TR_OK : tr_fail(TR_ENOMEM, "reading %s: out of memory", path);
+}
+
+tr_status tr_file_map(const char *path, tr_mapping *out) {
+  *out = (tr_mapping){0};
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0)
+    return tr_fail_errno(TR_EIO, "opening %s", path);
+  struct stat info;
+  tr_status status = TR_OK;
+  if (fstat(file, &info) != 0)
+    status = tr_fail_errno(TR_EIO, "opening %s", path);
+  else if (!S_ISREG(info.st_mode))
+    status = tr_fail(TR_EIO, "opening %s: not a regular file", path);
+  else if (info.st_size > 0) {
+    void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, file, 0);
+    if (data == MAP_FAILED)
+      status = tr_fail_errno(TR_EIO, "mapping %s", path);
+    else
+      *out = (tr_mapping){data, (size_t)info.st_size};
+  }
+  close(file);
+  return status;
+}
+
+void tr_file_unmap(tr_mapping *mapping) {
+  if (mapping->data)
+    munmap((void *)(uintptr_t)mapping->data, mapping->bytes);
+  *mapping = (tr_mapping){0};
+}
+
+static bool write_all(int file, const char *data, size_t bytes) {
+  while (bytes > 0) {
+    ssize_t written = write(file, data, bytes);
+    if (written < 0 && errno == EINTR)
+      continue;
+    if (written <= 0)
+      return false;
+    data += written;
+    bytes -= (size_t)written;
+  }
+  return true;
+}
+
+tr_status tr_file_write(const char *path, const void *data, size_t bytes) {
+  char *temporary = tr_format("%s.XXXXXX", path);
+  if (!temporary)
+    return tr_fail(TR_ENOMEM, "writing %s: out of memory", path);
+  tr_status status = TR_OK;
+  int file = mkstemp(temporary);
+  if (file < 0)
+    status = tr_fail_errno(TR_EIO, "writing %s", path);
+  else {
+    mode_t mask = umask(0);
+    umask(mask);
+    bool written = write_all(file, data, bytes) && fchmod(file, 0666 & ~mask) == 0 && fsync(file) == 0;
+    if (!written)
+      status = tr_fail_errno(TR_EIO, "writing %s", path);
+    if (close(file) != 0 && status == TR_OK)
+      status = tr_fail_errno(TR_EIO, "writing %s", path);
+    if (status == TR_OK && rename(temporary, path) != 0)
+      status = tr_fail_errno(TR_EIO, "writing %s", path);
+    if (status != TR_OK)
+      unlink(temporary);
+  }
+  free(temporary);
+  return status;
+}
+
+tr_status tr_file_sha256(const char *path, char hex[65]) {
+  tr_mapping mapping;
+  TR_TRY(tr_file_map(path, &mapping));
+  unsigned char digest[32];
+  int hashed = EVP_Digest(mapping.data ? (const void *)mapping.data : "", mapping.bytes, digest, NULL, EVP_sha256(), NULL);
+  tr_file_unmap(&mapping);
+  if (hashed != 1)
+    return tr_fail(TR_EINTERNAL, "hashing %s: SHA-256 is not available", path);
+  for (int i = 0; i < 32; ++i)
+    snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+  return TR_OK;
+}
+
+size_t tr_edit_distance(const char *a, const char *b) {
+  enum { LONGEST = 64 };
+  size_t m = strnlen(a, LONGEST), n = strnlen(b, LONGEST), row[LONGEST + 1];
+  for (size_t j = 0; j <= n; ++j)
+    row[j] = j;
+  for (size_t i = 1; i <= m; ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= n; ++j) {
+      size_t replace = diagonal + (tolower((unsigned char)a[i - 1]) != tolower((unsigned char)b[j - 1]));
+      diagonal = row[j];
+      size_t shift = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+      row[j] = replace < shift ? replace : shift;
+    }
+  }
+  return row[n];
+}
+
+const char *tr_nearest_name(const char *text, const char *const *candidates, size_t count) {
+  const char *best = NULL;
+  size_t best_distance = strlen(text) / 3 + 2;
+  for (size_t i = 0; i < count; ++i) {
+    size_t distance = tr_edit_distance(text, candidates[i]);
+    if (distance < best_distance) {
+      best_distance = distance;
+      best = candidates[i];
+    }
+  }
+  return best;
+}
+
+tr_status tr_parse_bytes(const char *text, size_t *out) {
+  char *end;
+  errno = 0;
+  double value = strtod(text, &end);
+  static const char units[] = "KMGT";
+  double factor = 1;
+  if (end != text && *end) {
+    const char *unit = strchr(units, toupper((unsigned char)*end));
+    if (unit && (end[1] == '\0' || strcmp(end + 1, "iB") == 0 || strcmp(end + 1, "B") == 0)) {
+      for (const char *p = units; p <= unit; ++p)
+        factor *= 1024;
+      end = (char *)(uintptr_t) "";
+    }
+  }
+  if (end == text || *end || errno || !(value >= 0) || value * factor >= 0x1p62)
+    return tr_fail(TR_EINVAL, "size \"%s\": expected a number with K, M, G or T, such as 8G", text);
+  *out = (size_t)(value * factor);
+  return TR_OK;
+}
+
+char *tr_format_bytes(size_t bytes, char *buffer, size_t buffer_bytes) {
+  static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = (double)bytes;
+  int unit = 0;
+  while (value >= 1024 && unit < 4) {
+    value /= 1024;
+    ++unit;
+  }
+  snprintf(buffer, buffer_bytes, unit == 0 || value >= 100 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+  return buffer;
+}

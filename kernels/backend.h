@@ -1,0 +1,27 @@
+/* What a kind of device provides; kernels/device.c does the rest. */
+#ifndef TR_KERNELS_BACKEND_H
+#define TR_KERNELS_BACKEND_H
+
+#include "kernels/device.h"
+
+typedef enum tr_copy_kind { TR_COPY_UPLOAD, TR_COPY_DOWNLOAD, TR_COPY_WITHIN } tr_copy_kind;
+
+typedef struct tr_backend {
+  const char *name; /* "cpu", "cuda": a device is called <name> or <name>:<number> */
+  const tr_operators *operators;
+  tr_status (*open)(const char *wanted, char *name, size_t name_bytes, char *description, size_t description_bytes, void **state);
+  void (*close)(void *state);
+  tr_status (*alloc)(void *state, size_t bytes, void **out);
+  void (*free)(void *state, void *memory);
+  size_t (*size)(void *state, const void *memory); /* bytes a block really takes */
+  tr_status (*copy)(void *state, void *to, const void *from, size_t bytes, tr_copy_kind kind);
+  tr_status (*zero)(void *state, void *memory, size_t bytes);
+  tr_status (*gather)(void *state, void *to, const void *from, const uint32_t *rows, size_t count, size_t row_bytes);
+  tr_status (*sync)(void *state);
+  int (*lanes)(void *state, const tr_pool *pool);
+  size_t (*chunk)(void *state);
+} tr_backend;
+
+extern const tr_backend tr_cpu_backend;
+
+#endif

@@ -1,0 +1,155 @@
+/* Devices: opening by name, memory accounts, lanes. What a kind of device does stands in its backend (kernels/cpu/device.c). */
+#include "kernels/device.h"
+
+#include "host/base/status.h"
+#include "kernels/backend.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct tr_device {
+  const tr_backend *backend;
+  void *state;
+  tr_pool *pool;
+  char name[32];
+  char description[160];
+  atomic_size_t bytes, peak_bytes;
+};
+
+static const tr_backend *const backends[] = {&tr_cpu_backend};
+
+static const tr_backend *find_backend(const char *name) {
+  for (size_t i = 0; i < sizeof backends / sizeof *backends; ++i) {
+    size_t length = strlen(backends[i]->name);
+    if (strncmp(name, backends[i]->name, length) == 0 && (name[length] == '\0' || name[length] == ':'))
+      return backends[i];
+  }
+  return NULL;
+}
+
+tr_status tr_device_open(const char *name, int threads, tr_device **out) {
+  *out = NULL;
+  const tr_backend *backend = find_backend(name);
+  if (!backend)
+    return tr_fail(TR_EDEVICE, "device \"%s\": this build knows cpu only", name);
+  tr_device *device = calloc(1, sizeof *device);
+  if (!device)
+    return tr_fail(TR_ENOMEM, "opening device %s: out of memory", name);
+  device->backend = backend;
+  tr_status status = tr_pool_create(threads, &device->pool);
+  if (status == TR_OK)
+    status =
+        backend->open(name, device->name, sizeof device->name, device->description, sizeof device->description, &device->state);
+  if (status != TR_OK) {
+    tr_pool_destroy(device->pool);
+    free(device);
+    return status;
+  }
+  *out = device;
+  return TR_OK;
+}
+
+void tr_device_close(tr_device *device) {
+  if (!device)
+    return;
+  device->backend->close(device->state);
+  tr_pool_destroy(device->pool);
+  free(device);
+}
+
+const char *tr_device_name(const tr_device *device) {
+  return device->name;
+}
+const char *tr_device_description(const tr_device *device) {
+  return device->description;
+}
+tr_pool *tr_device_pool(const tr_device *device) {
+  return device->pool;
+}
+const tr_operators *tr_device_operators(const tr_device *device) {
+  return device->backend->operators;
+}
+
+static void account(tr_device *device, size_t bytes) {
+  size_t now = atomic_fetch_add(&device->bytes, bytes) + bytes;
+  size_t peak = atomic_load(&device->peak_bytes);
+  while (now > peak && !atomic_compare_exchange_weak(&device->peak_bytes, &peak, now))
+    continue;
+}
+
+tr_status tr_device_alloc(tr_device *device, size_t bytes, void **out) {
+  *out = NULL;
+  if (bytes == 0)
+    return TR_OK;
+  TR_TRY(device->backend->alloc(device->state, bytes, out));
+  account(device, device->backend->size(device->state, *out));
+  return TR_OK;
+}
+
+void tr_device_free(tr_device *device, void *memory) {
+  if (!memory)
+    return;
+  atomic_fetch_sub(&device->bytes, device->backend->size(device->state, memory));
+  device->backend->free(device->state, memory);
+}
+
+size_t tr_device_bytes(const tr_device *device) {
+  return atomic_load(&device->bytes);
+}
+size_t tr_device_peak_bytes(const tr_device *device) {
+  return atomic_load(&device->peak_bytes);
+}
+void tr_device_reset_peak(tr_device *device) {
+  atomic_store(&device->peak_bytes, atomic_load(&device->bytes));
+}
+
+tr_status tr_device_upload(tr_device *device, void *to, const void *from_host, size_t bytes) {
+  return device->backend->copy(device->state, to, from_host, bytes, TR_COPY_UPLOAD);
+}
+tr_status tr_device_download(tr_device *device, void *to_host, const void *from, size_t bytes) {
+  return device->backend->copy(device->state, to_host, from, bytes, TR_COPY_DOWNLOAD);
+}
+tr_status tr_device_copy(tr_device *device, void *to, const void *from, size_t bytes) {
+  return device->backend->copy(device->state, to, from, bytes, TR_COPY_WITHIN);
+}
+tr_status tr_device_zero(tr_device *device, void *memory, size_t bytes) {
+  return device->backend->zero(device->state, memory, bytes);
+}
+tr_status tr_device_sync(tr_device *device) {
+  return device->backend->sync(device->state);
+}
+
+tr_status tr_device_gather(tr_device *device, void *to, const void *from, const uint32_t *rows, size_t count, size_t row_bytes) {
+  return device->backend->gather(device->state, to, from, rows, count, row_bytes);
+}
+
+int tr_device_lanes(const tr_device *device) {
+  return device->backend->lanes(device->state, device->pool);
+}
+size_t tr_device_chunk(const tr_device *device) {
+  return device->backend->chunk(device->state);
+}
+
+typedef struct chunk_job {
+  tr_chunk_fn fn;
+  void *context;
+  size_t n, chunk;
+  bool one_lane;
+} chunk_job;
+
+static tr_status run_chunk(void *context, size_t task) {
+  const chunk_job *job = context;
+  size_t first = task * job->chunk, left = job->n - first;
+  return job->fn(job->context, first, left < job->chunk ? left : job->chunk, job->one_lane ? 0 : tr_pool_worker());
+}
+
+tr_status tr_device_for_chunks(tr_device *device, size_t n, tr_chunk_fn fn, void *context) {
+  chunk_job job = {fn, context, n, tr_device_chunk(device), tr_device_lanes(device) == 1};
+  size_t chunks = (n + job.chunk - 1) / job.chunk;
+  if (!job.one_lane)
+    return tr_pool_run(device->pool, chunks, run_chunk, &job);
+  for (size_t i = 0; i < chunks; ++i)
+    TR_TRY(run_chunk(&job, i));
+  return TR_OK;
+}
