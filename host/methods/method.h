@@ -18,7 +18,8 @@ typedef enum tr_distance { TR_DISTANCE_SQUARED, TR_DISTANCE_EUCLIDEAN } tr_dista
 typedef struct tr_variant {
   uint64_t seed;
   tr_subsampling subsampling;
-  double percent; /* of the patches that stay in the bank; rows = floor(n * percent / 100), at least 1 */
+  double percent; /* of the patches that stay in the bank, (0, 100]; rows = floor(n * (percent / 100)), at least 1 */
+  int projection; /* d* of the greedy selection; features of that dimension are not projected (official: 128) */
   tr_image_score image_score;
   tr_distance distance; /* of patch scores: official squared, paper Euclidean */
   int neighbours;       /* b of Eq. 7 */

@@ -1,0 +1,21 @@
+/* The methods by name. */
+#include "host/methods/method.h"
+
+#include <string.h>
+
+static const tr_method *const methods[] = {&tr_method_patchcore};
+static const char *const names[] = {"patchcore"};
+
+_Static_assert(sizeof methods / sizeof *methods == sizeof names / sizeof *names, "a name for each method");
+
+const tr_method *tr_method_find(const char *name) {
+  for (size_t i = 0; i < sizeof methods / sizeof *methods; ++i)
+    if (strcmp(methods[i]->name, name) == 0)
+      return methods[i];
+  return NULL;
+}
+
+const char *const *tr_method_names(size_t *count) {
+  *count = sizeof names / sizeof *names;
+  return names;
+}

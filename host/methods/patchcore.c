@@ -1,0 +1,506 @@
+/* PatchCore (paper section 3; official src/patchcore/patchcore.py): a memory bank of patch features, subsampled, and the distance
+ * of a test patch to its nearest bank row.
+ *
+ * All variants share the features. Greedy orders and random permutations are drawn once per seed: every percentage is a prefix,
+ * so one bank with the largest number of rows serves all of them, and variants that search the same rows share the search.
+ */
+#include "host/base/clock.h"
+#include "host/base/rng.h"
+#include "host/base/status.h"
+#include "host/methods/method.h"
+#include "host/search/search.h"
+#include "kernels/coreset.h"
+#include "kernels/project.h"
+#include "kernels/reweight.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Official ApproximateGreedyCoresetSampler: number_of_starting_points. */
+enum { STARTING_POINTS = 10 };
+
+/* Rows in selection order, for all variants of one (kind, seed, projection). */
+typedef struct selection {
+  tr_subsampling kind;
+  uint64_t seed;
+  int projection;
+  size_t rows;     /* most that any variant wants */
+  uint32_t *order; /* [rows]; NULL for the whole bank in its own order */
+  tr_bank *bank;
+  double seconds;
+} selection;
+
+/* One nearest pass: the first `rows` rows of a selection's bank. */
+typedef struct search {
+  size_t selection, rows;
+  double seconds; /* of all lanes together */
+} search;
+
+typedef struct lane_buffers {
+  void *aggregate_scratch;
+  float *features; /* [chunk * patches, d] */
+  float *distances;
+  uint32_t *indices;
+  void *search_scratch, *reweight_scratch;
+  float *image_scores; /* device, [chunk] */
+  float *host_distances;
+} lane_buffers;
+
+struct tr_model {
+  tr_device *device;
+  tr_aggregate_spec aggregate;
+  tr_progress *progress;
+  tr_variant *variants;
+  size_t variant_count;
+  size_t *variant_search;
+  selection *selections;
+  size_t selection_count;
+  search *searches;
+  size_t search_count;
+  size_t patches, train_rows;
+  int d;
+  size_t chunk;
+  int lanes;
+  lane_buffers *buffers;
+  float *features; /* [train_rows, d] until fit_end */
+  pthread_mutex_t lock;
+};
+
+static size_t variant_rows(const tr_variant *variant, size_t train_rows) {
+  if (variant->subsampling == TR_SUBSAMPLE_NONE)
+    return train_rows;
+  size_t rows = (size_t)((double)train_rows * (variant->percent / 100.0)); /* int(len(features) * percentage), official */
+  return rows < 1 ? 1 : rows > train_rows ? train_rows : rows;
+}
+
+static tr_status check_variant(const tr_variant *variant, size_t train_rows) {
+  if (variant->subsampling != TR_SUBSAMPLE_NONE && !(variant->percent > 0 && variant->percent <= 100))
+    return tr_fail(TR_EINVAL, "patchcore: percent: expected a number in (0, 100], found %g", variant->percent);
+  if (variant->subsampling == TR_SUBSAMPLE_GREEDY && variant->projection < 1)
+    return tr_fail(TR_EINVAL, "patchcore: projection: expected at least 1 dimension, found %d", variant->projection);
+  size_t rows = variant_rows(variant, train_rows);
+  if (variant->image_score == TR_SCORE_REWEIGHTED &&
+      (variant->neighbours < 2 || variant->neighbours > TR_NEAREST_MAX_K || (size_t)variant->neighbours > rows))
+    return tr_fail(TR_EINVAL, "patchcore: neighbours (b of Eq. 7): expected 2 to %d and at most the %zu bank rows, found %d",
+                   TR_NEAREST_MAX_K, rows, variant->neighbours);
+  return TR_OK;
+}
+
+static bool same_selection(const selection *a, const tr_variant *variant) {
+  if (a->kind != variant->subsampling)
+    return false;
+  if (a->kind == TR_SUBSAMPLE_NONE)
+    return true;
+  return a->seed == variant->seed && (a->kind == TR_SUBSAMPLE_RANDOM || a->projection == variant->projection);
+}
+
+static size_t find_selection(tr_model *model, const tr_variant *variant, size_t rows) {
+  size_t i = 0;
+  while (i < model->selection_count && !same_selection(&model->selections[i], variant))
+    ++i;
+  if (i == model->selection_count)
+    model->selections[model->selection_count++] =
+        (selection){.kind = variant->subsampling, .seed = variant->seed, .projection = variant->projection};
+  if (model->selections[i].rows < rows)
+    model->selections[i].rows = rows;
+  return i;
+}
+
+static size_t find_search(tr_model *model, size_t selection_index, size_t rows) {
+  size_t i = 0;
+  while (i < model->search_count && (model->searches[i].selection != selection_index || model->searches[i].rows != rows))
+    ++i;
+  if (i == model->search_count)
+    model->searches[model->search_count++] = (search){.selection = selection_index, .rows = rows};
+  return i;
+}
+
+static void release_model(tr_model *model) {
+  for (size_t i = 0; model->selections && i < model->selection_count; ++i) {
+    free(model->selections[i].order);
+    tr_bank_destroy(model->selections[i].bank);
+  }
+  for (int lane = 0; model->buffers && lane < model->lanes; ++lane) {
+    lane_buffers *b = &model->buffers[lane];
+    void *const device_memory[] = {b->aggregate_scratch, b->features,         b->distances,   b->indices,
+                                   b->search_scratch,    b->reweight_scratch, b->image_scores};
+    for (size_t i = 0; i < sizeof device_memory / sizeof *device_memory; ++i)
+      tr_device_free(model->device, device_memory[i]);
+    free(b->host_distances);
+  }
+  tr_device_free(model->device, model->features);
+  free(model->buffers);
+  free(model->selections);
+  free(model->searches);
+  free(model->variant_search);
+  free(model->variants);
+  pthread_mutex_destroy(&model->lock);
+  free(model);
+}
+
+static void destroy(tr_model *model) {
+  if (model)
+    release_model(model);
+}
+
+/* Shapes, variants, selections and searches: all that costs no memory to speak of. */
+static tr_status plan_model(const tr_method_options *options, tr_model **out) {
+  *out = NULL;
+  int grid_h, grid_w, d;
+  TR_TRY(tr_aggregate_shape(&options->aggregate, &grid_h, &grid_w, &d));
+  if (options->train_images == 0 || options->variant_count == 0)
+    return tr_fail(TR_EINVAL, "patchcore: expected at least one training image and one variant, found %zu and %zu",
+                   options->train_images, options->variant_count);
+  tr_model *model = calloc(1, sizeof *model);
+  if (!model)
+    return tr_fail(TR_ENOMEM, "creating a PatchCore model: out of memory");
+  pthread_mutex_init(&model->lock, NULL);
+  model->device = options->device;
+  model->aggregate = options->aggregate;
+  model->progress = options->progress;
+  model->patches = (size_t)grid_h * (size_t)grid_w;
+  model->d = d;
+  model->train_rows = options->train_images * model->patches;
+  model->chunk = tr_device_chunk(options->device);
+  model->lanes = tr_device_lanes(options->device);
+  model->variant_count = options->variant_count;
+  model->variants = calloc(options->variant_count, sizeof *model->variants);
+  model->variant_search = calloc(options->variant_count, sizeof *model->variant_search);
+  model->selections = calloc(options->variant_count, sizeof *model->selections);
+  model->searches = calloc(options->variant_count, sizeof *model->searches);
+  model->buffers = calloc((size_t)model->lanes, sizeof *model->buffers);
+  tr_status status = TR_OK;
+  if (!model->variants || !model->variant_search || !model->selections || !model->searches || !model->buffers)
+    status = tr_fail(TR_ENOMEM, "creating a PatchCore model of %zu variants: out of memory", options->variant_count);
+  else if (model->train_rows > UINT32_MAX)
+    status = tr_fail(TR_EINVAL, "patchcore: %zu training images give %zu patches; at most %u are possible", options->train_images,
+                     model->train_rows, UINT32_MAX);
+  for (size_t v = 0; status == TR_OK && v < options->variant_count; ++v) {
+    model->variants[v] = options->variants[v];
+    status = check_variant(&model->variants[v], model->train_rows);
+    size_t rows = variant_rows(&model->variants[v], model->train_rows);
+    model->variant_search[v] = find_search(model, find_selection(model, &model->variants[v], rows), rows);
+  }
+  if (status != TR_OK) {
+    release_model(model);
+    return status;
+  }
+  *out = model;
+  return TR_OK;
+}
+
+static tr_status create(const tr_method_options *options, tr_model **out) {
+  *out = NULL;
+  tr_model *model;
+  TR_TRY(plan_model(options, &model));
+  tr_status status =
+      tr_device_alloc(model->device, model->train_rows * (size_t)model->d * sizeof(float), (void **)&model->features);
+  size_t scratch = tr_aggregate_scratch(&model->aggregate, (int)model->chunk);
+  for (int lane = 0; status == TR_OK && lane < model->lanes; ++lane)
+    status = tr_device_alloc(model->device, scratch, &model->buffers[lane].aggregate_scratch);
+  if (status != TR_OK) {
+    release_model(model);
+    return tr_fail_context(status, "patchcore: memory for %zu patch features of %d dimensions", options->train_images, model->d);
+  }
+  *out = model;
+  return TR_OK;
+}
+
+static tr_status aggregate_images(const tr_model *model, int lane, size_t n, const float *const *maps, float *features) {
+  tr_aggregate_args args = {
+      .spec = model->aggregate, .n = (int)n, .dst = features, .scratch = model->buffers[lane].aggregate_scratch};
+  for (int i = 0; i < model->aggregate.layers; ++i)
+    args.maps[i] = maps[i];
+  return tr_aggregate(model->device, &args);
+}
+
+static tr_status fit_images(tr_model *model, int lane, size_t first, size_t n, const float *const *maps) {
+  return aggregate_images(model, lane, n, maps, model->features + first * model->patches * (size_t)model->d);
+}
+
+/* ---- selection ---- */
+
+static tr_status greedy_order(const tr_model *model, selection *s, const float *rows, int d) {
+  uint64_t drawn[STARTING_POINTS];
+  uint32_t start[STARTING_POINTS];
+  size_t starts = model->train_rows < STARTING_POINTS ? model->train_rows : STARTING_POINTS;
+  tr_rng rng = tr_rng_make(s->seed, TR_RNG_CORESET_START, 0);
+  TR_TRY(tr_rng_sample(&rng, model->train_rows, starts, drawn));
+  for (size_t i = 0; i < starts; ++i)
+    start[i] = (uint32_t)drawn[i];
+  float *radius = malloc(s->rows * sizeof *radius);
+  void *scratch = NULL;
+  tr_status status = radius ? TR_OK : tr_fail(TR_ENOMEM, "coreset: %zu radii: out of memory", s->rows);
+  if (status == TR_OK)
+    status = tr_device_alloc(model->device, tr_coreset_scratch(model->train_rows, d, s->rows), &scratch);
+  if (status == TR_OK)
+    status = tr_coreset(model->device, &(tr_coreset_args){.n = model->train_rows,
+                                                          .d = d,
+                                                          .rows = rows,
+                                                          .picks = s->rows,
+                                                          .start = start,
+                                                          .starts = starts,
+                                                          .order = s->order,
+                                                          .radius = radius,
+                                                          .scratch = scratch,
+                                                          .progress = model->progress});
+  tr_device_free(model->device, scratch);
+  free(radius);
+  return status;
+}
+
+static tr_status project_features(const tr_model *model, const selection *s, float *projected) {
+  size_t matrix_bytes = (size_t)model->d * (size_t)s->projection * sizeof(float);
+  float *host_matrix = malloc(matrix_bytes), *matrix = NULL;
+  tr_status status = host_matrix ? TR_OK : tr_fail(TR_ENOMEM, "projection matrix: out of memory");
+  if (status == TR_OK) {
+    tr_project_matrix(s->seed, model->d, s->projection, host_matrix);
+    status = tr_device_alloc(model->device, matrix_bytes, (void **)&matrix);
+  }
+  if (status == TR_OK)
+    status = tr_device_upload(model->device, matrix, host_matrix, matrix_bytes);
+  if (status == TR_OK)
+    status = tr_project(model->device, &(tr_project_args){.n = model->train_rows,
+                                                          .d = model->d,
+                                                          .d_star = s->projection,
+                                                          .src = model->features,
+                                                          .matrix = matrix,
+                                                          .dst = projected});
+  tr_device_free(model->device, matrix);
+  free(host_matrix);
+  return status;
+}
+
+static tr_status select_greedy(const tr_model *model, selection *s) {
+  if (s->projection == model->d)
+    return greedy_order(model, s, model->features, model->d);
+  float *projected;
+  TR_TRY(tr_device_alloc(model->device, model->train_rows * (size_t)s->projection * sizeof(float), (void **)&projected));
+  tr_status status = project_features(model, s, projected);
+  if (status == TR_OK)
+    status = greedy_order(model, s, projected, s->projection);
+  tr_device_free(model->device, projected);
+  return status;
+}
+
+/* A prefix of one permutation of all rows, so that a percentage's rows do not depend on what else is asked for. */
+static tr_status select_random(const tr_model *model, selection *s) {
+  uint64_t *permutation = malloc(model->train_rows * sizeof *permutation);
+  if (!permutation)
+    return tr_fail(TR_ENOMEM, "random subset of %zu rows: out of memory", model->train_rows);
+  tr_rng rng = tr_rng_make(s->seed, TR_RNG_RANDOM_SUBSET, 0);
+  tr_status status = tr_rng_sample(&rng, model->train_rows, model->train_rows, permutation);
+  for (size_t i = 0; status == TR_OK && i < s->rows; ++i)
+    s->order[i] = (uint32_t)permutation[i];
+  free(permutation);
+  return status;
+}
+
+static tr_status gather_bank(tr_model *model, selection *s) {
+  size_t row_bytes = (size_t)model->d * sizeof(float);
+  float *rows;
+  TR_TRY(tr_device_alloc(model->device, s->rows * row_bytes, (void **)&rows));
+  tr_status status = tr_device_gather(model->device, rows, model->features, s->order, s->rows, row_bytes);
+  if (status != TR_OK) {
+    tr_device_free(model->device, rows);
+    return status;
+  }
+  return tr_bank_create(model->device, rows, s->rows, model->d, &s->bank);
+}
+
+static tr_status select_rows(tr_model *model, selection *s) {
+  double begin = tr_seconds();
+  s->order = malloc(s->rows * sizeof *s->order);
+  if (!s->order)
+    return tr_fail(TR_ENOMEM, "selecting %zu bank rows: out of memory", s->rows);
+  TR_TRY(s->kind == TR_SUBSAMPLE_GREEDY ? select_greedy(model, s) : select_random(model, s));
+  TR_TRY(gather_bank(model, s));
+  s->seconds = tr_seconds() - begin;
+  return TR_OK;
+}
+
+/* ---- scoring ---- */
+
+static tr_status allocate_score_buffers(tr_model *model) {
+  size_t queries = model->chunk * model->patches, search_scratch = 0, reweight_scratch = 0;
+  for (size_t i = 0; i < model->search_count; ++i) {
+    size_t bytes = tr_bank_search_scratch(model->selections[model->searches[i].selection].bank, queries, model->patches,
+                                          model->searches[i].rows, 1);
+    search_scratch = bytes > search_scratch ? bytes : search_scratch;
+  }
+  for (size_t v = 0; v < model->variant_count; ++v) {
+    if (model->variants[v].image_score != TR_SCORE_REWEIGHTED)
+      continue;
+    size_t bytes = tr_reweight_scratch(model->device, (int)model->chunk, (int)model->patches,
+                                       model->searches[model->variant_search[v]].rows, model->d, model->variants[v].neighbours);
+    reweight_scratch = bytes > reweight_scratch ? bytes : reweight_scratch;
+  }
+  for (int lane = 0; lane < model->lanes; ++lane) {
+    lane_buffers *b = &model->buffers[lane];
+    TR_TRY(tr_device_alloc(model->device, queries * (size_t)model->d * sizeof(float), (void **)&b->features));
+    TR_TRY(tr_device_alloc(model->device, queries * sizeof(float), (void **)&b->distances));
+    TR_TRY(tr_device_alloc(model->device, queries * sizeof(uint32_t), (void **)&b->indices));
+    TR_TRY(tr_device_alloc(model->device, search_scratch, &b->search_scratch));
+    TR_TRY(tr_device_alloc(model->device, reweight_scratch, &b->reweight_scratch));
+    TR_TRY(tr_device_alloc(model->device, model->chunk * sizeof(float), (void **)&b->image_scores));
+    b->host_distances = malloc(queries * sizeof(float));
+    if (!b->host_distances)
+      return tr_fail(TR_ENOMEM, "patchcore: scores of %zu patches: out of memory", queries);
+  }
+  return TR_OK;
+}
+
+static tr_status fit_end(tr_model *model) {
+  selection *whole = NULL;
+  for (size_t i = 0; i < model->selection_count; ++i) {
+    if (model->selections[i].kind == TR_SUBSAMPLE_NONE)
+      whole = &model->selections[i];
+    else
+      TR_TRY(select_rows(model, &model->selections[i]));
+  }
+  float *features = model->features;
+  model->features = NULL;
+  if (whole)
+    TR_TRY(tr_bank_create(model->device, features, model->train_rows, model->d, &whole->bank));
+  else
+    tr_device_free(model->device, features);
+  return allocate_score_buffers(model);
+}
+
+static tr_status search_images(tr_model *model, search *pass, lane_buffers *b, size_t queries) {
+  double begin = tr_seconds();
+  TR_TRY(tr_bank_search(model->selections[pass->selection].bank, pass->rows, b->features, queries, model->patches, 1,
+                        b->distances, b->indices, b->search_scratch));
+  TR_TRY(tr_device_download(model->device, b->host_distances, b->distances, queries * sizeof(float)));
+  TR_TRY(tr_device_sync(model->device));
+  double seconds = tr_seconds() - begin;
+  pthread_mutex_lock(&model->lock);
+  pass->seconds += seconds;
+  pthread_mutex_unlock(&model->lock);
+  return TR_OK;
+}
+
+static void patch_scores_of(const tr_variant *variant, const float *squared, size_t count, float *scores) {
+  for (size_t i = 0; i < count; ++i)
+    scores[i] = variant->distance == TR_DISTANCE_EUCLIDEAN ? sqrtf(squared[i]) : squared[i];
+}
+
+static void image_maximum(const float *patch_scores, size_t n, size_t patches, float *scores) {
+  for (size_t i = 0; i < n; ++i) {
+    scores[i] = patch_scores[i * patches];
+    for (size_t p = 1; p < patches; ++p)
+      scores[i] = fmaxf(scores[i], patch_scores[i * patches + p]);
+  }
+}
+
+static tr_status image_reweighted(const tr_model *model, const lane_buffers *b, const search *pass, const tr_variant *variant,
+                                  size_t n, float *scores) {
+  const tr_bank *bank = model->selections[pass->selection].bank;
+  TR_TRY(tr_reweight(model->device, &(tr_reweight_args){.n = (int)n,
+                                                        .patches = (int)model->patches,
+                                                        .features = b->features,
+                                                        .distances = b->distances,
+                                                        .indices = b->indices,
+                                                        .bank_rows = pass->rows,
+                                                        .bank = tr_bank_data(bank),
+                                                        .bank_norms = tr_bank_norms(bank),
+                                                        .d = model->d,
+                                                        .b = variant->neighbours,
+                                                        .scores = b->image_scores,
+                                                        .scratch = b->reweight_scratch}));
+  TR_TRY(tr_device_download(model->device, scores, b->image_scores, n * sizeof(float)));
+  return tr_device_sync(model->device);
+}
+
+static tr_status score_images(tr_model *model, int lane, size_t n, const float *const *maps, float *patch_scores,
+                              size_t variant_stride, float *image_scores, size_t image_stride) {
+  lane_buffers *b = &model->buffers[lane];
+  size_t queries = n * model->patches;
+  TR_TRY(aggregate_images(model, lane, n, maps, b->features));
+  for (size_t s = 0; s < model->search_count; ++s) {
+    TR_TRY(search_images(model, &model->searches[s], b, queries));
+    for (size_t v = 0; v < model->variant_count; ++v) {
+      if (model->variant_search[v] != s)
+        continue;
+      const tr_variant *variant = &model->variants[v];
+      patch_scores_of(variant, b->host_distances, queries, patch_scores + v * variant_stride);
+      if (variant->image_score == TR_SCORE_MAX)
+        image_maximum(patch_scores + v * variant_stride, n, model->patches, image_scores + v * image_stride);
+      else
+        TR_TRY(image_reweighted(model, b, &model->searches[s], variant, n, image_scores + v * image_stride));
+    }
+  }
+  return TR_OK;
+}
+
+static tr_status info(const tr_model *model, size_t variant, tr_model_info *out) {
+  if (variant >= model->variant_count)
+    return tr_fail(TR_EINVAL, "patchcore: there is no variant %zu of %zu", variant, model->variant_count);
+  const search *pass = &model->searches[model->variant_search[variant]];
+  *out = (tr_model_info){.bank_rows = pass->rows,
+                         .dimension = model->d,
+                         .coreset_seconds = model->selections[pass->selection].seconds,
+                         .nearest_seconds = pass->seconds / model->lanes};
+  return TR_OK;
+}
+
+static const uint32_t *bank_order(const tr_model *model, size_t variant, size_t *rows) {
+  const search *pass = &model->searches[model->variant_search[variant]];
+  *rows = pass->rows;
+  return model->selections[pass->selection].order;
+}
+
+/* ---- forecast ---- */
+
+static size_t bank_bytes(size_t rows, int d) {
+  return rows * ((size_t)d + 1) * sizeof(float);
+}
+
+static tr_status forecast(const tr_method_options *options, size_t test_images, size_t *fit_bytes, size_t *score_bytes) {
+  (void)test_images; /* scores leave the model chunk by chunk */
+  tr_model *model;
+  TR_TRY(plan_model(options, &model));
+  size_t lanes = (size_t)model->lanes, queries = model->chunk * model->patches;
+  size_t aggregate = lanes * tr_aggregate_scratch(&model->aggregate, (int)model->chunk);
+  size_t features = model->train_rows * (size_t)model->d * sizeof(float), banks = 0, peak = 0;
+  bool keep_features = false;
+  for (size_t i = 0; i < model->selection_count; ++i) {
+    const selection *s = &model->selections[i];
+    if (s->kind == TR_SUBSAMPLE_NONE) {
+      keep_features = true;
+      continue;
+    }
+    size_t work = s->kind == TR_SUBSAMPLE_RANDOM ? model->train_rows * sizeof(uint64_t)
+                                                 : tr_coreset_scratch(model->train_rows, s->projection, s->rows);
+    if (s->kind == TR_SUBSAMPLE_GREEDY && s->projection != model->d)
+      work += model->train_rows * (size_t)s->projection * sizeof(float);
+    size_t bank = bank_bytes(s->rows, model->d);
+    size_t most = banks + (work > bank ? work : bank);
+    peak = most > peak ? most : peak;
+    banks += bank;
+  }
+  *fit_bytes = aggregate + features + peak;
+  size_t lane_scratch = 0;
+  for (size_t i = 0; i < model->search_count; ++i) {
+    size_t bytes = tr_nearest_scratch(model->device, queries, model->patches, model->searches[i].rows, model->d, 1);
+    lane_scratch = bytes > lane_scratch ? bytes : lane_scratch;
+  }
+  lane_scratch += queries * ((size_t)model->d + 3) * sizeof(float);
+  *score_bytes = aggregate + (keep_features ? features : 0) + banks + lanes * lane_scratch;
+  release_model(model);
+  return TR_OK;
+}
+
+const tr_method tr_method_patchcore = {
+    .name = "patchcore",
+    .create = create,
+    .destroy = destroy,
+    .fit_images = fit_images,
+    .fit_end = fit_end,
+    .score_images = score_images,
+    .info = info,
+    .bank_order = bank_order,
+    .forecast = forecast,
+};
