@@ -29,7 +29,6 @@ typedef struct tr_variant {
 typedef struct tr_method_options {
   tr_device *device;
   tr_aggregate_spec aggregate; /* shapes of the taps, p, stride, dimensions */
-  int projection;              /* d* of the coreset's random projection; the official code skips it where d* = d */
   size_t train_images;
   const tr_variant *variants;
   size_t variant_count;

@@ -1,0 +1,647 @@
+/* Experiment files: YAML by libyaml's document tree (a value may be a scalar or a list, and every error names its line), the
+ * table of keys, and the expansion of the grid. */
+#include "host/harness/experiment.h"
+#include "host/backbone/graph.h"
+#include "host/base/status.h"
+#include "kernels/nearest.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <yaml.h>
+
+/* Far more than anyone sweeps; a slip such as two long lists of seeds should not fill the memory. */
+#define MAX_SETTINGS 100000
+/* Nodes looked at while merge keys are followed: an alias bomb ends here. */
+#define MAX_VISITS     1000000
+#define MAX_FILE_BYTES (1u << 20)
+
+typedef enum value_kind {
+  VALUE_INTEGER, /* int */
+  VALUE_ODD,     /* int */
+  VALUE_SEED,    /* uint64_t */
+  VALUE_NUMBER,  /* double, above `low` when low is 0 and `open` is set */
+  VALUE_BOOLEAN, /* bool */
+  VALUE_CHOICE,  /* enum: the position among `names` */
+  VALUE_NAME,    /* const char *: one of `names` */
+  VALUE_TEXT,    /* const char * */
+  VALUE_LAYERS,  /* kept as text until the backbone is known */
+  VALUE_MAPPING, /* `keys` below */
+} value_kind;
+
+typedef struct key {
+  const char *name;
+  value_kind kind;
+  size_t offset; /* in tr_setting */
+  const char *const *(*names)(size_t *count);
+  double low, high;
+  bool open; /* low itself is not allowed */
+  const struct key *keys;
+  size_t key_count;
+} key;
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+#define NAMES(function, ...)                          \
+  static const char *const *function(size_t *count) { \
+    static const char *const names[] = {__VA_ARGS__}; \
+    *count = COUNT(names);                            \
+    return names;                                     \
+  }
+NAMES(protocol_names, "official", "paper")
+NAMES(dataset_names, "mvtec", "mtd", "mstc", "folder", "synthetic")
+NAMES(aggregate_names, "official", "concat")
+NAMES(subsampling_names, "greedy", "random", "none")
+NAMES(search_names, "exact")
+NAMES(distance_names, "squared", "euclidean")
+NAMES(image_score_names, "max", "reweighted")
+
+#define AT(field) offsetof(tr_setting, field)
+static const key image_keys[] = {
+    {.name = "resize", .kind = VALUE_INTEGER, .offset = AT(image.resize), .low = 0, .high = 8192},
+    {.name = "crop", .kind = VALUE_INTEGER, .offset = AT(image.crop), .low = 0, .high = 8192},
+    {.name = "squash", .kind = VALUE_BOOLEAN, .offset = AT(image.squash)},
+};
+static const key subsampling_keys[] = {
+    {.name = "kind", .kind = VALUE_CHOICE, .offset = AT(subsampling), .names = subsampling_names},
+    {.name = "percent", .kind = VALUE_NUMBER, .offset = AT(percent), .low = 0, .high = 100, .open = true},
+};
+/* The first three belong to the experiment, not to a setting: they are read apart. */
+static const key experiment_keys[] = {
+    {.name = "name"},
+    {.name = "classes"},
+    {.name = "protocol", .kind = VALUE_CHOICE, .offset = AT(protocol), .names = protocol_names},
+    {.name = "dataset", .kind = VALUE_NAME, .offset = AT(dataset), .names = dataset_names},
+    {.name = "split_file", .kind = VALUE_TEXT, .offset = AT(split_file)},
+    {.name = "method", .kind = VALUE_NAME, .offset = AT(method), .names = tr_method_names},
+    {.name = "backbone", .kind = VALUE_NAME, .offset = AT(backbone), .names = tr_backbone_architectures},
+    {.name = "layers", .kind = VALUE_LAYERS},
+    {.name = "image", .kind = VALUE_MAPPING, .keys = image_keys, .key_count = COUNT(image_keys)},
+    {.name = "patch", .kind = VALUE_ODD, .offset = AT(patch), .low = 1, .high = 15},
+    {.name = "stride", .kind = VALUE_INTEGER, .offset = AT(stride), .low = 1, .high = 64},
+    {.name = "layer_dimension", .kind = VALUE_INTEGER, .offset = AT(layer_dimension), .low = 1, .high = 65536},
+    {.name = "dimension", .kind = VALUE_INTEGER, .offset = AT(dimension), .low = 1, .high = 65536},
+    {.name = "aggregate", .kind = VALUE_CHOICE, .offset = AT(aggregate), .names = aggregate_names},
+    {.name = "projection", .kind = VALUE_INTEGER, .offset = AT(projection), .low = 1, .high = 65536},
+    {.name = "subsampling", .kind = VALUE_MAPPING, .keys = subsampling_keys, .key_count = COUNT(subsampling_keys)},
+    {.name = "search", .kind = VALUE_NAME, .offset = AT(search), .names = search_names},
+    {.name = "distance", .kind = VALUE_CHOICE, .offset = AT(distance), .names = distance_names},
+    {.name = "image_score", .kind = VALUE_CHOICE, .offset = AT(image_score), .names = image_score_names},
+    {.name = "neighbours", .kind = VALUE_INTEGER, .offset = AT(neighbours), .low = 2, .high = TR_NEAREST_MAX_K},
+    {.name = "sigma", .kind = VALUE_NUMBER, .offset = AT(sigma), .low = 0, .high = 100},
+    {.name = "seed", .kind = VALUE_SEED, .offset = AT(seed)},
+};
+enum { KEY_NAME, KEY_CLASSES, KEY_PROTOCOL, KEY_DATASET, KEY_BACKBONE = 6 };
+
+/* A setting while it is read: what can only be checked once all of it is known keeps its line. */
+typedef struct draft {
+  tr_setting setting;
+  const char *layers;
+  size_t layers_line, image_line;
+} draft;
+
+typedef struct drafts {
+  draft *items;
+  size_t count, capacity;
+} drafts;
+
+typedef struct reader {
+  const char *file;
+  yaml_document_t *document;
+  tr_experiments *out;
+  size_t visits;
+} reader;
+
+/* Key and value nodes of a mapping after its merge keys were followed, in the order of the key table. */
+typedef struct pair {
+  yaml_node_t *key_node, *value;
+  size_t place; /* in the file: explicit keys in their order, merged ones after them */
+} pair;
+#define MAX_KEYS COUNT(experiment_keys)
+
+static size_t line_of(const yaml_node_t *node) {
+  return node->start_mark.line + 1;
+}
+static yaml_node_t *node_at(const reader *r, int id) {
+  return yaml_document_get_node(r->document, id);
+}
+
+static const char *scalar(const yaml_node_t *node) {
+  return node->type == YAML_SCALAR_NODE ? (const char *)node->data.scalar.value : NULL;
+}
+
+/* Strings that outlive the document; equal texts are kept once. */
+static tr_status keep_text(reader *r, const char *text, const char **out) {
+  tr_strings *texts = &r->out->texts;
+  for (size_t i = 0; i < texts->count; ++i)
+    if (strcmp(texts->items[i], text) == 0) {
+      *out = texts->items[i];
+      return TR_OK;
+    }
+  TR_TRY(tr_strings_add(texts, text));
+  *out = texts->items[texts->count - 1];
+  return TR_OK;
+}
+
+static tr_status unknown_key(const reader *r, const yaml_node_t *node, const key *keys, size_t count, const char *inside) {
+  const char *names[MAX_KEYS];
+  for (size_t i = 0; i < count; ++i)
+    names[i] = keys[i].name;
+  const char *nearest = tr_nearest_name(scalar(node), names, count);
+  char hint[128] = "";
+  if (nearest)
+    snprintf(hint, sizeof hint, "; did you mean `%s`?", nearest);
+  return tr_fail(TR_EFORMAT, "%s:%zu: unknown key `%s`%s%s%s", r->file, line_of(node), scalar(node), inside ? " in " : "",
+                 inside ? inside : "", hint);
+}
+
+static tr_status collect(reader *r, yaml_node_t *mapping, const key *keys, size_t count, const char *inside, pair *pairs,
+                         size_t *places, int depth);
+
+static tr_status collect_merged(reader *r, yaml_node_t *value, const key *keys, size_t count, const char *inside, pair *pairs,
+                                size_t *places, int depth) {
+  if (depth > 16)
+    return tr_fail(TR_EFORMAT, "%s:%zu: merge keys are nested too deeply", r->file, line_of(value));
+  if (value->type == YAML_MAPPING_NODE)
+    return collect(r, value, keys, count, inside, pairs, places, depth);
+  if (value->type != YAML_SEQUENCE_NODE)
+    return tr_fail(TR_EFORMAT, "%s:%zu: `<<` takes a mapping or a list of mappings", r->file, line_of(value));
+  for (yaml_node_item_t *item = value->data.sequence.items.start; item < value->data.sequence.items.top; ++item) {
+    yaml_node_t *node = node_at(r, *item);
+    if (node->type != YAML_MAPPING_NODE)
+      return tr_fail(TR_EFORMAT, "%s:%zu: `<<` takes a mapping or a list of mappings", r->file, line_of(node));
+    TR_TRY(collect(r, node, keys, count, inside, pairs, places, depth));
+  }
+  return TR_OK;
+}
+
+/* Fills pairs[k] for each key k that the mapping has. What stands there already wins: it came from an outer mapping. */
+static tr_status collect(reader *r, yaml_node_t *mapping, const key *keys, size_t count, const char *inside, pair *pairs,
+                         size_t *places, int depth) {
+  bool seen[MAX_KEYS] = {false};
+  yaml_node_pair_t *start = mapping->data.mapping.pairs.start, *top = mapping->data.mapping.pairs.top;
+  for (yaml_node_pair_t *p = start; p < top; ++p) {
+    if (++r->visits > MAX_VISITS)
+      return tr_fail(TR_EFORMAT, "%s:%zu: the file's aliases unfold to too much", r->file, line_of(mapping));
+    yaml_node_t *name = node_at(r, p->key);
+    if (!scalar(name))
+      return tr_fail(TR_EFORMAT, "%s:%zu: a key must be a plain word", r->file, line_of(name));
+    if (strcmp(scalar(name), "<<") == 0)
+      continue;
+    size_t k = 0;
+    while (k < count && strcmp(keys[k].name, scalar(name)) != 0)
+      ++k;
+    if (k == count)
+      return unknown_key(r, name, keys, count, inside);
+    if (seen[k])
+      return tr_fail(TR_EFORMAT, "%s:%zu: key `%s` stands twice", r->file, line_of(name), keys[k].name);
+    seen[k] = true;
+    if (!pairs[k].value)
+      pairs[k] = (pair){.key_node = name, .value = node_at(r, p->value), .place = (*places)++};
+  }
+  for (yaml_node_pair_t *p = start; p < top; ++p)
+    if (strcmp(scalar(node_at(r, p->key)), "<<") == 0)
+      TR_TRY(collect_merged(r, node_at(r, p->value), keys, count, inside, pairs, places, depth + 1));
+  return TR_OK;
+}
+
+/* "must be one of a, b, c", for the error of a wrong value. */
+static tr_status wrong_value(const reader *r, const key *k, const yaml_node_t *node, const char *allowed) {
+  const char *text = scalar(node);
+  return tr_fail(TR_EFORMAT, "%s:%zu: `%s` is %s%s%s; allowed: %s", r->file, line_of(node), k->name,
+                 text ? "`" : "a list or mapping", text ? text : "", text ? "`" : "", allowed);
+}
+
+static tr_status wrong_name(const reader *r, const key *k, const yaml_node_t *node) {
+  size_t count;
+  const char *const *names = k->names(&count);
+  char allowed[512] = "";
+  for (size_t i = 0, used = 0; i < count && used < sizeof allowed; ++i)
+    used += (size_t)snprintf(allowed + used, sizeof allowed - used, "%s%s", i ? ", " : "", names[i]);
+  const char *nearest = scalar(node) ? tr_nearest_name(scalar(node), names, count) : NULL;
+  if (nearest)
+    return tr_fail(TR_EFORMAT, "%s:%zu: `%s` is `%s`; did you mean `%s`? Allowed: %s", r->file, line_of(node), k->name,
+                   scalar(node), nearest, allowed);
+  return wrong_value(r, k, node, allowed);
+}
+
+static tr_status read_name(reader *r, const key *k, const yaml_node_t *node, draft *to) {
+  size_t count;
+  const char *const *names = k->names(&count);
+  for (size_t i = 0; scalar(node) && i < count; ++i) {
+    if (strcmp(names[i], scalar(node)) != 0)
+      continue;
+    char *field = (char *)&to->setting + k->offset;
+    if (k->kind == VALUE_NAME)
+      memcpy(field, &names[i], sizeof names[i]);
+    else
+      memcpy(field, &(int){(int)i}, sizeof(int)); /* the enums follow the order of their names */
+    return TR_OK;
+  }
+  return wrong_name(r, k, node);
+}
+
+static tr_status read_integer(reader *r, const key *k, const yaml_node_t *node, draft *to) {
+  char *end = NULL;
+  long value = scalar(node) ? strtol(scalar(node), &end, 10) : 0;
+  bool odd = k->kind == VALUE_ODD;
+  if (!end || end == scalar(node) || *end || value < (long)k->low || value > (long)k->high || (odd && value % 2 == 0)) {
+    char allowed[96];
+    snprintf(allowed, sizeof allowed, "%s from %ld to %ld", odd ? "an odd number" : "a whole number", (long)k->low,
+             (long)k->high);
+    return wrong_value(r, k, node, allowed);
+  }
+  memcpy((char *)&to->setting + k->offset, &(int){(int)value}, sizeof(int));
+  return TR_OK;
+}
+
+static tr_status read_number(reader *r, const key *k, const yaml_node_t *node, draft *to) {
+  char *end = NULL;
+  double value = scalar(node) ? strtod(scalar(node), &end) : 0;
+  bool low_enough = k->open ? value > k->low : value >= k->low;
+  if (!end || end == scalar(node) || *end || !isfinite(value) || !low_enough || value > k->high) {
+    char allowed[96];
+    snprintf(allowed, sizeof allowed, "a number %s %g, at most %g", k->open ? "above" : "from", k->low, k->high);
+    return wrong_value(r, k, node, allowed);
+  }
+  memcpy((char *)&to->setting + k->offset, &value, sizeof value);
+  return TR_OK;
+}
+
+/* Below 2^53, so that it survives JSON. */
+static tr_status read_seed(reader *r, const key *k, const yaml_node_t *node, draft *to) {
+  const char *text = scalar(node);
+  char *end = NULL;
+  unsigned long long value = text ? strtoull(text, &end, 10) : 0;
+  if (!end || end == text || *end || text[0] == '-' || value >= 1ull << 53)
+    return wrong_value(r, k, node, "a whole number from 0 to 9007199254740991");
+  to->setting.seed = value;
+  return TR_OK;
+}
+
+static tr_status read_boolean(reader *r, const key *k, const yaml_node_t *node, draft *to) {
+  const char *text = scalar(node);
+  bool yes = text && strcmp(text, "true") == 0;
+  if (!yes && !(text && strcmp(text, "false") == 0))
+    return wrong_value(r, k, node, "true, false");
+  memcpy((char *)&to->setting + k->offset, &yes, sizeof yes);
+  return TR_OK;
+}
+
+static tr_status read_text(reader *r, const key *k, const yaml_node_t *node, draft *to) {
+  if (!scalar(node) || !*scalar(node))
+    return wrong_value(r, k, node, "a text");
+  const char *kept;
+  TR_TRY(keep_text(r, scalar(node), &kept));
+  if (k->kind == VALUE_LAYERS) {
+    to->layers = kept;
+    to->layers_line = line_of(node);
+  } else {
+    memcpy((char *)&to->setting + k->offset, &kept, sizeof kept);
+  }
+  return TR_OK;
+}
+
+static tr_status read_value(reader *r, const key *k, const yaml_node_t *node, draft *to) {
+  switch (k->kind) {
+  case VALUE_CHOICE:
+  case VALUE_NAME:
+    return read_name(r, k, node, to);
+  case VALUE_INTEGER:
+  case VALUE_ODD:
+    return read_integer(r, k, node, to);
+  case VALUE_NUMBER:
+    return read_number(r, k, node, to);
+  case VALUE_SEED:
+    return read_seed(r, k, node, to);
+  case VALUE_BOOLEAN:
+    return read_boolean(r, k, node, to);
+  default:
+    return read_text(r, k, node, to);
+  }
+}
+
+static tr_status drafts_add(drafts *list, const draft *item) {
+  if (list->count == list->capacity) {
+    size_t capacity = list->capacity ? 2 * list->capacity : 16;
+    draft *items = realloc(list->items, capacity * sizeof *items);
+    if (!items)
+      return tr_fail(TR_ENOMEM, "expanding an experiment to %zu settings", capacity);
+    list->items = items;
+    list->capacity = capacity;
+  }
+  list->items[list->count++] = *item;
+  return TR_OK;
+}
+
+static tr_status apply_mapping(reader *r, yaml_node_t *mapping, const key *keys, size_t count, const char *inside, drafts *list);
+
+/* One value of a key, on one draft; a mapping may give several drafts. */
+static tr_status apply_value(reader *r, const key *k, yaml_node_t *node, const draft *from, drafts *to) {
+  if (++r->visits > MAX_VISITS || to->count > MAX_SETTINGS)
+    return tr_fail(TR_EFORMAT, "%s:%zu: the grid has more than %d settings", r->file, line_of(node), MAX_SETTINGS);
+  draft copy = *from;
+  if (k->kind != VALUE_MAPPING) {
+    TR_TRY(read_value(r, k, node, &copy));
+    return drafts_add(to, &copy);
+  }
+  if (node->type != YAML_MAPPING_NODE)
+    return tr_fail(TR_EFORMAT, "%s:%zu: `%s` takes a mapping such as {%s: …}", r->file, line_of(node), k->name, k->keys[0].name);
+  if (k->keys == image_keys)
+    copy.image_line = line_of(node);
+  drafts inner = {0};
+  tr_status status = drafts_add(&inner, &copy);
+  if (status == TR_OK)
+    status = apply_mapping(r, node, k->keys, k->key_count, k->name, &inner);
+  for (size_t i = 0; status == TR_OK && i < inner.count; ++i)
+    status = drafts_add(to, &inner.items[i]);
+  free(inner.items);
+  return status;
+}
+
+/* Multiplies the drafts by the values of a key; the drafts stay the slower index. */
+static tr_status apply_key(reader *r, const key *k, yaml_node_t *value, drafts *list) {
+  drafts next = {0};
+  tr_status status = TR_OK;
+  bool is_list = value->type == YAML_SEQUENCE_NODE;
+  if (is_list && value->data.sequence.items.start == value->data.sequence.items.top)
+    status = tr_fail(TR_EFORMAT, "%s:%zu: `%s` is an empty list", r->file, line_of(value), k->name);
+  for (size_t i = 0; status == TR_OK && i < list->count; ++i) {
+    if (!is_list)
+      status = apply_value(r, k, value, &list->items[i], &next);
+    yaml_node_item_t *item = is_list ? value->data.sequence.items.start : NULL;
+    for (; item && status == TR_OK && item < value->data.sequence.items.top; ++item)
+      status = apply_value(r, k, node_at(r, *item), &list->items[i], &next);
+  }
+  if (status != TR_OK) {
+    free(next.items);
+    return status;
+  }
+  free(list->items);
+  *list = next;
+  return TR_OK;
+}
+
+/* Multiplies the drafts by all keys of a mapping, in the file's order. */
+static tr_status apply_pairs(reader *r, const pair *pairs, const key *keys, size_t count, size_t places, drafts *list) {
+  for (size_t place = 0; place < places; ++place)
+    for (size_t k = 0; k < count; ++k) {
+      bool apart = keys == experiment_keys && k <= KEY_PROTOCOL;
+      if (!apart && pairs[k].value && pairs[k].place == place)
+        TR_TRY(apply_key(r, &keys[k], pairs[k].value, list));
+    }
+  return TR_OK;
+}
+
+static tr_status apply_mapping(reader *r, yaml_node_t *mapping, const key *keys, size_t count, const char *inside, drafts *list) {
+  pair pairs[MAX_KEYS] = {{NULL, NULL, 0}};
+  size_t places = 0;
+  TR_TRY(collect(r, mapping, keys, count, inside, pairs, &places, 0));
+  return apply_pairs(r, pairs, keys, count, places, list);
+}
+
+/* The first layers of a protocol as the paper chose them, where the file names none: strides 8 and 16. */
+static const char *default_layers(const char *backbone) {
+  if (strncmp(backbone, "densenet", 8) == 0)
+    return "denseblock2+denseblock3";
+  if (strncmp(backbone, "efficientnet", 12) == 0)
+    return "blocks.2+blocks.4";
+  return "layer2+layer3";
+}
+
+static tr_status add_layer(const reader *r, draft *d, const char *name, size_t length, size_t *last) {
+  tr_setting *setting = &d->setting;
+  char text[64];
+  snprintf(text, sizeof text, "%.*s", (int)(length < sizeof text ? length : sizeof text - 1), name);
+  size_t count;
+  const char *const *known = tr_backbone_layers(setting->backbone, &count);
+  size_t found = 0;
+  while (found < count && strcmp(known[found], text) != 0)
+    ++found;
+  if (found == count) {
+    const char *nearest = tr_nearest_name(text, known, count);
+    char names[512] = "";
+    for (size_t i = 0, used = 0; i < count && used < sizeof names; ++i)
+      used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", known[i]);
+    return tr_fail(TR_EFORMAT, "%s:%zu: %s has no layer `%s`%s%s%s; it has: %s", r->file, d->layers_line, setting->backbone, text,
+                   nearest ? "; did you mean `" : "", nearest ? nearest : "", nearest ? "`?" : "", names);
+  }
+  if (setting->layer_count == TR_MAX_LAYERS)
+    return tr_fail(TR_EFORMAT, "%s:%zu: `layers` names more than %d layers", r->file, d->layers_line, TR_MAX_LAYERS);
+  if (setting->layer_count && found <= *last)
+    return tr_fail(TR_EFORMAT, "%s:%zu: `layers` must go from shallow to deep: `%s` stands after `%s`", r->file, d->layers_line,
+                   text, setting->layers[setting->layer_count - 1]);
+  setting->layers[setting->layer_count++] = known[found];
+  *last = found;
+  return TR_OK;
+}
+
+static tr_status resolve_layers(const reader *r, draft *d) {
+  const char *text = d->layers ? d->layers : default_layers(d->setting.backbone);
+  size_t last = 0;
+  for (;;) {
+    size_t length = strcspn(text, "+");
+    TR_TRY(add_layer(r, d, text, length, &last));
+    if (!text[length])
+      return TR_OK;
+    text += length + 1;
+  }
+}
+
+static tr_status finish_draft(const reader *r, draft *d) {
+  TR_TRY(resolve_layers(r, d));
+  const tr_image_spec *image = &d->setting.image;
+  if (image->resize && image->crop > image->resize)
+    return tr_fail(TR_EFORMAT, "%s:%zu: `crop` is %d, more than `resize` (%d)", r->file, d->image_line, image->crop,
+                   image->resize);
+  if (image->squash && !image->resize)
+    return tr_fail(TR_EFORMAT, "%s:%zu: `squash` needs a `resize`", r->file, d->image_line);
+  tr_setting_normalise(&d->setting);
+  return TR_OK;
+}
+
+/* A setting that came up already is left out. Two that differ and would share a name are refused, since results go by names. */
+static tr_status add_setting(const reader *r, tr_experiment *e, tr_strings *names, const tr_setting *setting) {
+  char *run = tr_setting_run_name(setting);
+  char *name = run ? tr_format("%s/%s", setting->dataset, run) : NULL;
+  free(run);
+  if (!name)
+    return tr_fail(TR_ENOMEM, "naming the runs of %s", e->name);
+  for (size_t i = 0; i < names->count; ++i) {
+    if (strcmp(names->items[i], name) != 0)
+      continue;
+    const char *a = e->settings[i].split_file, *b = setting->split_file;
+    tr_status status = TR_OK;
+    if (a && b && strcmp(a, b) != 0)
+      status = tr_fail(TR_EFORMAT, "%s: split files `%s` and `%s` have the same name, and so would their runs (%s)", r->file, a,
+                       b, name);
+    free(name);
+    return status;
+  }
+  TR_TRY(tr_strings_take(names, name));
+  e->settings[e->setting_count++] = *setting;
+  return TR_OK;
+}
+
+static tr_status add_settings(const reader *r, tr_experiment *e, drafts *list) {
+  e->settings = calloc(list->count, sizeof *e->settings);
+  if (!e->settings)
+    return tr_fail(TR_ENOMEM, "expanding %s to %zu settings", e->name, list->count);
+  tr_strings names = {0};
+  tr_status status = TR_OK;
+  for (size_t i = 0; status == TR_OK && i < list->count; ++i) {
+    status = finish_draft(r, &list->items[i]);
+    if (status == TR_OK)
+      status = add_setting(r, e, &names, &list->items[i].setting);
+  }
+  tr_strings_free(&names);
+  return status;
+}
+
+/* Every protocol gives its defaults, which the other keys then override. */
+static tr_status start_drafts(reader *r, yaml_node_t *value, drafts *list) {
+  draft first = {.setting = {.protocol = TR_PROTOCOL_OFFICIAL}};
+  TR_TRY(drafts_add(list, &first));
+  if (value)
+    TR_TRY(apply_key(r, &experiment_keys[KEY_PROTOCOL], value, list));
+  for (size_t i = 0; i < list->count; ++i)
+    tr_setting_defaults(list->items[i].setting.protocol, &list->items[i].setting);
+  return TR_OK;
+}
+
+static tr_status read_settings(reader *r, const pair *pairs, size_t places, tr_experiment *e) {
+  drafts list = {0};
+  tr_status status = start_drafts(r, pairs[KEY_PROTOCOL].value, &list);
+  if (status == TR_OK)
+    status = apply_pairs(r, pairs, experiment_keys, MAX_KEYS, places, &list);
+  if (status == TR_OK)
+    status = add_settings(r, e, &list);
+  free(list.items);
+  return status;
+}
+
+static tr_status read_experiment_name(const reader *r, const yaml_node_t *node, tr_experiment *e) {
+  const char *text = scalar(node);
+  size_t good = text ? strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") : 0;
+  if (!text || !*text || text[good] || text[0] == '.' || strlen(text) > 100)
+    return wrong_value(r, &experiment_keys[KEY_NAME], node, "letters, digits, `.`, `_`, `-` (it names the file of results)");
+  e->name = strdup(text);
+  return e->name ? TR_OK : tr_fail(TR_ENOMEM, "reading %s", r->file);
+}
+
+static tr_status read_classes(const reader *r, yaml_node_t *node, tr_experiment *e) {
+  if (scalar(node))
+    return strcmp(scalar(node), "all") == 0 ? TR_OK : tr_strings_add(&e->classes, scalar(node));
+  if (node->type != YAML_SEQUENCE_NODE || node->data.sequence.items.start == node->data.sequence.items.top)
+    return wrong_value(r, &experiment_keys[KEY_CLASSES], node, "all, or a list of class names");
+  for (yaml_node_item_t *item = node->data.sequence.items.start; item < node->data.sequence.items.top; ++item) {
+    yaml_node_t *name = node_at(r, *item);
+    if (!scalar(name))
+      return wrong_value(r, &experiment_keys[KEY_CLASSES], name, "all, or a list of class names");
+    if (!tr_strings_has(&e->classes, scalar(name)))
+      TR_TRY(tr_strings_add(&e->classes, scalar(name)));
+  }
+  return TR_OK;
+}
+
+static tr_status read_experiment(reader *r, yaml_node_t *node, tr_experiment *e) {
+  if (node->type != YAML_MAPPING_NODE)
+    return tr_fail(TR_EFORMAT, "%s:%zu: an experiment is a mapping of keys and values", r->file, line_of(node));
+  pair pairs[MAX_KEYS] = {{NULL, NULL, 0}};
+  size_t places = 0;
+  TR_TRY(collect(r, node, experiment_keys, MAX_KEYS, NULL, pairs, &places, 0));
+  static const size_t required[] = {KEY_NAME, KEY_DATASET, KEY_BACKBONE};
+  for (size_t i = 0; i < COUNT(required); ++i)
+    if (!pairs[required[i]].value)
+      return tr_fail(TR_EFORMAT, "%s:%zu: the experiment has no `%s`", r->file, line_of(node), experiment_keys[required[i]].name);
+  TR_TRY(read_experiment_name(r, pairs[KEY_NAME].value, e));
+  if (pairs[KEY_CLASSES].value)
+    TR_TRY(read_classes(r, pairs[KEY_CLASSES].value, e));
+  return read_settings(r, pairs, places, e);
+}
+
+static tr_status read_root(reader *r) {
+  yaml_node_t *root = yaml_document_get_root_node(r->document);
+  if (!root)
+    return tr_fail(TR_EFORMAT, "%s: the file is empty; expected an experiment", r->file);
+  bool is_list = root->type == YAML_SEQUENCE_NODE;
+  size_t count = is_list ? (size_t)(root->data.sequence.items.top - root->data.sequence.items.start) : 1;
+  if (!count)
+    return tr_fail(TR_EFORMAT, "%s:%zu: the list of experiments is empty", r->file, line_of(root));
+  r->out->items = calloc(count, sizeof *r->out->items);
+  if (!r->out->items)
+    return tr_fail(TR_ENOMEM, "reading %s", r->file);
+  for (size_t i = 0; i < count; ++i) {
+    yaml_node_t *node = is_list ? node_at(r, root->data.sequence.items.start[i]) : root;
+    tr_experiment *e = &r->out->items[r->out->count++];
+    TR_TRY(read_experiment(r, node, e));
+    for (size_t j = 0; j < i; ++j)
+      if (strcmp(r->out->items[j].name, e->name) == 0)
+        return tr_fail(TR_EFORMAT, "%s:%zu: two experiments are named `%s`", r->file, line_of(node), e->name);
+  }
+  return TR_OK;
+}
+
+static tr_status yaml_problem(const char *file, const yaml_parser_t *parser) {
+  if (parser->error == YAML_MEMORY_ERROR)
+    return tr_fail(TR_ENOMEM, "reading %s", file);
+  return tr_fail(TR_EFORMAT, "%s:%zu: not YAML: %s%s%s", file, parser->problem_mark.line + 1,
+                 parser->problem ? parser->problem : "unreadable text", parser->context ? ", " : "",
+                 parser->context ? parser->context : "");
+}
+
+/* One document; more than one is refused, a list does the same. */
+static tr_status parse_document(reader *r, yaml_parser_t *parser) {
+  yaml_document_t document;
+  if (!yaml_parser_load(parser, &document))
+    return yaml_problem(r->file, parser);
+  r->document = &document;
+  tr_status status = read_root(r);
+  yaml_document_delete(&document);
+  if (status != TR_OK)
+    return status;
+  if (!yaml_parser_load(parser, &document))
+    return yaml_problem(r->file, parser);
+  if (yaml_document_get_root_node(&document))
+    status = tr_fail(TR_EFORMAT, "%s:%zu: a second document; write several experiments as a list", r->file,
+                     line_of(yaml_document_get_root_node(&document)));
+  yaml_document_delete(&document);
+  return status;
+}
+
+tr_status tr_experiments_parse(const char *name, const char *text, size_t bytes, tr_experiments *out) {
+  *out = (tr_experiments){0};
+  if (bytes > MAX_FILE_BYTES)
+    return tr_fail(TR_EFORMAT, "%s: %zu bytes, too many for an experiment file", name, bytes);
+  yaml_parser_t parser;
+  if (!yaml_parser_initialize(&parser))
+    return tr_fail(TR_ENOMEM, "reading %s", name);
+  yaml_parser_set_input_string(&parser, (const unsigned char *)text, bytes);
+  reader r = {.file = name, .out = out};
+  tr_status status = parse_document(&r, &parser);
+  yaml_parser_delete(&parser);
+  if (status != TR_OK)
+    tr_experiments_free(out);
+  return status;
+}
+
+tr_status tr_experiments_read(const char *path, tr_experiments *out) {
+  *out = (tr_experiments){0};
+  char *text;
+  size_t bytes;
+  TR_TRY(tr_file_read(path, &text, &bytes));
+  tr_status status = tr_experiments_parse(path, text, bytes, out);
+  free(text);
+  return status;
+}
+
+void tr_experiments_free(tr_experiments *experiments) {
+  if (!experiments)
+    return;
+  for (size_t i = 0; i < experiments->count; ++i) {
+    free(experiments->items[i].name);
+    tr_strings_free(&experiments->items[i].classes);
+    free(experiments->items[i].settings);
+  }
+  free(experiments->items);
+  tr_strings_free(&experiments->texts);
+  *experiments = (tr_experiments){0};
+}

@@ -1,0 +1,34 @@
+/* An experiment file (YAML): one experiment, or a list of them. Every value may be a list, and lists span a grid.
+ *
+ * Keys: name, protocol (official, paper), dataset, classes (all, or a list), split_file, method, backbone, layers
+ * ("layer2+layer3"), image {resize, crop, squash}, patch, stride, layer_dimension, dimension, aggregate (official, concat),
+ * projection, subsampling {kind: greedy | random | none, percent}, search (exact), distance (squared, euclidean), image_score
+ * (max, reweighted), neighbours, sigma, seed. `protocol` sets defaults, the other keys override it. Anchors, aliases and
+ * merge keys (`<<: *base`) work.
+ */
+#ifndef TR_HARNESS_EXPERIMENT_H
+#define TR_HARNESS_EXPERIMENT_H
+
+#include "host/base/text.h"
+#include "host/harness/setting.h"
+
+typedef struct tr_experiment {
+  char *name;
+  tr_strings classes;   /* empty: all */
+  tr_setting *settings; /* normalised, without doubles, in the file's order: the first key varies slowest */
+  size_t setting_count;
+} tr_experiment;
+
+typedef struct tr_experiments {
+  tr_experiment *items;
+  size_t count;
+  tr_strings texts; /* owns what the settings point to */
+} tr_experiments;
+
+/* EFORMAT names the file, the line, the key and what is allowed (or the nearest known name). */
+tr_status tr_experiments_read(const char *path, tr_experiments *out);
+/* As above from memory; `name` stands for the file in errors. */
+tr_status tr_experiments_parse(const char *name, const char *text, size_t bytes, tr_experiments *out);
+void tr_experiments_free(tr_experiments *experiments);
+
+#endif

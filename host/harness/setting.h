@@ -1,0 +1,54 @@
+/* One point of an experiment's grid: everything that decides a number, but for the class and the weights. */
+#ifndef TR_HARNESS_SETTING_H
+#define TR_HARNESS_SETTING_H
+
+#include "host/methods/method.h"
+#include "kernels/resize.h"
+
+typedef enum tr_protocol { TR_PROTOCOL_OFFICIAL, TR_PROTOCOL_PAPER } tr_protocol;
+
+typedef struct tr_setting {
+  tr_protocol protocol;
+  const char *dataset;    /* strings are the experiment's or static */
+  const char *split_file; /* NULL: the data set's own */
+  const char *method, *backbone, *search;
+  const char *layers[TR_MAX_LAYERS]; /* shallow first */
+  int layer_count;
+  tr_image_spec image;
+  int patch, stride;
+  tr_aggregate_kind aggregate;
+  int layer_dimension, dimension; /* 0 with TR_AGGREGATE_CONCAT, which keeps every channel */
+  int projection;                 /* d* of the greedy selection; 0 without one */
+  tr_subsampling subsampling;
+  double percent; /* 100 with TR_SUBSAMPLE_NONE */
+  tr_distance distance;
+  tr_image_score image_score;
+  int neighbours; /* b of Eq. 7; 1 with TR_SCORE_MAX */
+  double sigma;   /* of the map's Gaussian, in pixels */
+  uint64_t seed;
+} tr_setting;
+
+/* The official command line's defaults; TR_PROTOCOL_PAPER differs in the distance and the image score. */
+void tr_setting_defaults(tr_protocol protocol, tr_setting *out);
+
+/* Values that decide nothing in this combination get one fixed value, so that equal work has an equal name. */
+void tr_setting_normalise(tr_setting *setting);
+
+/* Name of a run in the official style, IM224_RN50V1_L2-3_P10_D1024-1024_PS-3_AN-1_S0. P10 is greedy 10 %; whatever differs
+ * from the official protocol adds a suffix, so that distinct normalised settings (of one data set) have distinct names.
+ * malloc'd; NULL when out of memory. */
+char *tr_setting_run_name(const tr_setting *setting);
+
+/* The same backbone pass and the same patch features: such settings can be variants of one model. */
+bool tr_setting_shares_features(const tr_setting *a, const tr_setting *b);
+
+/* "layer2+layer3"; malloc'd. */
+char *tr_setting_layers_text(const tr_setting *setting);
+
+const char *tr_protocol_name(tr_protocol protocol);
+const char *tr_aggregate_name(tr_aggregate_kind kind);
+const char *tr_subsampling_name(tr_subsampling subsampling);
+const char *tr_distance_name(tr_distance distance);
+const char *tr_image_score_name(tr_image_score score);
+
+#endif

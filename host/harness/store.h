@@ -1,0 +1,73 @@
+/* Results: results/<machine>/<experiment>.jsonl, one JSON object a line, appended and fsynced when a (run, class) ends.
+ *
+ * A line is written by one write under a lock, so several shards may share a file. A last line without its newline was torn by
+ * a crash: it is left out with a warning, and cut off when the store is opened for writing. */
+#ifndef TR_HARNESS_STORE_H
+#define TR_HARNESS_STORE_H
+
+#include "host/base/progress.h"
+#include "host/harness/setting.h"
+
+typedef struct tr_run_seconds {
+  double decode;          /* files to normalised images, training and test; lanes' seconds summed / lanes */
+  double backbone;        /* as decode */
+  double coreset;         /* of this variant */
+  double fit;             /* the whole training pass and the selections of all variants of the group, wall clock */
+  double nearest;         /* of this variant, lanes' seconds summed / lanes */
+  double maps;            /* upsampling and smoothing of this variant */
+  double metrics;         /* of this variant */
+  double score_per_image; /* decode + backbone + aggregation + nearest + maps of one test image: throughput, not latency */
+} tr_run_seconds;
+
+typedef struct tr_result {
+  char *experiment, *run, *dataset, *class_name, *method, *backbone, *layers;
+  char *weights, *weights_sha256; /* file name without its folder */
+  char *protocol, *aggregate, *subsampling, *search, *distance, *image_score;
+  int resize, crop, patch, stride, layer_dimension, feature_dimension, projection, neighbours;
+  bool squash;
+  double percent, sigma;
+  uint64_t seed;
+  /* fractions; NaN: not defined, null in the file */
+  double image_auroc, pixel_auroc, pixel_auroc_anomalous, pro, pro_anomalous_224, f1;
+  double misclassified, false_positives, false_negatives; /* images at the F1-optimal threshold */
+  size_t train_images, images, anomalous_images, regions, bank_rows;
+  int dimension;
+  tr_run_seconds seconds;
+  size_t peak_bytes, forecast_bytes; /* of the group the run was computed in */
+  char *device, *processor;
+  int threads;
+  char *version, *date;
+} tr_result;
+
+void tr_result_free(tr_result *result);
+
+typedef struct tr_results {
+  tr_result *items;
+  size_t count, capacity;
+} tr_results;
+
+/* Appends the lines of one file; a line that cannot be read is left out with a warning to `progress`. A missing file is empty. */
+tr_status tr_results_read(const char *path, tr_progress *progress, tr_results *out);
+void tr_results_free(tr_results *results);
+
+/* One line without its newline; malloc'd. */
+tr_status tr_result_to_json(const tr_result *result, char **out);
+tr_status tr_result_from_json(const char *line, tr_result *out);
+
+typedef struct tr_store tr_store;
+
+/* Opens results/<machine>/<experiment>.jsonl for appending, makes the folders, cuts a torn line off, and tries with a scratch
+ * file whether the folder takes data: an unwritable folder or a full disk shows before hours of work. */
+tr_status tr_store_open(const char *results, const char *machine, const char *experiment, tr_progress *progress, tr_store **out);
+void tr_store_close(tr_store *store);
+const char *tr_store_path(const tr_store *store);
+/* On failure the file is as it was before. */
+tr_status tr_store_append(tr_store *store, const tr_result *result);
+
+/* results/<machine>/<experiment>.jsonl; malloc'd. */
+char *tr_store_file(const char *results, const char *machine, const char *experiment);
+
+/* The folder's name for this machine: processor or GPU model and cores, "amd-epyc-2core". Never a host name. malloc'd. */
+char *tr_machine_name(const char *device_description, int cores);
+
+#endif
