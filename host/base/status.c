@@ -50,30 +50,30 @@ static void set_text(const char *format, va_list arguments, const char *separato
   tr_error_set_text(text);
 }
 
-tr_status tr_fail(tr_status status, const char *format, ...) {
+int tr_error_set(const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   set_text(format, arguments, "", "");
   va_end(arguments);
-  return status;
+  return 0;
 }
 
-tr_status tr_fail_errno(tr_status status, const char *format, ...) {
+int tr_error_set_errno(const char *format, ...) {
   char reason[128];
   const char *text = strerror_r(errno, reason, sizeof reason);
   va_list arguments;
   va_start(arguments, format);
   set_text(format, arguments, ": ", text);
   va_end(arguments);
-  return status;
+  return 0;
 }
 
-tr_status tr_fail_context(tr_status status, const char *format, ...) {
+int tr_error_add_context(const char *format, ...) {
   char before[TR_ERROR_TEXT_BYTES];
   memcpy(before, error_text, sizeof before);
   va_list arguments;
   va_start(arguments, format);
   set_text(format, arguments, ": ", before);
   va_end(arguments);
-  return status;
+  return 0;
 }

@@ -161,7 +161,7 @@ tr_status tr_file_map(const char *path, tr_mapping *out) {
 
 void tr_file_unmap(tr_mapping *mapping) {
   if (mapping->data)
-    munmap((void *)(uintptr_t)mapping->data, mapping->bytes);
+    munmap((void *)mapping->data, mapping->bytes);
   *mapping = (tr_mapping){0};
 }
 
@@ -253,15 +253,16 @@ tr_status tr_parse_bytes(const char *text, size_t *out) {
   double value = strtod(text, &end);
   static const char units[] = "KMGT";
   double factor = 1;
+  bool whole = *end == '\0';
   if (end != text && *end) {
     const char *unit = strchr(units, toupper((unsigned char)*end));
     if (unit && (end[1] == '\0' || strcmp(end + 1, "iB") == 0 || strcmp(end + 1, "B") == 0)) {
       for (const char *p = units; p <= unit; ++p)
         factor *= 1024;
-      end = (char *)(uintptr_t) "";
+      whole = true;
     }
   }
-  if (end == text || *end || errno || !(value >= 0) || value * factor >= 0x1p62)
+  if (end == text || !whole || errno || !(value >= 0) || value * factor >= 0x1p62)
     return tr_fail(TR_EINVAL, "size \"%s\": expected a number with K, M, G or T, such as 8G", text);
   *out = (size_t)(value * factor);
   return TR_OK;

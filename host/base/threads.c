@@ -56,10 +56,15 @@ static int cgroup_processors(void) {
   FILE *file = fopen("/sys/fs/cgroup/cpu.max", "r");
   if (!file)
     return 1 << 20;
-  long quota, period;
-  int fields = fscanf(file, "%ld %ld", &quota, &period); /* "max 100000" gives no fields */
+  long quota = 0, period = 0;
+  char line[64] = "";
+  char *rest = line;
+  if (fgets(line, sizeof line, file)) {
+    quota = strtol(line, &rest, 10); /* "max 100000" gives 0 */
+    period = strtol(rest, NULL, 10);
+  }
   fclose(file);
-  if (fields != 2 || quota <= 0 || period <= 0)
+  if (quota <= 0 || period <= 0)
     return 1 << 20;
   long processors = (quota + period - 1) / period;
   return processors < 1 ? 1 : (int)processors;
@@ -209,7 +214,7 @@ tr_status tr_pool_run(tr_pool *pool, size_t tasks, tr_task_fn fn, void *context)
   bool wake_others = pool->started > 0 && tasks > 1;
   if (wake_others) {
     pthread_mutex_lock(&pool->lock);
-    pool->current = &work;
+    pool->current = &work; /* cppcheck-suppress autoVariables; reset below, when the last worker has left it */
     pool->busy = pool->started;
     ++pool->generation;
     pthread_cond_broadcast(&pool->wake);

@@ -19,7 +19,7 @@ typedef struct block_head {
 } block_head;
 
 static block_head *head_of(const void *memory) {
-  return (block_head *)((uintptr_t)memory - HEAD);
+  return (block_head *)((const char *)memory - HEAD);
 }
 
 static tr_status cpu_open(const char *wanted, char *name, size_t name_bytes, char *description, size_t description_bytes,

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# All checks that need no GPU and no external data. Tests on real data run where it is found (TOTALRECALL_DATA,
+# TOTALRECALL_WEIGHTS, or ../shared) and are reported as skipped otherwise.
+#   scripts/test.sh [STEP ...]   steps: format gcc clang asan lint; default: all
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+steps=("$@")
+[ ${#steps[@]} -gt 0 ] || steps=(format gcc clang asan lint)
+scripts/setup.sh --tests
+
+sources() { git ls-files '*.c' '*.h'; }
+jobs=$(nproc)
+
+run_tests() { # build folder
+  ctest --test-dir "$1" --output-on-failure --no-tests=error -j "$jobs"
+}
+
+for step in "${steps[@]}"; do
+  echo "== $step"
+  start=$SECONDS
+  case $step in
+    format)
+      sources | xargs clang-format --dry-run -Werror
+      ;;
+    gcc)
+      cmake --preset cpu -G Ninja -DCMAKE_C_COMPILER=gcc >/dev/null
+      cmake --build build/cpu
+      run_tests build/cpu
+      ;;
+    clang) # the build alone, and without oneDNN, OpenBLAS and libjpeg, whose plain C twins are tested here
+      cmake --preset cpu -B build/clang -G Ninja -DCMAKE_C_COMPILER=clang -DTR_ONEDNN=OFF -DTR_OPENBLAS=OFF -DTR_JPEG=OFF >/dev/null
+      cmake --build build/clang
+      ctest --test-dir build/clang --output-on-failure --no-tests=error -j "$jobs" -L operators
+      ;;
+    asan)
+      cmake --preset asan -G Ninja -DCMAKE_C_COMPILER=gcc >/dev/null
+      cmake --build build/asan
+      run_tests build/asan
+      ;;
+    lint)
+      cmake --preset cpu -B build/lint -G Ninja -DCMAKE_C_COMPILER=clang >/dev/null
+      git ls-files 'kernels/*.c' 'host/*.c' 'datasets/*.c' | xargs -P "$jobs" -n 4 clang-tidy --quiet -p build/lint
+      cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,performance,portability --std=c11 -j "$jobs" \
+        -I . --suppress=missingIncludeSystem kernels host datasets
+      ;;
+    *)
+      echo "scripts/test.sh: unknown step $step (format gcc clang asan lint)" >&2
+      exit 2
+      ;;
+  esac
+  echo "== $step: $((SECONDS - start)) s"
+done
