@@ -22,9 +22,8 @@ typedef struct tr_run_seconds {
 typedef struct tr_result {
   char *experiment, *run, *dataset, *class_name, *method, *backbone, *layers;
   char *weights, *weights_sha256; /* file name without its folder */
-  char *protocol, *aggregate, *subsampling, *search, *distance, *image_score;
-  int resize, crop, patch, stride, layer_dimension, feature_dimension, projection, neighbours;
-  bool squash;
+  char *protocol, *aggregate, *subsampling, *search, *distance, *image_score, *split_file;
+  int resize, crop, squash, patch, stride, layer_dimension, target_dimension, projection, neighbours;
   double percent, sigma;
   uint64_t seed;
   /* fractions; NaN: not defined, null in the file */

@@ -1,0 +1,40 @@
+/* The program: a thin client of the library. It owns the command line, the terminal, signals and exit codes: 0 done, 1 failed,
+ * 2 used wrongly. */
+#ifndef TR_CLI_H
+#define TR_CLI_H
+
+#include "host/base/progress.h"
+#include "host/totalrecall.h"
+
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
+
+typedef struct cli_command {
+  const char *name, *summary;
+  int (*run)(int argc, char **argv); /* argv[0] is the command's name */
+  const char *help;
+} cli_command;
+
+extern const cli_command cli_run, cli_report, cli_verify, cli_synthesize, cli_info;
+
+/* Prints "totalrecall: <text of the last error>" and returns CLI_FAILED. */
+int cli_failed(void);
+/* Prints the problem and how to get help; returns CLI_USAGE. */
+int cli_wrong_usage(const cli_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* getopt_long found something it does not know: getopt has printed what. */
+int cli_unknown_option(const cli_command *command);
+int cli_print_help(const cli_command *command);
+
+/* "--threads 4": a whole number of [low, high]. */
+bool cli_parse_number(const char *text, long low, long high, long *out);
+
+/* Progress on stderr: on a terminal one line, rewritten, with rate and time left; else a plain line every few seconds. */
+typedef struct cli_progress cli_progress;
+cli_progress *cli_progress_create(void); /* NULL when out of memory: then there is no progress */
+tr_progress *cli_progress_of(cli_progress *progress);
+/* Clears the terminal's progress line. */
+void cli_progress_destroy(cli_progress *progress);
+
+/* SIGINT and SIGTERM ask the library to stop; a second one ends the process at once. */
+void cli_catch_signals(void);
+
+#endif

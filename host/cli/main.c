@@ -1,0 +1,70 @@
+/* Finds the command; help, version, and what all commands share. */
+#include "host/cli/cli.h"
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const cli_command *const commands[] = {&cli_run, &cli_report, &cli_verify, &cli_synthesize, &cli_info};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static void print_usage(FILE *out) {
+  fprintf(out, "totalrecall %s: industrial anomaly detection by PatchCore\n\nusage: totalrecall COMMAND [...]\n\n", tr_version());
+  for (size_t i = 0; i < COMMANDS; ++i)
+    fprintf(out, "  %-12s%s\n", commands[i]->name, commands[i]->summary);
+  fprintf(out, "\n`totalrecall COMMAND --help` tells what a command takes.\n");
+}
+
+int cli_failed(void) {
+  fprintf(stderr, "totalrecall: %s\n", tr_last_error());
+  return CLI_FAILED;
+}
+
+int cli_unknown_option(const cli_command *command) {
+  fprintf(stderr, "`totalrecall %s --help` lists the options.\n", command->name);
+  return CLI_USAGE;
+}
+
+int cli_wrong_usage(const cli_command *command, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  fprintf(stderr, "totalrecall %s: ", command->name);
+  vfprintf(stderr, format, arguments);
+  fputc('\n', stderr);
+  va_end(arguments);
+  return cli_unknown_option(command);
+}
+
+int cli_print_help(const cli_command *command) {
+  fputs(command->help, stdout);
+  return CLI_OK;
+}
+
+bool cli_parse_number(const char *text, long low, long high, long *out) {
+  char *end;
+  *out = strtol(text, &end, 10);
+  return end != text && !*end && *out >= low && *out <= high;
+}
+
+int main(int argc, char **argv) {
+  /* A full disk or a closed pipe is to come back as an error from write, not as the process's end. */
+  signal(SIGXFSZ, SIG_IGN);
+  signal(SIGPIPE, SIG_IGN);
+  const char *name = argc > 1 ? argv[1] : "";
+  if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+    print_usage(stdout);
+    return CLI_OK;
+  }
+  if (strcmp(name, "--version") == 0) {
+    printf("totalrecall %s\n", tr_version());
+    return CLI_OK;
+  }
+  for (size_t i = 0; i < COMMANDS; ++i)
+    if (strcmp(name, commands[i]->name) == 0)
+      return commands[i]->run(argc - 1, argv + 1);
+  if (*name)
+    fprintf(stderr, "totalrecall: no command `%s`\n\n", name);
+  print_usage(stderr);
+  return CLI_USAGE;
+}

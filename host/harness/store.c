@@ -1,0 +1,454 @@
+/* The store of results: lines of JSON by cJSON, one table of fields for both directions, and a file that is only ever
+ * appended to. */
+#include "host/harness/store.h"
+#include "host/base/status.h"
+#include "host/base/text.h"
+#include <cjson/cJSON.h>
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- fields ---- */
+
+typedef enum field_type { FIELD_TEXT, FIELD_INT, FIELD_SIZE, FIELD_SEED, FIELD_DOUBLE } field_type;
+
+typedef struct field {
+  const char *name;
+  field_type type;
+  size_t offset;
+  bool required;
+} field;
+
+#define AT(member)   offsetof(tr_result, member)
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static const field fields[] = {
+    {"experiment", FIELD_TEXT, AT(experiment), true},
+    {"run", FIELD_TEXT, AT(run), true},
+    {"dataset", FIELD_TEXT, AT(dataset), true},
+    {"class", FIELD_TEXT, AT(class_name), true},
+    {"method", FIELD_TEXT, AT(method), true},
+    {"backbone", FIELD_TEXT, AT(backbone), true},
+    {"layers", FIELD_TEXT, AT(layers), false},
+    {"weights", FIELD_TEXT, AT(weights), false},
+    {"weights_sha256", FIELD_TEXT, AT(weights_sha256), true},
+    {"image_auroc", FIELD_DOUBLE, AT(image_auroc), false},
+    {"pixel_auroc", FIELD_DOUBLE, AT(pixel_auroc), false},
+    {"pixel_auroc_anomalous", FIELD_DOUBLE, AT(pixel_auroc_anomalous), false},
+    {"pro", FIELD_DOUBLE, AT(pro), false},
+    {"pro_anomalous_224", FIELD_DOUBLE, AT(pro_anomalous_224), false},
+    {"f1", FIELD_DOUBLE, AT(f1), false},
+    {"misclassified", FIELD_DOUBLE, AT(misclassified), false},
+    {"false_positives", FIELD_DOUBLE, AT(false_positives), false},
+    {"false_negatives", FIELD_DOUBLE, AT(false_negatives), false},
+    {"train_images", FIELD_SIZE, AT(train_images), true},
+    {"images", FIELD_SIZE, AT(images), true},
+    {"anomalous_images", FIELD_SIZE, AT(anomalous_images), false},
+    {"regions", FIELD_SIZE, AT(regions), false},
+    {"bank_rows", FIELD_SIZE, AT(bank_rows), false},
+    {"dimension", FIELD_INT, AT(dimension), false},
+    {"protocol", FIELD_TEXT, AT(protocol), false},
+    {"resize", FIELD_INT, AT(resize), false},
+    {"crop", FIELD_INT, AT(crop), false},
+    {"squash", FIELD_INT, AT(squash), false},
+    {"patch", FIELD_INT, AT(patch), false},
+    {"stride", FIELD_INT, AT(stride), false},
+    {"aggregate", FIELD_TEXT, AT(aggregate), false},
+    {"layer_dimension", FIELD_INT, AT(layer_dimension), false},
+    {"target_dimension", FIELD_INT, AT(target_dimension), false},
+    {"subsampling", FIELD_TEXT, AT(subsampling), false},
+    {"percent", FIELD_DOUBLE, AT(percent), false},
+    {"projection", FIELD_INT, AT(projection), false},
+    {"search", FIELD_TEXT, AT(search), false},
+    {"distance", FIELD_TEXT, AT(distance), false},
+    {"image_score", FIELD_TEXT, AT(image_score), false},
+    {"neighbours", FIELD_INT, AT(neighbours), false},
+    {"sigma", FIELD_DOUBLE, AT(sigma), false},
+    {"seed", FIELD_SEED, AT(seed), false},
+    {"split_file", FIELD_TEXT, AT(split_file), false},
+    {"peak_bytes", FIELD_SIZE, AT(peak_bytes), false},
+    {"forecast_bytes", FIELD_SIZE, AT(forecast_bytes), false},
+    {"device", FIELD_TEXT, AT(device), false},
+    {"processor", FIELD_TEXT, AT(processor), false},
+    {"threads", FIELD_INT, AT(threads), false},
+    {"version", FIELD_TEXT, AT(version), false},
+    {"date", FIELD_TEXT, AT(date), false},
+};
+
+static const field second_fields[] = {
+    {"decode", FIELD_DOUBLE, AT(seconds.decode), false},   {"backbone", FIELD_DOUBLE, AT(seconds.backbone), false},
+    {"coreset", FIELD_DOUBLE, AT(seconds.coreset), false}, {"fit", FIELD_DOUBLE, AT(seconds.fit), false},
+    {"nearest", FIELD_DOUBLE, AT(seconds.nearest), false}, {"maps", FIELD_DOUBLE, AT(seconds.maps), false},
+    {"metrics", FIELD_DOUBLE, AT(seconds.metrics), false}, {"score_per_image", FIELD_DOUBLE, AT(seconds.score_per_image), false},
+};
+
+/* Sizes and seeds stay below 2^53, so a double carries them. */
+static cJSON *field_to_json(const field *f, const tr_result *result) {
+  const char *at = (const char *)result + f->offset;
+  switch (f->type) {
+  case FIELD_TEXT: {
+    const char *text = *(char *const *)(const void *)at;
+    return text ? cJSON_CreateString(text) : cJSON_CreateNull();
+  }
+  case FIELD_INT:
+    return cJSON_CreateNumber(*(const int *)(const void *)at);
+  case FIELD_SIZE:
+    return cJSON_CreateNumber((double)*(const size_t *)(const void *)at);
+  case FIELD_SEED:
+    return cJSON_CreateNumber((double)*(const uint64_t *)(const void *)at);
+  default: {
+    double value = *(const double *)(const void *)at;
+    return isfinite(value) ? cJSON_CreateNumber(value) : cJSON_CreateNull();
+  }
+  }
+}
+
+static bool add_fields(cJSON *object, const field *list, size_t count, const tr_result *result) {
+  for (size_t i = 0; i < count; ++i) {
+    cJSON *item = field_to_json(&list[i], result);
+    if (!item || !cJSON_AddItemToObject(object, list[i].name, item)) {
+      cJSON_Delete(item);
+      return false;
+    }
+  }
+  return true;
+}
+
+tr_status tr_result_to_json(const tr_result *result, char **out) {
+  *out = NULL;
+  cJSON *object = cJSON_CreateObject();
+  bool complete = object && add_fields(object, fields, COUNT(fields), result);
+  cJSON *seconds = complete ? cJSON_AddObjectToObject(object, "seconds") : NULL;
+  if (seconds && add_fields(seconds, second_fields, COUNT(second_fields), result))
+    *out = cJSON_PrintUnformatted(object);
+  cJSON_Delete(object);
+  return *out ? TR_OK : tr_fail(TR_ENOMEM, "writing the result of %s, %s", result->run, result->class_name);
+}
+
+static bool whole_number(const cJSON *item, double most) {
+  double value = item->valuedouble;
+  return cJSON_IsNumber(item) && value >= 0 && value <= most && value == floor(value);
+}
+
+static tr_status field_from_json(const field *f, const cJSON *object, tr_result *result) {
+  char *at = (char *)result + f->offset;
+  const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, f->name);
+  bool absent = !item || cJSON_IsNull(item);
+  if (absent && f->type == FIELD_DOUBLE)
+    *(double *)(void *)at = NAN;
+  if (absent)
+    return f->required ? tr_fail(TR_EFORMAT, "the result has no \"%s\"", f->name) : TR_OK;
+  bool fits = true;
+  switch (f->type) {
+  case FIELD_TEXT:
+    fits = cJSON_IsString(item);
+    if (fits && !(*(char **)(void *)at = strdup(item->valuestring)))
+      return tr_fail(TR_ENOMEM, "reading a result");
+    break;
+  case FIELD_INT:
+    fits = whole_number(item, INT32_MAX);
+    *(int *)(void *)at = fits ? (int)item->valuedouble : 0;
+    break;
+  case FIELD_SIZE:
+    fits = whole_number(item, 0x1p53);
+    *(size_t *)(void *)at = fits ? (size_t)item->valuedouble : 0;
+    break;
+  case FIELD_SEED:
+    fits = whole_number(item, 0x1p53);
+    *(uint64_t *)(void *)at = fits ? (uint64_t)item->valuedouble : 0;
+    break;
+  default:
+    fits = cJSON_IsNumber(item);
+    *(double *)(void *)at = fits ? item->valuedouble : NAN;
+  }
+  return fits ? TR_OK : tr_fail(TR_EFORMAT, "the result's \"%s\" has a value of a wrong kind", f->name);
+}
+
+static tr_status fields_from_json(const field *list, size_t count, const cJSON *object, tr_result *result) {
+  for (size_t i = 0; i < count; ++i)
+    TR_TRY(field_from_json(&list[i], object, result));
+  return TR_OK;
+}
+
+tr_status tr_result_from_json(const char *line, tr_result *out) {
+  *out = (tr_result){0};
+  cJSON *object = cJSON_ParseWithOpts(line, NULL, 1);
+  tr_status status = TR_OK;
+  if (!cJSON_IsObject(object))
+    status = tr_fail(TR_EFORMAT, "a result is a JSON object, found %.40s", line);
+  if (status == TR_OK)
+    status = fields_from_json(fields, COUNT(fields), object, out);
+  if (status == TR_OK)
+    status = fields_from_json(second_fields, COUNT(second_fields), cJSON_GetObjectItemCaseSensitive(object, "seconds"), out);
+  cJSON_Delete(object);
+  if (status != TR_OK)
+    tr_result_free(out);
+  return status;
+}
+
+void tr_result_free(tr_result *result) {
+  if (!result)
+    return;
+  for (size_t i = 0; i < COUNT(fields); ++i)
+    if (fields[i].type == FIELD_TEXT)
+      free(*(char **)(void *)((char *)result + fields[i].offset));
+  *result = (tr_result){0};
+}
+
+/* ---- reading ---- */
+
+static tr_status add_result(tr_results *list, const tr_result *result) {
+  if (list->count == list->capacity) {
+    size_t capacity = list->capacity ? 2 * list->capacity : 64;
+    tr_result *items = realloc(list->items, capacity * sizeof *items);
+    if (!items)
+      return tr_fail(TR_ENOMEM, "reading %zu results", capacity);
+    list->items = items;
+    list->capacity = capacity;
+  }
+  list->items[list->count++] = *result;
+  return TR_OK;
+}
+
+static tr_status read_line(const char *path, size_t number, const char *line, tr_progress *progress, tr_results *out) {
+  if (!line[strspn(line, " \t\r")])
+    return TR_OK;
+  tr_result result;
+  tr_status status = tr_result_from_json(line, &result);
+  if (status == TR_EFORMAT) {
+    tr_progress_line(progress, "warning: %s:%zu is left out: %s", path, number, tr_last_error());
+    return TR_OK;
+  }
+  if (status == TR_OK) {
+    status = add_result(out, &result);
+    if (status != TR_OK)
+      tr_result_free(&result);
+  }
+  return status;
+}
+
+tr_status tr_results_read(const char *path, tr_progress *progress, tr_results *out) {
+  if (access(path, F_OK) != 0)
+    return TR_OK;
+  char *text;
+  size_t bytes, number = 0;
+  TR_TRY(tr_file_read(path, &text, &bytes));
+  tr_status status = TR_OK;
+  for (char *line = text; status == TR_OK && line < text + bytes;) {
+    char *end = memchr(line, '\n', (size_t)(text + bytes - line));
+    ++number;
+    if (!end) {
+      tr_progress_line(progress, "warning: %s:%zu was torn by a crash and is left out", path, number);
+      break;
+    }
+    *end = '\0';
+    status = read_line(path, number, line, progress, out);
+    line = end + 1;
+  }
+  free(text);
+  return status;
+}
+
+void tr_results_free(tr_results *results) {
+  if (!results)
+    return;
+  for (size_t i = 0; i < results->count; ++i)
+    tr_result_free(&results->items[i]);
+  free(results->items);
+  *results = (tr_results){0};
+}
+
+/* ---- writing ---- */
+
+struct tr_store {
+  char *path;
+  int file;
+};
+
+char *tr_store_file(const char *results, const char *machine, const char *experiment) {
+  return tr_format("%s/%s/%s.jsonl", results, machine, experiment);
+}
+
+const char *tr_store_path(const tr_store *store) {
+  return store->path;
+}
+
+/* All of it or an error; a signal in between does not split the line. */
+static tr_status write_all(int file, const char *path, const char *data, size_t bytes) {
+  while (bytes) {
+    ssize_t written = write(file, data, bytes);
+    if (written < 0 && errno == EINTR)
+      continue;
+    if (written < 0)
+      return tr_fail_errno(TR_EIO, "writing %s", path);
+    data += written;
+    bytes -= (size_t)written;
+  }
+  return TR_OK;
+}
+
+/* More than a line, so that a disk with no room shows now. */
+static tr_status probe(const char *store_path) {
+  char *path = tr_format("%s.probe-%ld", store_path, (long)getpid());
+  char *data = calloc(1, 1 << 16);
+  tr_status status = path && data ? TR_OK : tr_fail(TR_ENOMEM, "opening %s", store_path);
+  int file = status == TR_OK ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666) : -1;
+  if (status == TR_OK && file < 0)
+    status = tr_fail_errno(TR_EIO, "the results folder does not take files: creating %s", path);
+  if (status == TR_OK)
+    status = write_all(file, path, data, 1 << 16);
+  if (status == TR_OK && fsync(file) != 0)
+    status = tr_fail_errno(TR_EIO, "writing %s", path);
+  if (file >= 0) {
+    close(file);
+    unlink(path);
+  }
+  free(path);
+  free(data);
+  return status;
+}
+
+/* Bytes up to and including the last newline. Called under the lock: what follows belongs to no one any more. */
+static tr_status whole_lines(const tr_store *store, off_t *size, off_t *whole) {
+  struct stat info;
+  if (fstat(store->file, &info) != 0)
+    return tr_fail_errno(TR_EIO, "reading %s", store->path);
+  *size = *whole = info.st_size;
+  for (char last = 0; *whole > 0; --*whole) {
+    if (pread(store->file, &last, 1, *whole - 1) != 1)
+      return tr_fail_errno(TR_EIO, "reading %s", store->path);
+    if (last == '\n')
+      break;
+  }
+  return TR_OK;
+}
+
+static tr_status lock_store(const tr_store *store) {
+  while (flock(store->file, LOCK_EX) != 0)
+    if (errno != EINTR)
+      return tr_fail_errno(TR_EIO, "locking %s", store->path);
+  return TR_OK;
+}
+
+static tr_status cut_torn_line(const tr_store *store, tr_progress *progress) {
+  TR_TRY(lock_store(store));
+  off_t size, whole;
+  tr_status status = whole_lines(store, &size, &whole);
+  if (status == TR_OK && whole < size) {
+    tr_progress_line(progress, "warning: %s ends in a torn line of %lld bytes, which is cut off", store->path,
+                     (long long)(size - whole));
+    if (ftruncate(store->file, whole) != 0)
+      status = tr_fail_errno(TR_EIO, "cutting a torn line off %s", store->path);
+  }
+  flock(store->file, LOCK_UN);
+  return status;
+}
+
+static tr_status open_file(tr_store *store, const char *results, const char *machine, const char *experiment) {
+  char *folder = tr_format("%s/%s", results, machine);
+  store->path = tr_store_file(results, machine, experiment);
+  tr_status status = folder && store->path ? tr_make_folders(folder) : tr_fail(TR_ENOMEM, "opening %s", results);
+  free(folder);
+  TR_TRY(status);
+  TR_TRY(probe(store->path));
+  store->file = open(store->path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+  return store->file < 0 ? tr_fail_errno(TR_EIO, "opening %s for writing", store->path) : TR_OK;
+}
+
+tr_status tr_store_open(const char *results, const char *machine, const char *experiment, tr_progress *progress, tr_store **out) {
+  *out = NULL;
+  tr_store *store = calloc(1, sizeof *store);
+  if (!store)
+    return tr_fail(TR_ENOMEM, "opening %s", results);
+  store->file = -1;
+  tr_status status = open_file(store, results, machine, experiment);
+  if (status == TR_OK)
+    status = cut_torn_line(store, progress);
+  if (status != TR_OK) {
+    tr_store_close(store);
+    return status;
+  }
+  *out = store;
+  return TR_OK;
+}
+
+void tr_store_close(tr_store *store) {
+  if (!store)
+    return;
+  if (store->file >= 0)
+    close(store->file);
+  free(store->path);
+  free(store);
+}
+
+static tr_status append_line(const tr_store *store, const char *line, size_t bytes) {
+  TR_TRY(lock_store(store));
+  off_t size, whole;
+  tr_status status = whole_lines(store, &size, &whole);
+  if (status == TR_OK && whole < size && ftruncate(store->file, whole) != 0)
+    status = tr_fail_errno(TR_EIO, "cutting a torn line off %s", store->path);
+  if (status == TR_OK) {
+    status = write_all(store->file, store->path, line, bytes);
+    if (status == TR_OK && fsync(store->file) != 0)
+      status = tr_fail_errno(TR_EIO, "writing %s", store->path);
+    if (status != TR_OK && ftruncate(store->file, whole) != 0)
+      status = tr_fail_context(status, "%s now ends in a torn line", store->path);
+  }
+  flock(store->file, LOCK_UN);
+  return status;
+}
+
+tr_status tr_store_append(tr_store *store, const tr_result *result) {
+  char *json;
+  TR_TRY(tr_result_to_json(result, &json));
+  char *line = tr_format("%s\n", json);
+  tr_status status = line ? append_line(store, line, strlen(line)) : tr_fail(TR_ENOMEM, "writing a result");
+  free(line);
+  free(json);
+  return status;
+}
+
+/* ---- the machine's name ---- */
+
+/* "AMD EPYC 9R14 96-Core Processor" -> "amd-epyc-9r14"; words that say nothing about the kind are dropped. */
+static bool telling_word(const char *word, size_t length) {
+  static const char *const empty[] = {"cpu", "processor", "@", "(r)", "(tm)", "with", "the"};
+  for (size_t i = 0; i < COUNT(empty); ++i)
+    if (strlen(empty[i]) == length && strncasecmp(empty[i], word, length) == 0)
+      return false;
+  bool clock_rate = length > 3 && strncasecmp(word + length - 3, "ghz", 3) == 0;
+  bool core_count = length > 5 && strncasecmp(word + length - 5, "-core", 5) == 0;
+  return !clock_rate && !core_count;
+}
+
+/* Lower case, what stands in parentheses left out ("Xeon(R)"), signs as "-". */
+static size_t add_word(char *name, size_t used, size_t room, const char *word, size_t length) {
+  if (used && used < room)
+    name[used++] = '-';
+  for (size_t i = 0; i < length && used < room; ++i) {
+    if (word[i] == '(')
+      i += strcspn(word + i, ")");
+    else
+      name[used++] = isalnum((unsigned char)word[i]) ? (char)tolower((unsigned char)word[i]) : '-';
+  }
+  return used;
+}
+
+char *tr_machine_name(const char *device_description, int cores) {
+  char name[96];
+  size_t used = 0;
+  for (const char *p = device_description; *p;) {
+    size_t length = strcspn(p, " \t");
+    if (length && telling_word(p, length))
+      used = add_word(name, used, sizeof name - 1, p, length);
+    p += length + strspn(p + length, " \t");
+  }
+  name[used] = '\0';
+  return tr_format("%s-%dcore", used ? name : "unknown", cores);
+}
