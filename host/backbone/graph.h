@@ -36,6 +36,12 @@ tr_status tr_backbone_run(tr_backbone *backbone, int lane, int n, const float *i
  * no weights. */
 tr_status tr_backbone_forecast(tr_device *device, const tr_backbone_options *options, size_t *bytes, double *macs);
 
+/* As tr_backbone_tap_shape for every tap ([layer_count] each), without weights. */
+tr_status tr_backbone_shapes(const tr_backbone_options *options, int *h, int *w, int *c);
+
+/* Mean and standard deviation that the architecture's published weights expect of RGB in [0,1]. EINVAL when unknown. */
+tr_status tr_backbone_normalisation(const char *architecture, float mean[3], float std[3]);
+
 /* All architectures, and the short name used in run names (RN50V1, WR50, …; NULL when unknown). */
 const char *const *tr_backbone_architectures(size_t *count);
 const char *tr_backbone_short_name(const char *architecture);
