@@ -4,7 +4,8 @@
  *
  * Zero padding; `groups` divides both channel counts. Views: a source or destination may be a range of channels within a
  * wider buffer (pixel stride = channels of that buffer), which is how DenseNet concatenates without copying.
- * On the cpu: oneDNN (weights reordered once, primitive kept per batch of one image), plain C where it is missing.
+ * On the cpu: oneDNN (weights reordered once, primitive kept per batch of one image), plain C where it is missing. Each image
+ * is a call of its own, so what an image gives depends neither on n nor on the thread.
  */
 #ifndef TR_KERNELS_CONV_H
 #define TR_KERNELS_CONV_H
@@ -26,13 +27,17 @@ typedef struct tr_conv_desc {
 typedef struct tr_conv_args {
   int n;            /* images */
   const float *src; /* first channel of the view in image 0 */
-  const float *residual;
+  const float *residual; /* may be dst itself where dst is dense: the sum is then made in place */
   float *dst;
+  void *scratch; /* scratch bytes of tr_conv_bytes, 64-byte aligned; not shared by runs that go on at once */
 } tr_conv_args;
 
 typedef struct tr_conv tr_conv;
 
+/* 0 where the padded source is smaller than the kernel. */
 void tr_conv_shape(const tr_conv_desc *desc, int *out_h, int *out_w);
+/* Device memory that tr_conv_create takes, and scratch that a run of up to n images needs. EINVAL says what cannot be. */
+tr_status tr_conv_bytes(tr_device *device, const tr_conv_desc *desc, int n, size_t *state_bytes, size_t *scratch_bytes);
 /* weights: host, [out_channels, in_channels / groups, kernel_h, kernel_w] (PyTorch's order); bias: host, [out_channels]. */
 tr_status tr_conv_create(tr_device *device, const tr_conv_desc *desc, const float *weights, const float *bias, tr_conv **out);
 void tr_conv_destroy(tr_conv *conv);

@@ -16,6 +16,7 @@
 
 struct tr_operators {
   tr_status (*resize)(tr_device *device, const tr_resize_args *args);
+  tr_status (*conv_bytes)(tr_device *device, const tr_conv_desc *desc, int n, size_t *state_bytes, size_t *scratch_bytes);
   tr_status (*conv_create)(tr_device *device, const tr_conv_desc *desc, const float *weights, const float *bias, void **state);
   void (*conv_destroy)(tr_device *device, void *state);
   tr_status (*conv_run)(tr_device *device, const tr_conv_desc *desc, void *state, const tr_conv_args *args);

@@ -5,6 +5,7 @@
 #include "kernels/operators.h"
 
 tr_status tr_cpu_resize(tr_device *device, const tr_resize_args *args);
+tr_status tr_cpu_conv_bytes(tr_device *device, const tr_conv_desc *desc, int n, size_t *state_bytes, size_t *scratch_bytes);
 tr_status tr_cpu_conv_create(tr_device *device, const tr_conv_desc *desc, const float *weights, const float *bias, void **state);
 void tr_cpu_conv_destroy(tr_device *device, void *state);
 tr_status tr_cpu_conv_run(tr_device *device, const tr_conv_desc *desc, void *state, const tr_conv_args *args);

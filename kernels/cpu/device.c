@@ -111,6 +111,7 @@ static size_t cpu_chunk(void *state) {
 
 const tr_operators tr_cpu_operators = {
     .resize = tr_cpu_resize,
+    .conv_bytes = tr_cpu_conv_bytes,
     .conv_create = tr_cpu_conv_create,
     .conv_destroy = tr_cpu_conv_destroy,
     .conv_run = tr_cpu_conv_run,
