@@ -12,6 +12,7 @@ tr_status tr_cpu_conv_run(tr_device *device, const tr_conv_desc *desc, void *sta
 tr_status tr_cpu_pool(tr_device *device, const tr_pool_args *args);
 tr_status tr_cpu_affine(tr_device *device, const tr_affine_args *args);
 tr_status tr_cpu_aggregate(tr_device *device, const tr_aggregate_args *args);
+size_t tr_cpu_aggregate_scratch(const tr_aggregate_spec *spec, int n);
 tr_status tr_cpu_project(tr_device *device, const tr_project_args *args);
 tr_status tr_cpu_coreset(tr_device *device, const tr_coreset_args *args);
 tr_status tr_cpu_nearest(tr_device *device, const tr_nearest_args *args);
