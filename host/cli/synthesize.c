@@ -5,9 +5,12 @@
 #include <stdio.h>
 
 static int run(int argc, char **argv) {
-  static const struct option options[] = {{"seed", required_argument, NULL, 's'},   {"train", required_argument, NULL, 't'},
-                                          {"good", required_argument, NULL, 'g'},   {"per-defect", required_argument, NULL, 'd'},
-                                          {"size", required_argument, NULL, 'p'},   {"help", no_argument, NULL, 'h'},
+  static const struct option options[] = {{"seed", required_argument, NULL, 's'},
+                                          {"train", required_argument, NULL, 't'},
+                                          {"good", required_argument, NULL, 'g'},
+                                          {"per-defect", required_argument, NULL, 'd'},
+                                          {"size", required_argument, NULL, 'p'},
+                                          {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
   tr_synthesize_options synthesize = {0};
   for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {

@@ -84,7 +84,9 @@ cli_progress *cli_progress_create(void) {
   return p;
 }
 
-tr_progress *cli_progress_of(cli_progress *progress) { return progress ? &progress->progress : NULL; }
+tr_progress *cli_progress_of(cli_progress *progress) {
+  return progress ? &progress->progress : NULL;
+}
 
 void cli_progress_destroy(cli_progress *progress) {
   if (!progress)

@@ -10,7 +10,7 @@
 #include <yaml.h>
 
 /* Far more than anyone sweeps; a slip such as two long lists of seeds should not fill the memory. */
-#define MAX_SETTINGS 100000
+#define MAX_SETTINGS 10000
 /* Nodes looked at while merge keys are followed: an alias bomb ends here. */
 #define MAX_VISITS     1000000
 #define MAX_FILE_BYTES (1u << 20)

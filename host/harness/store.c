@@ -216,6 +216,20 @@ static tr_status add_result(tr_results *list, const tr_result *result) {
   return TR_OK;
 }
 
+tr_status tr_results_add_copy(tr_results *results, const tr_result *result) {
+  tr_result copy = *result;
+  bool complete = true;
+  for (size_t i = 0; i < COUNT(fields); ++i) {
+    char **text = (char **)(void *)((char *)&copy + fields[i].offset);
+    if (fields[i].type == FIELD_TEXT && *text)
+      complete = (*text = strdup(*text)) && complete;
+  }
+  tr_status status = complete ? add_result(results, &copy) : tr_fail(TR_ENOMEM, "copying a result");
+  if (status != TR_OK)
+    tr_result_free(&copy);
+  return status;
+}
+
 static tr_status read_line(const char *path, size_t number, const char *line, tr_progress *progress, tr_results *out) {
   if (!line[strspn(line, " \t\r")])
     return TR_OK;

@@ -47,6 +47,8 @@ typedef struct tr_results {
 
 /* Appends the lines of one file; a line that cannot be read is left out with a warning to `progress`. A missing file is empty. */
 tr_status tr_results_read(const char *path, tr_progress *progress, tr_results *out);
+/* Appends a deep copy. */
+tr_status tr_results_add_copy(tr_results *results, const tr_result *result);
 void tr_results_free(tr_results *results);
 
 /* One line without its newline; malloc'd. */

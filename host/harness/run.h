@@ -1,0 +1,22 @@
+/* Runs a plan: for each group one pass over the training images, one over the test images, then maps, metrics and a result line
+ * per run. */
+#ifndef TR_HARNESS_RUN_H
+#define TR_HARNESS_RUN_H
+
+#include "host/harness/plan.h"
+
+typedef struct tr_run_summary {
+  size_t finished; /* runs that got their result line now */
+  size_t failed;   /* runs that did not */
+} tr_run_summary;
+
+/* A group that fails (an unreadable image, a forecast over the limit) is reported through options->progress and does not stop
+ * the others; results->items gets a result per finished run. Errors of the run as a whole (results that cannot be written,
+ * ECANCELED after tr_cancel_request) end it at once; finished lines stay. */
+tr_status tr_plan_run_all(const tr_plan *plan, const tr_plan_options *options, tr_device *device, tr_results *results,
+                          tr_run_summary *summary);
+
+/* Opens a store per experiment and closes it again: says before any work whether results can be written. */
+tr_status tr_plan_check_results(const tr_experiments *experiments, const tr_plan_options *options);
+
+#endif
