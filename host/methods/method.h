@@ -42,6 +42,7 @@ typedef struct tr_model_info {
   size_t bank_rows;
   int dimension;
   double coreset_seconds, nearest_seconds; /* summed over calls; lanes count together / lanes */
+  double aggregate_seconds;                /* of the scored images, shared by all variants; summed likewise */
 } tr_model_info;
 
 typedef struct tr_method {

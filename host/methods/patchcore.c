@@ -65,7 +65,8 @@ struct tr_model {
   int lanes;
   lane_buffers *buffers;
   float *features; /* [train_rows, d] until fit_end */
-  pthread_mutex_t lock;
+  double aggregate_seconds; /* of scored images, all lanes together */
+  pthread_mutex_t lock;     /* of the seconds */
 };
 
 static size_t variant_rows(const tr_variant *variant, size_t train_rows) {
@@ -369,6 +370,12 @@ static tr_status fit_end(tr_model *model) {
   return allocate_score_buffers(model);
 }
 
+static void add_seconds(tr_model *model, double *sum, double seconds) {
+  pthread_mutex_lock(&model->lock);
+  *sum += seconds;
+  pthread_mutex_unlock(&model->lock);
+}
+
 static tr_status search_images(tr_model *model, search *pass, lane_buffers *b, size_t queries) {
   double begin = tr_seconds();
   TR_TRY(tr_bank_search(model->selections[pass->selection].bank, pass->rows, b->features, queries, model->patches, 1,
@@ -376,9 +383,7 @@ static tr_status search_images(tr_model *model, search *pass, lane_buffers *b, s
   TR_TRY(tr_device_download(model->device, b->host_distances, b->distances, queries * sizeof(float)));
   TR_TRY(tr_device_sync(model->device));
   double seconds = tr_seconds() - begin;
-  pthread_mutex_lock(&model->lock);
-  pass->seconds += seconds;
-  pthread_mutex_unlock(&model->lock);
+  add_seconds(model, &pass->seconds, seconds);
   return TR_OK;
 }
 
@@ -418,7 +423,10 @@ static tr_status score_images(tr_model *model, int lane, size_t n, const float *
                               size_t variant_stride, float *image_scores, size_t image_stride) {
   lane_buffers *b = &model->buffers[lane];
   size_t queries = n * model->patches;
+  double begin = tr_seconds();
   TR_TRY(aggregate_images(model, lane, n, maps, b->features));
+  TR_TRY(tr_device_sync(model->device));
+  add_seconds(model, &model->aggregate_seconds, tr_seconds() - begin);
   for (size_t s = 0; s < model->search_count; ++s) {
     TR_TRY(search_images(model, &model->searches[s], b, queries));
     for (size_t v = 0; v < model->variant_count; ++v) {
@@ -442,7 +450,8 @@ static tr_status info(const tr_model *model, size_t variant, tr_model_info *out)
   *out = (tr_model_info){.bank_rows = pass->rows,
                          .dimension = model->d,
                          .coreset_seconds = model->selections[pass->selection].seconds,
-                         .nearest_seconds = pass->seconds / model->lanes};
+                         .nearest_seconds = pass->seconds / model->lanes,
+                         .aggregate_seconds = model->aggregate_seconds / model->lanes};
   return TR_OK;
 }
 
