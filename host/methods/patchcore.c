@@ -64,7 +64,7 @@ struct tr_model {
   size_t chunk;
   int lanes;
   lane_buffers *buffers;
-  float *features; /* [train_rows, d] until fit_end */
+  float *features;          /* [train_rows, d] until fit_end */
   double aggregate_seconds; /* of scored images, all lanes together */
   pthread_mutex_t lock;     /* of the seconds */
 };
