@@ -1,5 +1,6 @@
 /* upsample: patch scores on their grid -> image size, bilinear, align_corners=False (torch F.interpolate; official
- * RescaleSegmentor). */
+ * src/patchcore/common.py, RescaleSegmentor). Positions and weights in float, as torch's cpu kernel has them; the two values of a
+ * row are blended first, then the two rows. src and dst must not overlap. */
 #ifndef TR_KERNELS_UPSAMPLE_H
 #define TR_KERNELS_UPSAMPLE_H
 
