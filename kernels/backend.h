@@ -23,5 +23,11 @@ typedef struct tr_backend {
 } tr_backend;
 
 extern const tr_backend tr_cpu_backend;
+#ifdef TR_HAVE_CUDA
+extern const tr_backend tr_cuda_backend;
+#endif
+
+/* The state that the device's backend opened. */
+void *tr_device_state(const tr_device *device);
 
 #endif

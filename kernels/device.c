@@ -17,7 +17,12 @@ struct tr_device {
   atomic_size_t bytes, peak_bytes;
 };
 
-static const tr_backend *const backends[] = {&tr_cpu_backend};
+static const tr_backend *const backends[] = {
+    &tr_cpu_backend,
+#ifdef TR_HAVE_CUDA
+    &tr_cuda_backend,
+#endif
+};
 
 static const tr_backend *find_backend(const char *name) {
   for (size_t i = 0; i < sizeof backends / sizeof *backends; ++i) {
@@ -32,7 +37,11 @@ tr_status tr_device_open(const char *name, int threads, tr_device **out) {
   *out = NULL;
   const tr_backend *backend = find_backend(name);
   if (!backend)
-    return tr_fail(TR_EDEVICE, "device \"%s\": this build knows cpu only", name);
+#ifdef TR_HAVE_CUDA
+    return tr_fail(TR_EDEVICE, "device \"%s\": expected cpu, cuda or cuda:N", name);
+#else
+    return tr_fail(TR_EDEVICE, "device \"%s\": this build has the cpu only (preset cuda builds the GPU code)", name);
+#endif
   tr_device *device = calloc(1, sizeof *device);
   if (!device)
     return tr_fail(TR_ENOMEM, "opening device %s: out of memory", name);
@@ -64,6 +73,7 @@ const char *tr_device_name(const tr_device *device) {
 const char *tr_device_description(const tr_device *device) {
   return device->description;
 }
+void *tr_device_state(const tr_device *device) { return device->state; }
 tr_pool *tr_device_pool(const tr_device *device) {
   return device->pool;
 }

@@ -1,0 +1,257 @@
+/* The cuda backend: device memory, one stream, cuBLAS and cuDNN handles, one lane that wants large chunks.
+ *
+ * A GPU works through one queue in order, so operators need no synchronisation among themselves; the host waits only in
+ * downloads and tr_device_sync. Uploads from pageable memory wait too: the caller may reuse its buffer at once.
+ */
+#include "kernels/cuda/cuda.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <new>
+
+extern "C" {
+#include "host/base/text.h"
+}
+
+/* Images of a chunk: enough to fill 132 multiprocessors in the deepest layers (14 x 14 positions an image). */
+enum { CHUNK = 64, BLAS_WORKSPACE_BYTES = 32 << 20 };
+
+namespace {
+
+struct cuda_state : tr_cuda {
+  std::mutex lock;
+  std::map<const void *, size_t> sizes;
+};
+
+cuda_state *of(void *state) { return static_cast<cuda_state *>(static_cast<tr_cuda *>(state)); }
+
+__global__ void gather_rows(const uint4 *from, const uint32_t *rows, uint4 *to, size_t count, unsigned vectors) {
+  for (size_t row = blockIdx.x; row < count; row += gridDim.x)
+    for (unsigned i = threadIdx.x; i < vectors; i += blockDim.x)
+      to[row * vectors + i] = from[(size_t)rows[row] * vectors + i];
+}
+
+__global__ void gather_words(const uint32_t *from, const uint32_t *rows, uint32_t *to, size_t count, unsigned words) {
+  for (size_t row = blockIdx.x; row < count; row += gridDim.x)
+    for (unsigned i = threadIdx.x; i < words; i += blockDim.x)
+      to[row * words + i] = from[(size_t)rows[row] * words + i];
+}
+
+tr_status wanted_ordinal(const char *wanted, int *ordinal) {
+  int devices = 0;
+  cudaError_t error = cudaGetDeviceCount(&devices);
+  if (error != cudaSuccess || devices == 0) {
+    (void)cudaGetLastError();
+    return tr_fail(TR_EDEVICE, "device \"%s\": no GPU can be used here (%s)", wanted,
+                   error != cudaSuccess ? cudaGetErrorString(error) : "the driver shows none");
+  }
+  char *end;
+  const char *colon = strchr(wanted, ':');
+  long number = colon ? strtol(colon + 1, &end, 10) : 0;
+  if (colon && (colon[1] == '\0' || *end != '\0' || number < 0 || number >= devices))
+    return tr_fail(TR_EDEVICE, "device \"%s\": expected cuda:0 to cuda:%d", wanted, devices - 1);
+  *ordinal = (int)number;
+  return TR_OK;
+}
+
+tr_status open_libraries(cuda_state *s) {
+  TR_CUDA_TRY(cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking));
+  TR_CUBLAS_TRY(cublasCreate(&s->blas));
+  TR_CUBLAS_TRY(cublasSetStream(s->blas, s->stream));
+  TR_CUDA_TRY(cudaMalloc(&s->blas_workspace, BLAS_WORKSPACE_BYTES));
+  TR_CUBLAS_TRY(cublasSetWorkspace(s->blas, s->blas_workspace, BLAS_WORKSPACE_BYTES));
+  TR_CUDNN_TRY(cudnnCreate(&s->dnn));
+  TR_CUDNN_TRY(cudnnSetStream(s->dnn, s->stream));
+  return TR_OK;
+}
+
+void cuda_close(void *state) {
+  cuda_state *s = of(state);
+  if (s->dnn)
+    cudnnDestroy(s->dnn);
+  if (s->blas)
+    cublasDestroy(s->blas);
+  cudaFree(s->blas_workspace);
+  if (s->stream)
+    cudaStreamDestroy(s->stream);
+  delete s;
+}
+
+tr_status cuda_open(const char *wanted, char *name, size_t name_bytes, char *description, size_t description_bytes, void **state) {
+  *state = nullptr;
+  int ordinal = 0;
+  TR_TRY(wanted_ordinal(wanted, &ordinal));
+  TR_CUDA_TRY(cudaSetDevice(ordinal));
+  cudaDeviceProp properties;
+  TR_CUDA_TRY(cudaGetDeviceProperties(&properties, ordinal));
+  cuda_state *s = new (std::nothrow) cuda_state{};
+  if (!s)
+    return tr_fail(TR_ENOMEM, "opening device %s: out of memory", wanted);
+  s->ordinal = ordinal;
+  s->multiprocessors = properties.multiProcessorCount;
+  s->shared_bytes = properties.sharedMemPerBlockOptin;
+  tr_status status = open_libraries(s);
+  if (status != TR_OK) {
+    cuda_close(static_cast<tr_cuda *>(s));
+    return tr_fail_context(status, "opening device %s", wanted);
+  }
+  snprintf(name, name_bytes, "cuda:%d", ordinal);
+  snprintf(description, description_bytes, "%s", properties.name);
+  *state = static_cast<tr_cuda *>(s);
+  return TR_OK;
+}
+
+tr_status cuda_alloc(void *state, size_t bytes, void **out) {
+  cuda_state *s = of(state);
+  *out = nullptr;
+  TR_CUDA_TRY(cudaSetDevice(s->ordinal));
+  cudaError_t error = cudaMalloc(out, bytes);
+  if (error != cudaSuccess) {
+    (void)cudaGetLastError();
+    char asked[32], left[32];
+    size_t free_bytes = 0, total = 0;
+    (void)cudaMemGetInfo(&free_bytes, &total);
+    return tr_fail(TR_ENOMEM, "allocating %s on cuda:%d, which has %s left: %s", tr_format_bytes(bytes, asked, sizeof asked), s->ordinal,
+                   tr_format_bytes(free_bytes, left, sizeof left), cudaGetErrorString(error));
+  }
+  std::lock_guard<std::mutex> hold(s->lock);
+  s->sizes[*out] = bytes;
+  return TR_OK;
+}
+
+void cuda_free(void *state, void *memory) {
+  cuda_state *s = of(state);
+  {
+    std::lock_guard<std::mutex> hold(s->lock);
+    s->sizes.erase(memory);
+  }
+  (void)cudaFree(memory);
+}
+
+size_t cuda_size(void *state, const void *memory) {
+  cuda_state *s = of(state);
+  std::lock_guard<std::mutex> hold(s->lock);
+  auto found = s->sizes.find(memory);
+  return found == s->sizes.end() ? 0 : found->second;
+}
+
+tr_status cuda_copy(void *state, void *to, const void *from, size_t bytes, tr_copy_kind kind) {
+  if (bytes == 0)
+    return TR_OK;
+  cuda_state *s = of(state);
+  TR_CUDA_TRY(cudaSetDevice(s->ordinal));
+  cudaMemcpyKind direction = kind == TR_COPY_UPLOAD     ? cudaMemcpyHostToDevice
+                             : kind == TR_COPY_DOWNLOAD ? cudaMemcpyDeviceToHost
+                                                        : cudaMemcpyDeviceToDevice;
+  TR_CUDA_TRY(cudaMemcpyAsync(to, from, bytes, direction, s->stream));
+  if (kind != TR_COPY_WITHIN)
+    TR_CUDA_TRY(cudaStreamSynchronize(s->stream));
+  return TR_OK;
+}
+
+tr_status cuda_zero(void *state, void *memory, size_t bytes) {
+  cuda_state *s = of(state);
+  if (bytes) {
+    TR_CUDA_TRY(cudaSetDevice(s->ordinal));
+    TR_CUDA_TRY(cudaMemsetAsync(memory, 0, bytes, s->stream));
+  }
+  return TR_OK;
+}
+
+tr_status launch_gather(cuda_state *s, void *to, const void *from, const uint32_t *device_rows, size_t count, size_t row_bytes) {
+  unsigned blocks = (unsigned)(count < 65535 ? count : 65535);
+  if (row_bytes % sizeof(uint4) == 0)
+    TR_LAUNCH(gather_rows, blocks, 128, 0, s->stream, static_cast<const uint4 *>(from), device_rows, static_cast<uint4 *>(to), count,
+              (unsigned)(row_bytes / sizeof(uint4)));
+  else
+    TR_LAUNCH(gather_words, blocks, 128, 0, s->stream, static_cast<const uint32_t *>(from), device_rows, static_cast<uint32_t *>(to),
+              count, (unsigned)(row_bytes / sizeof(uint32_t)));
+  TR_CUDA_LAUNCHED();
+  return TR_OK;
+}
+
+tr_status cuda_gather(void *state, void *to, const void *from, const uint32_t *rows, size_t count, size_t row_bytes) {
+  if (count == 0 || row_bytes == 0)
+    return TR_OK;
+  if (row_bytes % sizeof(uint32_t))
+    return tr_fail(TR_EINVAL, "gather: expected rows of whole words, found %zu bytes", row_bytes);
+  cuda_state *s = of(state);
+  void *device_rows;
+  TR_TRY(cuda_alloc(state, count * sizeof *rows, &device_rows));
+  tr_status status = cuda_copy(state, device_rows, rows, count * sizeof *rows, TR_COPY_UPLOAD);
+  if (status == TR_OK)
+    status = launch_gather(s, to, from, static_cast<const uint32_t *>(device_rows), count, row_bytes);
+  cuda_free(state, device_rows); /* waits for the kernel */
+  return status;
+}
+
+tr_status cuda_sync(void *state) {
+  cuda_state *s = of(state);
+  TR_CUDA_TRY(cudaSetDevice(s->ordinal));
+  TR_CUDA_TRY(cudaStreamSynchronize(s->stream));
+  return TR_OK;
+}
+
+int cuda_lanes(void *state, const tr_pool *pool) {
+  (void)state;
+  (void)pool;
+  return 1;
+}
+
+size_t cuda_chunk(void *state) {
+  (void)state;
+  return CHUNK;
+}
+
+} // namespace
+
+tr_status tr_cuda_failed(cudaError_t error, const char *call) {
+  (void)cudaGetLastError();
+  return tr_fail(error == cudaErrorMemoryAllocation ? TR_ENOMEM : TR_EDEVICE, "%s: %s", call, cudaGetErrorString(error));
+}
+
+tr_status tr_cublas_failed(cublasStatus_t error, const char *call) {
+  return tr_fail(error == CUBLAS_STATUS_ALLOC_FAILED ? TR_ENOMEM : TR_EDEVICE, "%s: %s", call, cublasGetStatusString(error));
+}
+
+tr_status tr_cudnn_failed(cudnnStatus_t error, const char *call) {
+  return tr_fail(TR_EDEVICE, "%s: %s", call, cudnnGetErrorString(error));
+}
+
+static const tr_operators cuda_operators = {
+    .resize = tr_cuda_resize,
+    .conv_bytes = tr_cuda_conv_bytes,
+    .conv_create = tr_cuda_conv_create,
+    .conv_destroy = tr_cuda_conv_destroy,
+    .conv_run = tr_cuda_conv_run,
+    .pool = tr_cuda_pool,
+    .affine = tr_cuda_affine,
+    .aggregate = tr_cuda_aggregate,
+    .project = tr_cuda_project,
+    .coreset = tr_cuda_coreset,
+    .nearest = tr_cuda_nearest,
+    .squared_norms = tr_cuda_squared_norms,
+    .reweight = tr_cuda_reweight,
+    .upsample = tr_cuda_upsample,
+    .smooth = tr_cuda_smooth,
+    .sort_scan = tr_cuda_sort_scan,
+};
+
+extern "C" const tr_backend tr_cuda_backend = {
+    .name = "cuda",
+    .operators = &cuda_operators,
+    .open = cuda_open,
+    .close = cuda_close,
+    .alloc = cuda_alloc,
+    .free = cuda_free,
+    .size = cuda_size,
+    .copy = cuda_copy,
+    .zero = cuda_zero,
+    .gather = cuda_gather,
+    .sync = cuda_sync,
+    .lanes = cuda_lanes,
+    .chunk = cuda_chunk,
+};
