@@ -54,7 +54,7 @@ static void filter_columns(const kernel *k, int h, int w, float *map, int count,
   double *centre = strip + (size_t)k->radius * WIDTH;
   for (int y = 0; y < h; ++y)
     for (int x = 0; x < WIDTH; ++x)
-      centre[y * WIDTH + x] = x < count ? map[(size_t)y * (size_t)w + (size_t)x] : 0.0;
+      centre[y * WIDTH + x] = x < count ? (double)map[(size_t)y * (size_t)w + (size_t)x] : 0.0;
   for (int i = 1; i <= k->radius; ++i) {
     const double *above = centre + (ptrdiff_t)tr_smooth_reflect(-i, h) * WIDTH;
     const double *below = centre + (ptrdiff_t)tr_smooth_reflect(h - 1 + i, h) * WIDTH;
