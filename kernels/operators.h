@@ -24,6 +24,7 @@ struct tr_operators {
   tr_status (*affine)(tr_device *device, const tr_affine_args *args);
   tr_status (*aggregate)(tr_device *device, const tr_aggregate_args *args);
   tr_status (*project)(tr_device *device, const tr_project_args *args);
+  size_t (*coreset_scratch)(const tr_device *device, size_t n, int d, size_t picks);
   tr_status (*coreset)(tr_device *device, const tr_coreset_args *args);
   tr_status (*nearest)(tr_device *device, const tr_nearest_args *args);
   tr_status (*squared_norms)(tr_device *device, const float *rows, size_t n, int d, float *norms);

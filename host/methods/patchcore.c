@@ -235,7 +235,7 @@ static tr_status greedy_order(const tr_model *model, selection *s, const float *
   void *scratch = NULL;
   tr_status status = radius ? TR_OK : tr_fail(TR_ENOMEM, "coreset: %zu radii: out of memory", s->rows);
   if (status == TR_OK)
-    status = tr_device_alloc(model->device, tr_coreset_scratch(model->train_rows, d, s->rows), &scratch);
+    status = tr_device_alloc(model->device, tr_coreset_scratch(model->device, model->train_rows, d, s->rows), &scratch);
   if (status == TR_OK)
     status = tr_coreset(model->device, &(tr_coreset_args){.n = model->train_rows,
                                                           .d = d,
@@ -482,7 +482,7 @@ static tr_status forecast(const tr_method_options *options, size_t test_images, 
       continue;
     }
     size_t work = s->kind == TR_SUBSAMPLE_RANDOM ? model->train_rows * sizeof(uint64_t)
-                                                 : tr_coreset_scratch(model->train_rows, s->projection, s->rows);
+                                                 : tr_coreset_scratch(model->device, model->train_rows, s->projection, s->rows);
     if (s->kind == TR_SUBSAMPLE_GREEDY && s->projection != model->d)
       work += model->train_rows * (size_t)s->projection * sizeof(float);
     size_t bank = bank_bytes(s->rows, model->d);

@@ -119,6 +119,7 @@ const tr_operators tr_cpu_operators = {
     .affine = tr_cpu_affine,
     .aggregate = tr_cpu_aggregate,
     .project = tr_cpu_project,
+    .coreset_scratch = tr_cpu_coreset_scratch,
     .coreset = tr_cpu_coreset,
     .nearest = tr_cpu_nearest,
     .squared_norms = tr_cpu_squared_norms,

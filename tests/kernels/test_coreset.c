@@ -1,0 +1,290 @@
+/* coreset against NumPy (search_coreset_*) and against a brute force in double, whose picks it must give one by one. */
+#include "host/base/rng.h"
+#include "host/base/status.h"
+#include "kernels/coreset.h"
+#include "tests/golden/golden.h"
+
+#include <math.h>
+
+typedef struct problem {
+  size_t n, d, starts, picks;
+  const float *rows;
+  const uint32_t *start;
+} problem;
+
+typedef struct selection {
+  uint32_t *order;
+  float *radius;
+} selection;
+
+static selection selection_make(size_t picks) {
+  selection s = {malloc((picks + 1) * sizeof(uint32_t)), malloc((picks + 1) * sizeof(float))};
+  assert_true(s.order && s.radius);
+  return s;
+}
+
+static void selection_free(selection *s) {
+  free(s->order);
+  free(s->radius);
+}
+
+static tr_status select_on(int threads, const problem *p, selection *s, tr_progress *progress) {
+  tr_device *device;
+  assert_int_equal(tr_device_open("cpu", threads, &device), TR_OK);
+  void *scratch;
+  assert_int_equal(tr_device_alloc(device, tr_coreset_scratch(device, p->n, (int)p->d, p->picks), &scratch), TR_OK);
+  tr_coreset_args args = {.n = p->n,
+                          .d = (int)p->d,
+                          .rows = p->rows,
+                          .picks = p->picks,
+                          .start = p->start,
+                          .starts = p->starts,
+                          .order = s->order,
+                          .radius = s->radius,
+                          .scratch = scratch,
+                          .progress = progress};
+  tr_status status = tr_coreset(device, &args);
+  tr_device_free(device, scratch);
+  tr_device_close(device);
+  return status;
+}
+
+static double distance2(const float *a, const float *b, size_t d) {
+  double sum = 0;
+  for (size_t i = 0; i < d; ++i)
+    sum += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+  return sum;
+}
+
+static void brute_force(const problem *p, selection *s) {
+  double *reach2 = malloc(p->n * sizeof *reach2);
+  assert_non_null(reach2);
+  for (size_t i = 0; i < p->n; ++i) {
+    double sum = 0;
+    for (size_t k = 0; k < p->starts; ++k)
+      sum += sqrt(distance2(p->rows + i * p->d, p->rows + p->start[k] * p->d, p->d));
+    reach2[i] = sum / (double)p->starts * (sum / (double)p->starts);
+  }
+  for (size_t pick = 0; pick < p->picks; ++pick) {
+    size_t best = 0;
+    for (size_t i = 1; i < p->n; ++i)
+      if (reach2[i] > reach2[best])
+        best = i;
+    s->order[pick] = (uint32_t)best;
+    s->radius[pick] = (float)sqrt(reach2[best]);
+    reach2[best] = -1;
+    for (size_t i = 0; i < p->n; ++i) {
+      double new2 = reach2[i] < 0 ? 0 : distance2(p->rows + i * p->d, p->rows + best * p->d, p->d);
+      reach2[i] = new2 < reach2[i] ? new2 : reach2[i];
+    }
+  }
+  free(reach2);
+}
+
+/* Sums of d squares in another order may differ in the last bits of a double: a float radius in its last place. */
+static void assert_same(const selection *got, const selection *expected, size_t picks) {
+  for (size_t i = 0; i < picks; ++i) {
+    if (got->order[i] != expected->order[i])
+      fail_msg("pick %zu: row %u at %.9g, expected row %u at %.9g", i, got->order[i], (double)got->radius[i], expected->order[i],
+               (double)expected->radius[i]);
+    assert_true(fabsf(got->radius[i] - expected->radius[i]) <= 2e-7f * expected->radius[i]);
+  }
+}
+
+static void check_against(const problem *p, const selection *expected) {
+  const int threads[] = {1, 2, 4};
+  selection first = selection_make(p->picks), again = selection_make(p->picks);
+  for (int t = 0; t < 3; ++t) {
+    selection *s = t == 0 ? &first : &again;
+    assert_int_equal(select_on(threads[t], p, s, NULL), TR_OK);
+    assert_same(s, expected, p->picks);
+    assert_memory_equal(s->order, first.order, p->picks * sizeof *s->order);
+    assert_memory_equal(s->radius, first.radius, p->picks * sizeof *s->radius);
+  }
+  for (size_t i = 1; i < p->picks; ++i)
+    assert_true(first.radius[i] <= first.radius[i - 1]);
+  selection_free(&first);
+  selection_free(&again);
+}
+
+static void check_against_brute_force(const problem *p) {
+  selection expected = selection_make(p->picks);
+  brute_force(p, &expected);
+  check_against(p, &expected);
+  selection_free(&expected);
+}
+
+/* ---- data ---- */
+
+static float *rows_clustered(size_t n, size_t d, size_t clusters, float spread, float offset) {
+  float *rows = malloc(n * d * sizeof *rows);
+  assert_non_null(rows);
+  for (size_t i = 0; i < n; ++i) {
+    tr_rng rng = tr_rng_make(7, TR_RNG_TEST, i);
+    tr_rng centre = tr_rng_make(8, TR_RNG_TEST, tr_rng_below(&rng, clusters));
+    for (size_t j = 0; j < d; ++j)
+      rows[i * d + j] = offset + 3 * tr_rng_normal(&centre) + spread * tr_rng_normal(&rng);
+  }
+  return rows;
+}
+
+/* Few values: many equal rows and equal distances, all exact in double. */
+static float *rows_small_integers(size_t n, size_t d, unsigned values) {
+  float *rows = malloc(n * d * sizeof *rows);
+  assert_non_null(rows);
+  tr_rng rng = tr_rng_make(9, TR_RNG_TEST, 0);
+  for (size_t i = 0; i < n * d; ++i)
+    rows[i] = (float)tr_rng_below(&rng, values);
+  return rows;
+}
+
+static const uint32_t starting_points[] = {5, 117, 30, 42, 9, 250, 77, 3, 181, 64};
+
+/* ---- tests ---- */
+
+static void test_golden(void **state) {
+  (void)state;
+  golden_array cases = golden_read("search_coreset_cases.npy"), floats = golden_read("search_coreset_floats.npy"),
+               ints = golden_read("search_coreset_ints.npy");
+  const float *f = floats.data;
+  uint32_t *u = ints.data;
+  for (size_t c = 0; c < cases.shape[0]; ++c) {
+    const int32_t *size = (const int32_t *)cases.data + 4 * c;
+    problem p = {(size_t)size[0], (size_t)size[1], (size_t)size[2], (size_t)size[3], f, u};
+    selection expected = {u + p.starts, (float *)floats.data + (f - (float *)floats.data) + p.n * p.d};
+    check_against(&p, &expected);
+    f += p.n * p.d + p.picks;
+    u += p.starts + p.picks;
+  }
+  assert_int_equal(f - (float *)floats.data, floats.count);
+  golden_free(&cases);
+  golden_free(&floats);
+  golden_free(&ints);
+}
+
+static void test_clusters(void **state) {
+  (void)state;
+  float *rows = rows_clustered(6000, 32, 40, 0.3f, 0);
+  check_against_brute_force(&(problem){6000, 32, 10, 2000, rows, starting_points});
+  free(rows);
+}
+
+/* Rows far from the origin, close to each other: products in float cancel nearly all digits. */
+static void test_far_from_origin(void **state) {
+  (void)state;
+  float *rows = rows_clustered(1500, 24, 5, 0.05f, 300);
+  check_against_brute_force(&(problem){1500, 24, 10, 500, rows, starting_points});
+  free(rows);
+}
+
+static void test_ties(void **state) {
+  (void)state;
+  float *rows = rows_small_integers(3000, 6, 3);
+  check_against_brute_force(&(problem){3000, 6, 10, 3000, rows, starting_points});
+  free(rows);
+}
+
+/* All distances equal: every row is a candidate all the time, more than are kept. */
+static void test_simplex(void **state) {
+  (void)state;
+  size_t n = 1500;
+  float *rows = calloc(n * n, sizeof *rows);
+  assert_non_null(rows);
+  for (size_t i = 0; i < n; ++i)
+    rows[i * n + i] = 1;
+  check_against_brute_force(&(problem){n, n, 10, 100, rows, starting_points});
+  free(rows);
+}
+
+static void test_prefix(void **state) {
+  (void)state;
+  float *rows = rows_clustered(3000, 16, 15, 0.4f, 0);
+  problem whole = {3000, 16, 10, 900, rows, starting_points}, part = whole;
+  part.picks = 130;
+  selection a = selection_make(whole.picks), b = selection_make(part.picks);
+  assert_int_equal(select_on(2, &whole, &a, NULL), TR_OK);
+  assert_int_equal(select_on(2, &part, &b, NULL), TR_OK);
+  assert_memory_equal(a.order, b.order, part.picks * sizeof *a.order);
+  assert_memory_equal(a.radius, b.radius, part.picks * sizeof *a.radius);
+  selection_free(&a);
+  selection_free(&b);
+  free(rows);
+}
+
+typedef struct watch {
+  size_t calls, done, total;
+} watch;
+
+static void watch_progress(tr_progress *self, const char *stage, size_t done, size_t total, const char *unit) {
+  watch *w = self->user;
+  assert_string_equal(stage, "coreset");
+  assert_string_equal(unit, "picks");
+  assert_true(done >= w->done);
+  *w = (watch){w->calls + 1, done, total};
+}
+
+static void cancel_on_progress(tr_progress *self, const char *stage, size_t done, size_t total, const char *unit) {
+  watch_progress(self, stage, done, total, unit);
+  tr_cancel_request();
+}
+
+static void test_progress_and_cancel(void **state) {
+  (void)state;
+  float *rows = rows_clustered(6000, 16, 30, 0.3f, 0);
+  problem p = {6000, 16, 10, 3000, rows, starting_points};
+  selection s = selection_make(p.picks);
+  watch seen = {0};
+  tr_progress progress = {.update = watch_progress, .user = &seen};
+  assert_int_equal(select_on(2, &p, &s, &progress), TR_OK);
+  assert_true(seen.calls > 1 && seen.done == p.picks && seen.total == p.picks);
+  seen = (watch){0};
+  progress.update = cancel_on_progress;
+  assert_int_equal(select_on(2, &p, &s, &progress), TR_ECANCELED);
+  assert_int_equal(seen.calls, 1);
+  tr_cancel_clear();
+  selection_free(&s);
+  free(rows);
+}
+
+static void test_bad_arguments(void **state) {
+  (void)state;
+  float rows[] = {0, 1, 2, 3, 4, 5};
+  const uint32_t start[] = {0, 3};
+  selection s = selection_make(4);
+  problem p = {3, 2, 1, 3, rows, start};
+  assert_int_equal(select_on(1, &p, &s, NULL), TR_OK);
+  p.picks = 4;
+  assert_int_equal(select_on(1, &p, &s, NULL), TR_EINVAL);
+  p.picks = 3;
+  p.starts = 2; /* row 3 of 3 */
+  assert_int_equal(select_on(1, &p, &s, NULL), TR_EINVAL);
+  assert_non_null(strstr(tr_last_error(), "starting point 1"));
+  p.starts = 0;
+  assert_int_equal(select_on(1, &p, &s, NULL), TR_EINVAL);
+  p.starts = 1;
+  p.rows = NULL;
+  assert_int_equal(select_on(1, &p, &s, NULL), TR_EINVAL);
+  p.rows = rows;
+  rows[3] = NAN;
+  assert_int_equal(select_on(1, &p, &s, NULL), TR_EINVAL);
+  assert_non_null(strstr(tr_last_error(), "row 1"));
+  rows[3] = 1e30f; /* its square is no float */
+  assert_int_equal(select_on(1, &p, &s, NULL), TR_EINVAL);
+  p.picks = 0;
+  assert_int_equal(select_on(1, &p, &s, NULL), TR_OK);
+  selection_free(&s);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_golden),
+      cmocka_unit_test(test_clusters),
+      cmocka_unit_test(test_far_from_origin),
+      cmocka_unit_test(test_ties),
+      cmocka_unit_test(test_simplex),
+      cmocka_unit_test(test_prefix),
+      cmocka_unit_test(test_progress_and_cancel),
+      cmocka_unit_test(test_bad_arguments),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
