@@ -46,7 +46,8 @@ thread_local emulated_block block;
 [[noreturn]] void die(const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
-  fprintf(stderr, "emulated CUDA: kernel %s, block (%u,%u,%u): ", block.kernel, emu_block_index.x, emu_block_index.y, emu_block_index.z);
+  fprintf(stderr, "emulated CUDA: kernel %s, block (%u,%u,%u): ", block.kernel, emu_block_index.x, emu_block_index.y,
+          emu_block_index.z);
   vfprintf(stderr, format, arguments);
   fputc('\n', stderr);
   va_end(arguments);
@@ -62,7 +63,9 @@ void wait_for(wait_kind kind, const char *file, int line) {
   emu_current = &self->visible;
 }
 
-emulated_thread *self_thread() { return reinterpret_cast<emulated_thread *>(emu_current); }
+emulated_thread *self_thread() {
+  return reinterpret_cast<emulated_thread *>(emu_current);
+}
 
 /* Waits until all lanes of `mask` have come to this operation. */
 void meet(unsigned mask, const char *file, int line) {
@@ -139,8 +142,8 @@ void report_deadlock() {
   for (unsigned i = 0; i < block.threads; ++i) {
     const emulated_thread *t = &block.thread[i];
     if (t->wait == AT_WARP)
-      die("%s:%d: lane %u of warp %u waits in a warp operation with mask %08x that other lanes of the mask do not reach", t->file, t->line,
-          t->visible.lane, t->visible.warp, t->mask);
+      die("%s:%d: lane %u of warp %u waits in a warp operation with mask %08x that other lanes of the mask do not reach", t->file,
+          t->line, t->visible.lane, t->visible.warp, t->mask);
   }
   die("some threads wait at a __syncthreads that others do not reach");
 }

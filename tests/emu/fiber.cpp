@@ -133,7 +133,8 @@ void prepare(emu_fiber *fiber) {
 
 emu_fiber *emu_fiber_create() {
   emu_fiber *fiber = static_cast<emu_fiber *>(calloc(1, sizeof(emu_fiber)));
-  void *memory = mmap(nullptr, guard_bytes + stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void *memory =
+      mmap(nullptr, guard_bytes + stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (!fiber || memory == MAP_FAILED || mprotect(memory, guard_bytes, PROT_NONE) != 0) {
     fprintf(stderr, "emulated CUDA: no memory for another thread's stack\n");
     abort();
@@ -174,4 +175,6 @@ bool emu_fiber_resume(emu_fiber *fiber) {
   return !fiber->finished;
 }
 
-void emu_fiber_yield() { to_main(current, false); }
+void emu_fiber_yield() {
+  to_main(current, false);
+}

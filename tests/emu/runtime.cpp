@@ -18,6 +18,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <string>
 #include <unistd.h>
 #include <vector>
 
@@ -51,9 +52,10 @@ struct block_info {
 
 std::recursive_mutex lock;
 std::map<const char *, block_info> device_blocks, pinned_blocks; /* by address */
-std::map<const char *, size_t> freed_blocks;                   /* for a better message */
+std::map<const char *, size_t> freed_blocks;                     /* for a better message */
 std::set<stream *> streams;
 std::set<const void *> large_shared;
+std::map<std::string, long> counts; /* of emu_count */
 size_t used_bytes[16];
 thread_local int current_device;
 thread_local cudaError_t last_error = cudaSuccess;
@@ -66,8 +68,12 @@ size_t setting(const char *name, size_t otherwise) {
   return text && *text ? strtoull(text, nullptr, 10) : otherwise;
 }
 
-int device_count() { return (int)setting("TR_EMU_DEVICES", 2); }
-size_t device_memory() { return setting("TR_EMU_MEMORY", (size_t)16 << 30); }
+int device_count() {
+  return (int)setting("TR_EMU_DEVICES", 2);
+}
+size_t device_memory() {
+  return setting("TR_EMU_MEMORY", (size_t)16 << 30);
+}
 
 [[noreturn]] void die(const char *format, ...) {
   va_list arguments;
@@ -139,13 +145,20 @@ const block_info *find_block(const std::map<const char *, block_info> &blocks, c
 
 struct leak_check {
   ~leak_check() {
-    if (device_blocks.empty() && pinned_blocks.empty() && streams.empty())
-      return;
-    size_t bytes = 0;
+    size_t bytes = 0, left = 0;
     for (auto &b : device_blocks)
       bytes += b.second.bytes;
-    fprintf(stderr, "emulated CUDA: at exit %zu blocks of device memory (%zu bytes), %zu of pinned memory and %zu streams are not freed\n",
-            device_blocks.size(), bytes, pinned_blocks.size(), streams.size());
+    for (auto &c : counts)
+      left += c.second != 0;
+    if (device_blocks.empty() && pinned_blocks.empty() && streams.empty() && left == 0)
+      return;
+    fprintf(
+        stderr,
+        "emulated CUDA: at exit %zu blocks of device memory (%zu bytes), %zu of pinned memory and %zu streams are not freed\n",
+        device_blocks.size(), bytes, pinned_blocks.size(), streams.size());
+    for (auto &c : counts)
+      if (c.second)
+        fprintf(stderr, "emulated CUDA: at exit %ld %s are not destroyed\n", c.second, c.first.c_str());
     fflush(nullptr);
     _exit(99);
   }
@@ -181,6 +194,11 @@ bool emu_is_device(const void *pointer) {
   std::lock_guard<std::recursive_mutex> hold(lock);
   const char *start;
   return find_block(device_blocks, static_cast<const char *>(pointer), &start) != nullptr;
+}
+
+void emu_count(const char *kind, int change) {
+  std::lock_guard<std::recursive_mutex> hold(lock);
+  counts[kind] += change;
 }
 
 void emu_check_device(const void *pointer, size_t bytes, const char *doing) {
@@ -324,7 +342,9 @@ const char *cudaGetErrorString(cudaError_t error) {
   }
 }
 
-const char *cudaGetErrorName(cudaError_t error) { return cudaGetErrorString(error); }
+const char *cudaGetErrorName(cudaError_t error) {
+  return cudaGetErrorString(error);
+}
 
 cudaError_t cudaGetLastError(void) {
   cudaError_t error = last_error;
@@ -332,7 +352,9 @@ cudaError_t cudaGetLastError(void) {
   return error;
 }
 
-cudaError_t cudaPeekAtLastError(void) { return last_error; }
+cudaError_t cudaPeekAtLastError(void) {
+  return last_error;
+}
 
 static bool capturing(void) {
   for (stream *s : streams)
@@ -395,7 +417,9 @@ cudaError_t cudaHostAlloc(void **out, size_t bytes, unsigned flags) {
   return cudaSuccess;
 }
 
-cudaError_t cudaMallocHost(void **out, size_t bytes) { return cudaHostAlloc(out, bytes, cudaHostAllocDefault); }
+cudaError_t cudaMallocHost(void **out, size_t bytes) {
+  return cudaHostAlloc(out, bytes, cudaHostAllocDefault);
+}
 
 cudaError_t cudaFreeHost(void *memory) {
   if (!memory)
@@ -465,7 +489,9 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned flags) {
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamCreate(cudaStream_t *out) { return cudaStreamCreateWithFlags(out, cudaStreamNonBlocking); }
+cudaError_t cudaStreamCreate(cudaStream_t *out) {
+  return cudaStreamCreateWithFlags(out, cudaStreamNonBlocking);
+}
 
 cudaError_t cudaStreamDestroy(cudaStream_t handle) {
   std::lock_guard<std::recursive_mutex> hold(lock);
@@ -503,10 +529,13 @@ cudaError_t cudaDeviceSynchronize(void) {
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned flags) {
   (void)flags;
   *out = reinterpret_cast<cudaEvent_t>(new event);
+  emu_count("events", 1);
   return cudaSuccess;
 }
 
-cudaError_t cudaEventCreate(cudaEvent_t *out) { return cudaEventCreateWithFlags(out, cudaEventDefault); }
+cudaError_t cudaEventCreate(cudaEvent_t *out) {
+  return cudaEventCreateWithFlags(out, cudaEventDefault);
+}
 
 cudaError_t cudaEventDestroy(cudaEvent_t handle) {
   std::lock_guard<std::recursive_mutex> hold(lock);
@@ -514,6 +543,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t handle) {
   if (e->on && streams.count(e->on))
     run_until(e->on, e->position); /* its time stamp is written by then */
   delete e;
+  emu_count("events", -1);
   return cudaSuccess;
 }
 
@@ -578,6 +608,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCaptureMode mo
   (void)mode;
   std::lock_guard<std::recursive_mutex> hold(lock);
   stream_of(handle)->capture = new graph;
+  emu_count("graphs", 1);
   return cudaSuccess;
 }
 
@@ -594,6 +625,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t *out) {
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t from, unsigned long long flags) {
   (void)flags;
   *out = reinterpret_cast<cudaGraphExec_t>(new graph(*reinterpret_cast<graph *>(from)));
+  emu_count("executable graphs", 1);
   return cudaSuccess;
 }
 
@@ -609,11 +641,13 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
 
 cudaError_t cudaGraphDestroy(cudaGraph_t handle) {
   delete reinterpret_cast<graph *>(handle);
+  emu_count("graphs", -1);
   return cudaSuccess;
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t handle) {
   delete reinterpret_cast<graph *>(handle);
+  emu_count("executable graphs", -1);
   return cudaSuccess;
 }
 

@@ -18,6 +18,9 @@ void emu_enqueue(cudaStream_t stream, std::function<void()> work);
 void emu_check_device(const void *pointer, size_t bytes, const char *doing);
 bool emu_is_device(const void *pointer);
 
+/* Counts what must be destroyed ("cuBLAS handles"); what is left at exit is reported as a leak. `kind` is a literal. */
+void emu_count(const char *kind, int change);
+
 void emu_run_grid(const char *name, dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &body);
 const char *emu_launch_error(dim3 grid, dim3 block, size_t shared_bytes); /* NULL when it may run */
 
