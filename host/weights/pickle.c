@@ -65,12 +65,11 @@ struct tr_pickle {
 };
 
 static tr_status out_of_memory(void) {
-  tr_fail(TR_ENOMEM, "reading a pickle: out of memory");
-  return TR_ENOMEM;
+  return tr_fail(TR_ENOMEM, "reading a pickle: out of memory");
 }
 
-/* An EFORMAT that names the byte. A constant, so that the compiler sees which paths fail. */
-#define BAD(pickle, ...) ((void)tr_fail_context(tr_fail(TR_EFORMAT, __VA_ARGS__), "byte %zu", (pickle)->opcode_at), TR_EFORMAT)
+/* An EFORMAT that names the byte. The text first, then its context: arguments of a call have no order. */
+#define BAD(pickle, ...) ((void)tr_fail(TR_EFORMAT, __VA_ARGS__), tr_fail_context(TR_EFORMAT, "byte %zu", (pickle)->opcode_at))
 
 /* --- memory --- */
 
@@ -185,7 +184,7 @@ static tr_status take(tr_pickle *pickle, size_t bytes, const uint8_t **data) {
 
 /* An unsigned little-endian number of 1, 2, 4 or 8 bytes. */
 static tr_status take_number(tr_pickle *pickle, size_t bytes, uint64_t *out) {
-  const uint8_t *data = NULL;
+  const uint8_t *data;
   TR_TRY(take(pickle, bytes, &data));
   *out = 0;
   for (size_t i = bytes; i-- > 0;)
@@ -515,7 +514,7 @@ static tr_status stop(tr_pickle *pickle) {
 }
 
 static tr_status skip(tr_pickle *pickle, size_t bytes) {
-  const uint8_t *data = NULL;
+  const uint8_t *data;
   return take(pickle, bytes, &data);
 }
 
@@ -613,7 +612,7 @@ static tr_status run(tr_pickle *pickle) {
     pickle->opcode_at = pickle->position;
     if (pickle->position > TR_LONGEST_HEADER_BYTES)
       return BAD(pickle, "the pickle is longer than %zu bytes", TR_LONGEST_HEADER_BYTES);
-    const uint8_t *opcode = NULL;
+    const uint8_t *opcode;
     TR_TRY(take(pickle, 1, &opcode));
     TR_TRY(step(pickle, *opcode));
   }

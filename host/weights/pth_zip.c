@@ -42,7 +42,7 @@ static tr_status find_end(const tr_zip *zip, size_t *at) {
 }
 
 static tr_status find_directory(const tr_zip *zip, uint64_t *at, uint64_t *bytes, uint64_t *count) {
-  size_t end = 0;
+  size_t end;
   TR_TRY(find_end(zip, &end));
   const uint8_t *record = zip->data + end;
   *count = tr_le16(record + 10);
@@ -128,7 +128,7 @@ static tr_status read_directory(tr_zip *zip) {
     return tr_fail(TR_ENOMEM, "out of memory");
   const uint8_t *record = zip->data + at;
   for (; zip->count < count; ++zip->count) {
-    size_t record_bytes = 0;
+    size_t record_bytes;
     TR_TRY(read_entry(record, left, &zip->entries[zip->count], &record_bytes));
     record += record_bytes;
     left -= record_bytes;

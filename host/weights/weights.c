@@ -270,30 +270,26 @@ static inline uint16_t load16(const uint8_t *data) {
 
 /* The data need not be aligned. The loops inline their conversion (twice as fast: position-independent code cannot inline a
  * function that others see). */
-static tr_status convert(const tr_tensor *tensor, size_t count, float *out) {
+static void convert(const tr_tensor *tensor, size_t count, float *out) {
   const uint8_t *data = tensor->data;
-  switch (tensor->dtype) {
-  case TR_F32:
+  if (tensor->dtype == TR_F32)
     memcpy(out, data, count * sizeof *out);
-    return TR_OK;
-  case TR_F16:
+  else if (tensor->dtype == TR_F16)
     for (size_t i = 0; i < count; ++i)
       out[i] = half_to_float(load16(data + 2 * i));
-    return TR_OK;
-  case TR_BF16:
+  else if (tensor->dtype == TR_BF16)
     for (size_t i = 0; i < count; ++i)
       out[i] = bfloat16_to_float(load16(data + 2 * i));
-    return TR_OK;
-  case TR_F64:
+  else
     for (size_t i = 0; i < count; ++i) {
       double value;
       memcpy(&value, data + 8 * i, sizeof value);
       out[i] = (float)value;
     }
-    return TR_OK;
-  default:
-    return tr_fail(TR_EFORMAT, "it holds integers (%s), expected floating point numbers", tr_dtype_name(tensor->dtype));
-  }
+}
+
+static bool is_floating(tr_dtype dtype) {
+  return dtype == TR_F32 || dtype == TR_F16 || dtype == TR_BF16 || dtype == TR_F64;
 }
 
 static tr_status read_tensor(const tr_weights *weights, const char *name, int rank, const int64_t *shape, float *out) {
@@ -307,8 +303,11 @@ static tr_status read_tensor(const tr_weights *weights, const char *name, int ra
   if (!same)
     return tr_fail(TR_EFORMAT, "expected shape %s, found %s", tr_shape_text(expected, rank, shape),
                    tr_shape_text(found, tensor->rank, tensor->shape));
-  size_t count = tensor->bytes / tr_dtype_bytes(tensor->dtype);
-  return count > 0 ? convert(tensor, count, out) : TR_OK;
+  if (!is_floating(tensor->dtype))
+    return tr_fail(TR_EFORMAT, "it holds integers (%s), expected floating point numbers", tr_dtype_name(tensor->dtype));
+  if (tensor->bytes > 0)
+    convert(tensor, tensor->bytes / tr_dtype_bytes(tensor->dtype), out);
+  return TR_OK;
 }
 
 tr_status tr_weights_read(const tr_weights *weights, const char *name, int rank, const int64_t *shape, float *out) {
