@@ -1,0 +1,224 @@
+/* totalrecall run: an experiment file to results. */
+#include "host/harness/run.h"
+#include "host/base/clock.h"
+#include "host/base/status.h"
+#include "host/base/threads.h"
+#include "host/cli/cli.h"
+#include "host/harness/profile.h"
+#include "host/harness/report.h"
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct run_arguments {
+  const char *experiment, *device;
+  long threads;
+  bool dry_run;
+  tr_strings classes;
+  tr_plan_options plan;
+} run_arguments;
+
+static bool parse_shard(const char *text, tr_plan_options *plan) {
+  int used = 0;
+  if (sscanf(text, "%d/%d%n", &plan->shard, &plan->shards, &used) != 2 || text[used])
+    return false;
+  return plan->shard >= 1 && plan->shard <= plan->shards && plan->shards <= 100000;
+}
+
+/* CLI_OK to go on; else the exit code. */
+static int parse_option(run_arguments *a, int c) {
+  switch (c) {
+  case 'd':
+    a->plan.data = optarg;
+    return CLI_OK;
+  case 'w':
+    a->plan.weights = optarg;
+    return CLI_OK;
+  case 'r':
+    a->plan.results = optarg;
+    return CLI_OK;
+  case 'D':
+    a->device = optarg;
+    return CLI_OK;
+  case 's':
+    a->plan.scores = optarg;
+    return CLI_OK;
+  case 'm':
+    a->plan.maps = optarg;
+    return CLI_OK;
+  case 'n':
+    a->dry_run = true;
+    return CLI_OK;
+  case 'c':
+    return tr_strings_add(&a->classes, optarg) == TR_OK ? CLI_OK : cli_failed();
+  case 'S':
+    return parse_shard(optarg, &a->plan) ? CLI_OK : cli_wrong_usage(&cli_run, "--shard takes I/N, as 1/4, found `%s`", optarg);
+  case 'M':
+    return tr_parse_bytes(optarg, &a->plan.memory_limit) == TR_OK ? CLI_OK : cli_wrong_usage(&cli_run, "%s", tr_last_error());
+  case 't':
+    return cli_parse_number(optarg, 1, 1024, &a->threads)
+               ? CLI_OK
+               : cli_wrong_usage(&cli_run, "--threads takes a number from 1 to 1024, found `%s`", optarg);
+  default:
+    return cli_unknown_option(&cli_run);
+  }
+}
+
+static int parse_arguments(int argc, char **argv, run_arguments *a, bool *help) {
+  static const struct option options[] = {{"data", required_argument, NULL, 'd'},
+                                          {"weights", required_argument, NULL, 'w'},
+                                          {"results", required_argument, NULL, 'r'},
+                                          {"device", required_argument, NULL, 'D'},
+                                          {"class", required_argument, NULL, 'c'},
+                                          {"scores", required_argument, NULL, 's'},
+                                          {"maps", required_argument, NULL, 'm'},
+                                          {"shard", required_argument, NULL, 'S'},
+                                          {"memory-limit", required_argument, NULL, 'M'},
+                                          {"threads", required_argument, NULL, 't'},
+                                          {"dry-run", no_argument, NULL, 'n'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+  for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+    if (c == 'h') {
+      *help = true;
+      return CLI_OK;
+    }
+    int code = parse_option(a, c);
+    if (code != CLI_OK)
+      return code;
+  }
+  if (argc - optind != 1)
+    return cli_wrong_usage(&cli_run, "takes one experiment file, found %d", argc - optind);
+  a->experiment = argv[optind];
+  return CLI_OK;
+}
+
+static int show_plan(const run_arguments *a, tr_device *device, const tr_experiments *experiments) {
+  tr_plan *plan;
+  tr_profile profile;
+  char *text = NULL;
+  if (tr_plan_create(&a->plan, device, experiments, &plan) != TR_OK)
+    return cli_failed();
+  tr_status status = tr_profile_measure(device, &profile);
+  if (status == TR_OK)
+    status = tr_plan_text(plan, &profile, &text);
+  if (status == TR_OK)
+    fputs(text, stdout);
+  free(text);
+  tr_plan_destroy(plan);
+  return status == TR_OK ? CLI_OK : cli_failed();
+}
+
+static tr_status print_table(const tr_experiments *experiments, const tr_results *results) {
+  char *text;
+  TR_TRY(tr_results_table(experiments, results, &text));
+  fputs(text, stdout);
+  free(text);
+  return TR_OK;
+}
+
+static void say_how_to_go_on(const run_arguments *a) {
+  fprintf(stderr, "totalrecall: stopped; what is finished stays in %s/%s, and the same command goes on from there\n",
+          a->plan.results, a->plan.machine);
+}
+
+static int run_plan(const run_arguments *a, tr_device *device, const tr_experiments *experiments, tr_plan *plan) {
+  tr_progress *progress = a->plan.progress;
+  if (plan->finished_runs)
+    tr_progress_line(progress, "%zu of %zu runs are finished already", plan->finished_runs, plan->runs);
+  tr_run_summary summary;
+  double start = tr_seconds();
+  tr_status status = tr_plan_run_all(plan, &a->plan, device, &plan->finished, &summary);
+  int code = CLI_OK;
+  if (status == TR_ECANCELED)
+    say_how_to_go_on(a);
+  if (status != TR_OK)
+    code = status == TR_ECANCELED ? CLI_FAILED : cli_failed();
+  if (print_table(experiments, &plan->finished) != TR_OK)
+    code = cli_failed();
+  if (summary.finished)
+    tr_progress_line(progress, "%zu runs in %.0f s; results in %s/%s", summary.finished, tr_seconds() - start, a->plan.results,
+                     a->plan.machine);
+  if (summary.failed)
+    fprintf(stderr, "totalrecall: %zu runs failed\n", summary.failed);
+  return summary.failed ? CLI_FAILED : code;
+}
+
+static int execute(run_arguments *a, tr_device *device, const tr_experiments *experiments) {
+  if (a->dry_run)
+    return show_plan(a, device, experiments);
+  cli_catch_signals();
+  tr_plan *plan;
+  if (tr_plan_check_results(experiments, &a->plan) != TR_OK ||
+      tr_run_draw_synthetic(experiments, a->plan.data, a->plan.progress) != TR_OK ||
+      tr_plan_create(&a->plan, device, experiments, &plan) != TR_OK)
+    return cli_failed();
+  int code = run_plan(a, device, experiments, plan);
+  tr_plan_destroy(plan);
+  return code;
+}
+
+static int with_device(run_arguments *a, const tr_experiments *experiments) {
+  tr_device *device;
+  if (tr_device_open(a->device, (int)a->threads, &device) != TR_OK)
+    return cli_failed();
+  char *machine = tr_machine_name(tr_device_description(device), tr_processors());
+  a->plan.machine = machine ? machine : "unknown";
+  int code = execute(a, device, experiments);
+  free(machine);
+  tr_device_close(device);
+  return code;
+}
+
+static int run_experiments(run_arguments *a) {
+  tr_experiments experiments;
+  if (tr_experiments_read(a->experiment, &experiments) != TR_OK)
+    return cli_failed();
+  cli_progress *progress = cli_progress_create();
+  a->plan.progress = cli_progress_of(progress);
+  a->plan.classes = &a->classes;
+  a->plan.weights_optional = a->dry_run;
+  int code = with_device(a, &experiments);
+  cli_progress_destroy(progress);
+  tr_experiments_free(&experiments);
+  return code;
+}
+
+static int run(int argc, char **argv) {
+  const char *weights = getenv("TOTALRECALL_WEIGHTS");
+  run_arguments a = {.device = "cpu", .plan = {.results = "results", .shard = 1, .shards = 1}};
+  a.plan.data = getenv("TOTALRECALL_DATA");
+  a.plan.weights = weights ? weights : "weights";
+  bool help = false;
+  int code = parse_arguments(argc, argv, &a, &help);
+  if (help)
+    code = cli_print_help(&cli_run);
+  else if (code == CLI_OK)
+    code = run_experiments(&a);
+  tr_strings_free(&a.classes);
+  return code;
+}
+
+const cli_command cli_run = {
+    .name = "run",
+    .summary = "run an experiment file",
+    .run = run,
+    .help =
+        "usage: totalrecall run EXPERIMENT.yaml [options]\n\n"
+        "Runs every setting of the file on every class. A run whose result line exists is skipped, so the same command goes on\n"
+        "after an interruption.\n\n"
+        "  --data ROOT        folder that holds mvtec/, mtd/, …, or a data set's own folder (default: $TOTALRECALL_DATA, else "
+        ".)\n"
+        "  --weights PATH     weight file, or folder to search by architecture (default: $TOTALRECALL_WEIGHTS, else ./weights)\n"
+        "  --results DIR      (default: results); a line per run and class goes to DIR/<processor>/<experiment>.jsonl\n"
+        "  --device NAME      cpu (default)\n"
+        "  --class NAME       only this class; may be given several times\n"
+        "  --scores DIR       writes <run>_<class>.csv: image,label,score\n"
+        "  --maps DIR         draws <run>/<class>/<image>.png: image, heat map over it, mask\n"
+        "  --shard I/N        only every N-th group of runs, beginning with the I-th (1/N … N/N share the work)\n"
+        "  --memory-limit B   refuse what is forecast to need more, as 8G\n"
+        "  --threads N        (default: all processors)\n"
+        "  --dry-run          print the plan: what is shared, bytes and seconds expected\n\n"
+        "A data set `synthetic` that is not there is drawn first. Exit code: 0 all runs finished, 1 not all, 2 wrong usage.\n",
+};

@@ -1,0 +1,350 @@
+/* Maps, metrics and files of one class. */
+#include "host/harness/evaluate.h"
+#include "datasets/image.h"
+#include "host/base/status.h"
+#include "host/harness/picture.h"
+#include "host/metrics/metrics.h"
+#include "kernels/smooth.h"
+#include "kernels/upsample.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct map_lane {
+  float *grid;   /* device, [chunk, grid_h, grid_w] */
+  void *scratch; /* device: the smoothing's */
+} map_lane;
+
+struct tr_evaluation {
+  tr_evaluation_options options;
+  size_t n, pixels;
+  float **masks;      /* [n], host; NULL: none */
+  uint8_t *anomalous; /* [n] */
+  float *peaks;       /* [n] of the maps made last, for the pictures */
+  float *maps;        /* device, [n, in_h, in_w] */
+  map_lane *lane;
+  bool places_known; /* every defect has a mask */
+};
+
+static tr_status no_memory(const tr_evaluation *e) {
+  return tr_fail(TR_ENOMEM, "evaluating %zu images of %s: out of memory", e->n, e->options.class_->name);
+}
+
+/* ---- masks ---- */
+
+static void binarise(tr_image *mask, int threshold) {
+  size_t pixels = (size_t)mask->h * (size_t)mask->w;
+  for (size_t i = 0; threshold >= 0 && i < pixels; ++i)
+    mask->pixels[i] = mask->pixels[i] > threshold ? 255 : 0;
+}
+
+/* The 8-bit result of a resize on the device, for one image of 1 or 3 channels. */
+static tr_status resize_on_device(const tr_evaluation_options *o, const tr_image *image, uint8_t *host_result) {
+  size_t bytes = (size_t)image->h * (size_t)image->w * (size_t)image->channels;
+  size_t out_bytes = (size_t)o->in_h * (size_t)o->in_w * (size_t)image->channels;
+  void *src = NULL, *dst = NULL, *scratch = NULL;
+  tr_status status = tr_device_alloc(o->device, bytes, &src);
+  if (status == TR_OK)
+    status = tr_device_alloc(o->device, out_bytes, &dst);
+  if (status == TR_OK)
+    status = tr_device_alloc(o->device, tr_resize_scratch(&o->image, image->h, image->w, image->channels), &scratch);
+  if (status == TR_OK)
+    status = tr_device_upload(o->device, src, image->pixels, bytes);
+  if (status == TR_OK)
+    status = tr_resize(o->device, &(tr_resize_args){.src = src,
+                                                    .src_h = image->h,
+                                                    .src_w = image->w,
+                                                    .channels = image->channels,
+                                                    .spec = o->image,
+                                                    .dst_u8 = dst,
+                                                    .scratch = scratch});
+  if (status == TR_OK)
+    status = tr_device_download(o->device, host_result, dst, out_bytes);
+  if (status == TR_OK)
+    status = tr_device_sync(o->device);
+  tr_device_free(o->device, src);
+  tr_device_free(o->device, dst);
+  tr_device_free(o->device, scratch);
+  return status;
+}
+
+/* Resized like the image and kept as floats in [0,1] (official mvtec.py: transform_mask). The quotient is exactly 1 for 255, which the
+ * official rule for pixel AUROC asks for. */
+static tr_status resize_mask(const tr_evaluation *e, const tr_image *mask, float *out) {
+  uint8_t *resized = malloc(e->pixels);
+  tr_status status = resized ? resize_on_device(&e->options, mask, resized) : no_memory(e);
+  for (size_t i = 0; status == TR_OK && i < e->pixels; ++i)
+    out[i] = (float)resized[i] / 255.0f;
+  free(resized);
+  return status;
+}
+
+static tr_status check_mask(const tr_evaluation *e, const tr_sample *sample, const tr_image *mask) {
+  int h, w, out_h, out_w;
+  TR_TRY(tr_image_size(sample->path, &h, &w));
+  if (h != mask->h || w != mask->w)
+    return tr_fail(TR_EFORMAT, "mask %s is %dx%d, its image %s %dx%d", sample->mask, mask->w, mask->h, sample->path, w, h);
+  TR_TRY(tr_resize_shape(&e->options.image, h, w, &out_h, &out_w));
+  if (out_h != e->options.in_h || out_w != e->options.in_w)
+    return tr_fail(TR_EFORMAT, "mask %s is %dx%d after the resize, expected %dx%d", sample->mask, out_w, out_h, e->options.in_w,
+                   e->options.in_h);
+  return TR_OK;
+}
+
+static tr_status read_mask(void *context, size_t i) {
+  tr_evaluation *e = context;
+  const tr_sample *sample = &e->options.class_->test[i];
+  if (!sample->mask)
+    return TR_OK;
+  tr_image mask;
+  TR_TRY(tr_image_read(sample->mask, 1, &mask));
+  tr_status status = check_mask(e, sample, &mask);
+  if (status == TR_OK && !(e->masks[i] = malloc(e->pixels * sizeof(float))))
+    status = no_memory(e);
+  if (status == TR_OK) {
+    binarise(&mask, e->options.class_->mask_threshold);
+    status = resize_mask(e, &mask, e->masks[i]);
+  }
+  tr_image_free(&mask);
+  return status;
+}
+
+/* ---- set-up ---- */
+
+static tr_status allocate(tr_evaluation *e) {
+  const tr_evaluation_options *o = &e->options;
+  tr_device *device = o->device;
+  size_t chunk = tr_device_chunk(device);
+  e->masks = calloc(e->n + 1, sizeof *e->masks);
+  e->anomalous = calloc(e->n + 1, sizeof *e->anomalous);
+  e->peaks = calloc(e->n + 1, sizeof *e->peaks);
+  e->lane = calloc((size_t)tr_device_lanes(device), sizeof *e->lane);
+  if (!e->masks || !e->anomalous || !e->peaks || !e->lane)
+    return no_memory(e);
+  TR_TRY(tr_device_alloc(device, e->n * e->pixels * sizeof(float), (void **)&e->maps));
+  for (int i = 0; i < tr_device_lanes(device); ++i) {
+    size_t grid = chunk * (size_t)o->grid_h * (size_t)o->grid_w * sizeof(float);
+    TR_TRY(tr_device_alloc(device, grid, (void **)&e->lane[i].grid));
+    TR_TRY(tr_device_alloc(device, tr_smooth_scratch(device, (int)chunk, o->in_h, o->in_w), &e->lane[i].scratch));
+  }
+  return TR_OK;
+}
+
+tr_status tr_evaluation_create(const tr_evaluation_options *options, tr_evaluation **out) {
+  *out = NULL;
+  tr_evaluation *e = calloc(1, sizeof *e);
+  if (!e)
+    return tr_fail(TR_ENOMEM, "evaluating %s: out of memory", options->class_->name);
+  e->options = *options;
+  e->n = options->class_->test_count;
+  e->pixels = (size_t)options->in_h * (size_t)options->in_w;
+  e->places_known = true;
+  tr_status status = allocate(e);
+  for (size_t i = 0; status == TR_OK && i < e->n; ++i) {
+    const tr_sample *sample = &options->class_->test[i];
+    e->anomalous[i] = sample->anomalous;
+    e->places_known = e->places_known && (sample->mask || !sample->anomalous);
+  }
+  if (status == TR_OK)
+    status = tr_pool_run(tr_device_pool(options->device), e->n, read_mask, e);
+  if (status != TR_OK) {
+    tr_evaluation_destroy(e);
+    return status;
+  }
+  *out = e;
+  return TR_OK;
+}
+
+void tr_evaluation_destroy(tr_evaluation *e) {
+  if (!e)
+    return;
+  tr_device *device = e->options.device;
+  for (size_t i = 0; e->masks && i < e->n; ++i)
+    free(e->masks[i]);
+  for (int i = 0; e->lane && i < tr_device_lanes(device); ++i) {
+    tr_device_free(device, e->lane[i].grid);
+    tr_device_free(device, e->lane[i].scratch);
+  }
+  tr_device_free(device, e->maps);
+  free(e->masks);
+  free(e->anomalous);
+  free(e->peaks);
+  free(e->lane);
+  free(e);
+}
+
+/* ---- maps ---- */
+
+typedef struct map_job {
+  tr_evaluation *evaluation;
+  const float *patch_scores;
+  float sigma;
+} map_job;
+
+static tr_status map_chunk(void *context, size_t first, size_t n, int lane) {
+  map_job *job = context;
+  tr_evaluation *e = job->evaluation;
+  const tr_evaluation_options *o = &e->options;
+  size_t patches = (size_t)o->grid_h * (size_t)o->grid_w;
+  float *grid = e->lane[lane].grid, *maps = e->maps + first * e->pixels;
+  if (tr_cancel_requested())
+    return tr_fail(TR_ECANCELED, "stopped");
+  TR_TRY(tr_device_upload(o->device, grid, job->patch_scores + first * patches, n * patches * sizeof(float)));
+  TR_TRY(tr_upsample(
+      o->device,
+      &(tr_upsample_args){
+          .n = (int)n, .in_h = o->grid_h, .in_w = o->grid_w, .out_h = o->in_h, .out_w = o->in_w, .src = grid, .dst = maps}));
+  TR_TRY(tr_smooth(
+      o->device,
+      &(tr_smooth_args){
+          .n = (int)n, .h = o->in_h, .w = o->in_w, .sigma = job->sigma, .maps = maps, .scratch = e->lane[lane].scratch}));
+  return tr_device_sync(o->device);
+}
+
+tr_status tr_evaluation_maps(tr_evaluation *evaluation, const float *patch_scores, double sigma) {
+  map_job job = {evaluation, patch_scores, (float)sigma};
+  return tr_device_for_chunks(evaluation->options.device, evaluation->n, map_chunk, &job);
+}
+
+/* ---- metrics ---- */
+
+tr_status tr_evaluation_metrics(tr_evaluation *e, const float *image_scores, tr_result *result) {
+  const tr_evaluation_options *o = &e->options;
+  TR_TRY(tr_auroc(image_scores, e->anomalous, e->n, &result->image_auroc));
+  tr_f1 f1;
+  TR_TRY(tr_best_f1(image_scores, e->anomalous, e->n, &f1));
+  bool defined = isfinite(f1.f1);
+  result->f1 = f1.f1;
+  result->false_positives = defined ? (double)f1.false_positives : NAN;
+  result->false_negatives = defined ? (double)f1.false_negatives : NAN;
+  result->misclassified = result->false_positives + result->false_negatives;
+  result->pixel_auroc = result->pixel_auroc_anomalous = result->pro = result->pro_anomalous_224 = NAN;
+  if (!e->places_known)
+    return TR_OK;
+  tr_pixel_metrics pixel;
+  TR_TRY(tr_pixel_metrics_compute(o->device, e->maps, (const float *const *)e->masks, e->n, o->in_h, o->in_w, &pixel));
+  result->pixel_auroc = pixel.auroc;
+  result->pixel_auroc_anomalous = pixel.auroc_anomalous;
+  result->pro = pixel.pro;
+  result->pro_anomalous_224 = pixel.pro_anomalous;
+  result->regions = pixel.regions;
+  return TR_OK;
+}
+
+/* ---- files ---- */
+
+/* RFC 4180: quoted where a comma, a quote or a line end would be misread; quotes are doubled. */
+static void write_csv_text(FILE *out, const char *text) {
+  if (!strpbrk(text, ",\"\n")) {
+    fputs(text, out);
+    return;
+  }
+  fputc('"', out);
+  for (const char *p = text; *p; ++p) {
+    if (*p == '"')
+      fputc('"', out);
+    fputc(*p, out);
+  }
+  fputc('"', out);
+}
+
+tr_status tr_scores_write(const char *path, const tr_class *class_, const float *image_scores) {
+  char *text = NULL;
+  size_t bytes;
+  FILE *out = open_memstream(&text, &bytes);
+  if (!out)
+    return tr_fail(TR_ENOMEM, "writing %s: out of memory", path);
+  fprintf(out, "image,label,score\n");
+  for (size_t i = 0; i < class_->test_count; ++i) {
+    write_csv_text(out, class_->test[i].name);
+    fprintf(out, ",%d,%.9g\n", class_->test[i].anomalous, (double)image_scores[i]);
+  }
+  bool complete = fclose(out) == 0;
+  tr_status status = complete ? tr_file_write(path, text, bytes) : tr_fail(TR_ENOMEM, "writing %s: out of memory", path);
+  free(text);
+  return status;
+}
+
+typedef struct picture_job {
+  tr_evaluation *evaluation;
+  const char *folder;
+  tr_picture_scale scale;
+  bool draw; /* else: find the peaks that the scale is made of */
+} picture_job;
+
+/* "<folder>/broken_large/000.png", with the folders it needs; malloc'd. */
+static tr_status picture_path(const char *folder, const char *name, char **out) {
+  const char *slash = strrchr(name, '/'), *dot = strrchr(name, '.');
+  size_t stem = dot && (!slash || dot > slash) ? (size_t)(dot - name) : strlen(name);
+  char *below = tr_format("%s/%.*s", folder, slash ? (int)(slash - name) : 0, name);
+  *out = tr_format("%s/%.*s.png", folder, (int)stem, name);
+  tr_status status = below && *out ? tr_make_folders(below) : tr_fail(TR_ENOMEM, "drawing %s: out of memory", name);
+  free(below);
+  if (status != TR_OK) {
+    free(*out);
+    *out = NULL;
+  }
+  return status;
+}
+
+static tr_status draw_picture(const picture_job *job, size_t i, const float *map) {
+  tr_evaluation *e = job->evaluation;
+  const tr_evaluation_options *o = &e->options;
+  const tr_sample *sample = &o->class_->test[i];
+  tr_image image;
+  TR_TRY(tr_image_read(sample->path, 3, &image));
+  uint8_t *resized = malloc(e->pixels * 3);
+  char *path = NULL;
+  tr_status status = resized ? resize_on_device(o, &image, resized) : no_memory(e);
+  if (status == TR_OK)
+    status = picture_path(job->folder, sample->name, &path);
+  if (status == TR_OK)
+    status = tr_picture_write(path, resized, map, e->masks[i], o->in_h, o->in_w, job->scale);
+  free(path);
+  free(resized);
+  tr_image_free(&image);
+  return status;
+}
+
+static tr_status picture_task(void *context, size_t i) {
+  picture_job *job = context;
+  tr_evaluation *e = job->evaluation;
+  tr_device *device = e->options.device;
+  if (tr_cancel_requested())
+    return tr_fail(TR_ECANCELED, "stopped");
+  float *map = malloc(e->pixels * sizeof *map);
+  tr_status status = map ? tr_device_download(device, map, e->maps + i * e->pixels, e->pixels * sizeof *map) : no_memory(e);
+  if (status == TR_OK)
+    status = tr_device_sync(device);
+  if (status == TR_OK && job->draw)
+    status = draw_picture(job, i, map);
+  if (status == TR_OK && !job->draw) {
+    e->peaks[i] = map[0];
+    for (size_t p = 1; p < e->pixels; ++p)
+      e->peaks[i] = fmaxf(e->peaks[i], map[p]);
+  }
+  free(map);
+  return status;
+}
+
+/* Drawn beside, then moved: a folder that is there is complete. */
+tr_status tr_evaluation_pictures(tr_evaluation *e, const char *folder) {
+  tr_pool *pool = tr_device_pool(e->options.device);
+  char *part = tr_format("%s.part", folder);
+  if (!part)
+    return no_memory(e);
+  picture_job job = {.evaluation = e, .folder = part};
+  tr_status status = tr_make_folders(part);
+  if (status == TR_OK)
+    status = tr_pool_run(pool, e->n, picture_task, &job);
+  if (status == TR_OK)
+    status = tr_picture_scale_of(e->peaks, e->anomalous, e->n, &job.scale);
+  job.draw = true;
+  if (status == TR_OK)
+    status = tr_pool_run(pool, e->n, picture_task, &job);
+  if (status == TR_OK && !tr_is_folder(folder) && rename(part, folder) != 0)
+    status = tr_fail_errno(TR_EIO, "naming the folder of pictures %s", folder);
+  free(part);
+  return status;
+}

@@ -1,0 +1,37 @@
+/* From patch scores to what a run leaves behind: anomaly maps, metrics, the table of image scores, pictures. */
+#ifndef TR_HARNESS_EVALUATE_H
+#define TR_HARNESS_EVALUATE_H
+
+#include "datasets/dataset.h"
+#include "host/harness/store.h"
+#include "kernels/resize.h"
+
+typedef struct tr_evaluation_options {
+  tr_device *device;
+  const tr_class *class_; /* its test images; must outlive the evaluation */
+  tr_image_spec image;
+  int in_h, in_w; /* of maps and masks */
+  int grid_h, grid_w;
+  bool pictures; /* tr_evaluation_pictures will be called */
+  tr_progress *progress;
+} tr_evaluation_options;
+
+typedef struct tr_evaluation tr_evaluation;
+
+/* Reads and resizes the masks and makes room for one variant's maps. EFORMAT names a mask that has not its image's size. */
+tr_status tr_evaluation_create(const tr_evaluation_options *options, tr_evaluation **out);
+void tr_evaluation_destroy(tr_evaluation *evaluation);
+
+/* Upsamples and smooths; patch_scores: host, [test images, grid_h * grid_w]. */
+tr_status tr_evaluation_maps(tr_evaluation *evaluation, const float *patch_scores, double sigma);
+
+/* Metrics of the maps made last and of image_scores: host, [test images]. Pixel metrics stay NaN where a defect has no mask. */
+tr_status tr_evaluation_metrics(tr_evaluation *evaluation, const float *image_scores, tr_result *result);
+
+/* One PNG per test image of the maps made last: <folder>/<name of the image>.png. The folder appears when all are drawn. */
+tr_status tr_evaluation_pictures(tr_evaluation *evaluation, const char *folder);
+
+/* image,label,score */
+tr_status tr_scores_write(const char *path, const tr_class *class_, const float *image_scores);
+
+#endif

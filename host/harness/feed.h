@@ -1,0 +1,37 @@
+/* Feeds images to a method: files are decoded, resized, normalised and sent through the backbone, lane by lane, and the tapped
+ * maps are handed on. Images come in any order; what is handed on for an image depends on the image alone. */
+#ifndef TR_HARNESS_FEED_H
+#define TR_HARNESS_FEED_H
+
+#include "datasets/dataset.h"
+#include "host/backbone/graph.h"
+#include "host/base/progress.h"
+#include "kernels/resize.h"
+
+typedef struct tr_feed_options {
+  tr_device *device;
+  tr_backbone *backbone;
+  const char *architecture; /* whose normalisation is applied */
+  tr_image_spec image;
+  int in_h, in_w; /* that every image must have after the resize */
+  int layers;     /* tapped */
+  tr_progress *progress;
+} tr_feed_options;
+
+typedef struct tr_feed tr_feed;
+tr_status tr_feed_create(const tr_feed_options *options, tr_feed **out);
+void tr_feed_destroy(tr_feed *feed);
+
+/* maps[i]: device, tap i of images [first, first + n). Called from `lane`. */
+typedef tr_status (*tr_feed_fn)(void *context, int lane, size_t first, size_t n, const float *const *maps);
+
+/* An unreadable image is EIO or EFORMAT with its name; ECANCELED after tr_cancel_request. */
+tr_status tr_feed_images(tr_feed *feed, const char *stage, const tr_sample *samples, size_t count, tr_feed_fn fn, void *context);
+
+/* Seconds of the passes so far, lanes' seconds summed / lanes. */
+typedef struct tr_feed_seconds {
+  double decode, backbone, method; /* method: in `fn` */
+} tr_feed_seconds;
+tr_feed_seconds tr_feed_spent(const tr_feed *feed);
+
+#endif

@@ -1,0 +1,139 @@
+/* Heat maps as PNG. */
+#include "host/harness/picture.h"
+#include "datasets/image.h"
+#include "host/base/status.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GAP = 4 }; /* pixels between two panels */
+
+/* ---- colours ---- */
+
+/* Stops of the colour scale in OKLab (Ottosson 2020): from deep violet over red and orange to pale yellow. Lightness rises evenly,
+ * so that twice the score looks twice as bright, also in grey print. */
+static const float stops[][3] = {
+    {0.25f, 0.050f, -0.110f}, {0.40f, 0.130f, -0.085f}, {0.55f, 0.170f, 0.020f},
+    {0.70f, 0.125f, 0.115f},  {0.85f, 0.025f, 0.150f},  {0.97f, -0.020f, 0.090f},
+};
+enum { LAST_STOP = sizeof stops / sizeof *stops - 1 };
+
+static float clamp01(float x) {
+  return x < 0 ? 0 : x > 1 ? 1 : x;
+}
+
+/* Linear light to sRGB (IEC 61966-2-1). */
+static float encode_srgb(float x) {
+  x = clamp01(x);
+  return x <= 0.0031308f ? 12.92f * x : 1.055f * powf(x, 1 / 2.4f) - 0.055f;
+}
+
+static void oklab_to_srgb(const float lab[3], float rgb[3]) {
+  float l = lab[0] + 0.3963377774f * lab[1] + 0.2158037573f * lab[2];
+  float m = lab[0] - 0.1055613458f * lab[1] - 0.0638541728f * lab[2];
+  float s = lab[0] - 0.0894841775f * lab[1] - 1.2914855480f * lab[2];
+  l = l * l * l;
+  m = m * m * m;
+  s = s * s * s;
+  rgb[0] = encode_srgb(4.0767416621f * l - 3.3077115913f * m + 0.2309699292f * s);
+  rgb[1] = encode_srgb(-1.2684380046f * l + 2.6097574011f * m - 0.3413193965f * s);
+  rgb[2] = encode_srgb(-0.0041960863f * l - 0.7034186147f * m + 1.7076147010f * s);
+}
+
+static void heat_colour(float t, float rgb[3]) {
+  float place = clamp01(t) * LAST_STOP;
+  int stop = (int)place < LAST_STOP ? (int)place : LAST_STOP - 1;
+  float lab[3];
+  for (int i = 0; i < 3; ++i)
+    lab[i] = stops[stop][i] + (place - (float)stop) * (stops[stop + 1][i] - stops[stop][i]);
+  oklab_to_srgb(lab, rgb);
+}
+
+/* ---- scale ---- */
+
+static int compare_floats(const void *a, const void *b) {
+  float x = *(const float *)a, y = *(const float *)b;
+  return (x > y) - (x < y);
+}
+
+tr_status tr_picture_scale_of(const float *peaks, const uint8_t *anomalous, size_t n, tr_picture_scale *out) {
+  *out = (tr_picture_scale){0};
+  float *sorted = malloc((n + 1) * sizeof *sorted);
+  if (!sorted)
+    return tr_fail(TR_ENOMEM, "drawing heat maps: out of memory");
+  size_t good = 0;
+  for (size_t i = 0; i < n; ++i)
+    if (!anomalous[i])
+      sorted[good++] = peaks[i];
+  size_t count = good ? good : n;
+  if (!good)
+    memcpy(sorted, peaks, n * sizeof *sorted);
+  qsort(sorted, count, sizeof *sorted, compare_floats);
+  if (count)
+    out->calm = good ? sorted[(count - 1) * 9 / 10] : sorted[count / 2];
+  for (size_t i = 0; i < n; ++i)
+    out->alarm = i ? fmaxf(out->alarm, peaks[i]) : peaks[i];
+  free(sorted);
+  return TR_OK;
+}
+
+/* ---- panels ---- */
+
+static uint8_t to_byte(float x) {
+  return (uint8_t)lrintf(255 * clamp01(x));
+}
+
+/* The image shows through: fully where the score is calm, hardly where it is high. */
+static void overlay_pixel(const uint8_t *image, float score, tr_picture_scale scale, uint8_t *out) {
+  float half = scale.calm / 2, span = scale.alarm - half;
+  float t = span > 0 ? clamp01((score - half) / span) : 0;
+  float colour[3], opacity = 0.85f * t * t * (3 - 2 * t);
+  opacity = fmaxf(opacity, 0.85f * (1 - expf(-3 * t)) * t);
+  heat_colour(t, colour);
+  /* A greyed image under the colours keeps hues from mixing. */
+  float grey = (0.299f * (float)image[0] + 0.587f * (float)image[1] + 0.114f * (float)image[2]) / 255;
+  for (int c = 0; c < 3; ++c) {
+    float under = 0.35f * (float)image[c] / 255 + 0.65f * grey;
+    out[c] = to_byte((1 - opacity) * under + opacity * colour[c]);
+  }
+}
+
+/* On the rim of the mask, inside it. */
+static bool on_rim(const float *mask, int h, int w, int y, int x) {
+  if (mask[y * w + x] <= 0.5f)
+    return false;
+  for (int dy = -1; dy <= 1; ++dy)
+    for (int dx = -1; dx <= 1; ++dx) {
+      int yy = y + dy, xx = x + dx;
+      if (yy >= 0 && yy < h && xx >= 0 && xx < w && mask[yy * w + xx] <= 0.5f)
+        return true;
+    }
+  return false;
+}
+
+static void draw_row(const uint8_t *image, const float *map, const float *mask, int h, int w, int y, tr_picture_scale scale,
+                     uint8_t *row) {
+  uint8_t *heat = row + 3 * (w + GAP), *truth = heat + 3 * (w + GAP);
+  memcpy(row, image + (size_t)y * (size_t)w * 3, (size_t)w * 3);
+  for (int x = 0; x < w; ++x) {
+    size_t i = (size_t)y * (size_t)w + (size_t)x;
+    overlay_pixel(image + 3 * i, map[i], scale, heat + 3 * x);
+    if (mask && on_rim(mask, h, w, y, x))
+      memset(heat + 3 * x, 255, 3);
+    memset(truth + 3 * x, mask ? to_byte(mask[i]) : 0, 3);
+  }
+}
+
+tr_status tr_picture_write(const char *path, const uint8_t *image, const float *map, const float *mask, int h, int w,
+                           tr_picture_scale scale) {
+  int width = 3 * w + 2 * GAP;
+  uint8_t *pixels = malloc((size_t)h * (size_t)width * 3);
+  if (!pixels)
+    return tr_fail(TR_ENOMEM, "drawing %s", path);
+  memset(pixels, 255, (size_t)h * (size_t)width * 3);
+  for (int y = 0; y < h; ++y)
+    draw_row(image, map, mask, h, w, y, scale, pixels + (size_t)y * (size_t)width * 3);
+  tr_status status = tr_image_write_png(path, pixels, h, width, 3);
+  free(pixels);
+  return status;
+}

@@ -1,0 +1,21 @@
+/* Pictures of anomaly maps: image, heat map over it, mask, side by side. */
+#ifndef TR_HARNESS_PICTURE_H
+#define TR_HARNESS_PICTURE_H
+
+#include "host/totalrecall.h"
+
+/* What the colours mean, shared by all images of a class so that they can be compared: `calm` and below stays the image,
+ * `alarm` and above is the hottest colour. */
+typedef struct tr_picture_scale {
+  float calm, alarm;
+} tr_picture_scale;
+
+/* calm: what nine of ten images without a defect stay below everywhere (without such images, the median of the peaks); alarm: the
+ * largest peak. peaks: the largest map value of each image. */
+tr_status tr_picture_scale_of(const float *peaks, const uint8_t *anomalous, size_t n, tr_picture_scale *out);
+
+/* image: [h, w, 3]; map: [h, w]; mask: [h, w] in [0, 1], or NULL for none. */
+tr_status tr_picture_write(const char *path, const uint8_t *image, const float *map, const float *mask, int h, int w,
+                           tr_picture_scale scale);
+
+#endif
