@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -88,6 +89,19 @@ static const field second_fields[] = {
     {"metrics", FIELD_DOUBLE, AT(seconds.metrics), false}, {"score_per_image", FIELD_DOUBLE, AT(seconds.score_per_image), false},
 };
 
+/* The shortest digits that give the same double again; cJSON's own printing may be off in the last bit. */
+static cJSON *number_to_json(double value) {
+  char text[32];
+  if (!isfinite(value))
+    return cJSON_CreateNull();
+  for (int digits = 15; digits <= 17; ++digits) {
+    snprintf(text, sizeof text, "%.*g", digits, value);
+    if (strtod(text, NULL) == value)
+      break;
+  }
+  return cJSON_CreateRaw(text);
+}
+
 /* Sizes and seeds stay below 2^53, so a double carries them. */
 static cJSON *field_to_json(const field *f, const tr_result *result) {
   const char *at = (const char *)result + f->offset;
@@ -97,15 +111,13 @@ static cJSON *field_to_json(const field *f, const tr_result *result) {
     return text ? cJSON_CreateString(text) : cJSON_CreateNull();
   }
   case FIELD_INT:
-    return cJSON_CreateNumber(*(const int *)(const void *)at);
+    return number_to_json(*(const int *)(const void *)at);
   case FIELD_SIZE:
-    return cJSON_CreateNumber((double)*(const size_t *)(const void *)at);
+    return number_to_json((double)*(const size_t *)(const void *)at);
   case FIELD_SEED:
-    return cJSON_CreateNumber((double)*(const uint64_t *)(const void *)at);
-  default: {
-    double value = *(const double *)(const void *)at;
-    return isfinite(value) ? cJSON_CreateNumber(value) : cJSON_CreateNull();
-  }
+    return number_to_json((double)*(const uint64_t *)(const void *)at);
+  default:
+    return number_to_json(*(const double *)(const void *)at);
   }
 }
 

@@ -1,0 +1,273 @@
+/* Experiment files: grids, defaults, names, and errors that say where and what. */
+#include "tests/golden/golden.h"
+
+#include "host/harness/experiment.h"
+
+#define HEAD "name: t\ndataset: mvtec\nbackbone: resnet50\n"
+
+static tr_experiments parse(const char *text) {
+  tr_experiments out;
+  if (tr_experiments_parse("t.yaml", text, strlen(text), &out) != TR_OK)
+    fail_msg("%s", tr_last_error());
+  return out;
+}
+
+static void check_run(const tr_setting *setting, const char *expected) {
+  char *name = tr_setting_run_name(setting);
+  assert_string_equal(name, expected);
+  free(name);
+}
+
+static void expect_error(const char *text, const char *const *parts, size_t count) {
+  tr_experiments out;
+  assert_int_equal(tr_experiments_parse("t.yaml", text, strlen(text), &out), TR_EFORMAT);
+  for (size_t i = 0; i < count; ++i)
+    if (!strstr(tr_last_error(), parts[i]))
+      fail_msg("\"%s\" does not say \"%s\"", tr_last_error(), parts[i]);
+  assert_int_equal(out.count, 0);
+}
+#define EXPECT_ERROR(text, ...)                              \
+  do {                                                       \
+    const char *const parts[] = {__VA_ARGS__};               \
+    expect_error(text, parts, sizeof parts / sizeof *parts); \
+  } while (0)
+
+static void test_defaults(void **state) {
+  (void)state;
+  tr_experiments e = parse(HEAD);
+  assert_int_equal(e.count, 1);
+  assert_string_equal(e.items[0].name, "t");
+  assert_int_equal(e.items[0].classes.count, 0);
+  assert_int_equal(e.items[0].setting_count, 1);
+  const tr_setting *s = e.items[0].settings;
+  assert_string_equal(s->dataset, "mvtec");
+  assert_string_equal(s->method, "patchcore");
+  assert_int_equal(s->layer_count, 2);
+  assert_string_equal(s->layers[0], "layer2");
+  assert_string_equal(s->layers[1], "layer3");
+  assert_int_equal(s->image_score, TR_SCORE_MAX);
+  assert_int_equal(s->distance, TR_DISTANCE_SQUARED);
+  check_run(s, "IM224_RN50_L2-3_P10_D1024-1024_PS-3_AN-1_S0");
+  tr_experiments_free(&e);
+}
+
+/* The example of the design page, as it stands there. */
+static void test_design_example(void **state) {
+  (void)state;
+  tr_experiments e = parse("name: mtd\nprotocol: official\ndataset: mtd\nclasses: all\nmethod: patchcore\nbackbone: resnet50_v1\n"
+                           "layers: layer2+layer3\nimage: {resize: 256, crop: 224}\npatch: 3\nstride: 1\n"
+                           "dimension: 1024               # of a patch feature\n"
+                           "subsampling: {kind: greedy, percent: [10, 1]}\nsearch: exact\nseed: [0, 1, 2]\n");
+  assert_int_equal(e.items[0].setting_count, 6);
+  check_run(&e.items[0].settings[0], "IM224_RN50V1_L2-3_P10_D1024-1024_PS-3_AN-1_S0");
+  check_run(&e.items[0].settings[2], "IM224_RN50V1_L2-3_P10_D1024-1024_PS-3_AN-1_S2");
+  check_run(&e.items[0].settings[3], "IM224_RN50V1_L2-3_P1_D1024-1024_PS-3_AN-1_S0");
+  tr_experiments_free(&e);
+}
+
+static void test_protocol_sets_defaults_and_keys_override(void **state) {
+  (void)state;
+  tr_experiments e = parse(HEAD "distance: squared\nprotocol: [official, paper]\n");
+  assert_int_equal(e.items[0].setting_count, 2);
+  assert_int_equal(e.items[0].settings[0].image_score, TR_SCORE_MAX);
+  assert_int_equal(e.items[0].settings[1].image_score, TR_SCORE_REWEIGHTED);
+  assert_int_equal(e.items[0].settings[1].neighbours, 9);
+  assert_int_equal(e.items[0].settings[1].distance, TR_DISTANCE_SQUARED);
+  tr_experiments_free(&e);
+  e = parse(HEAD "protocol: paper\n");
+  check_run(e.items[0].settings, "IM224_RN50_L2-3_P10_D1024-1024_PS-3_AN-1_S0_euclidean_reweighted9");
+  tr_experiments_free(&e);
+}
+
+/* A list of mappings is a choice between them, a mapping with lists a grid of its own. */
+static void test_grids_within_mappings(void **state) {
+  (void)state;
+  tr_experiments e = parse(HEAD "image: [{resize: 256, crop: 224}, {resize: 366, crop: 320}]\n"
+                                "subsampling: [{kind: [greedy, random], percent: [10, 1]}, {kind: none}]\n");
+  assert_int_equal(e.items[0].setting_count, 10);
+  check_run(&e.items[0].settings[2], "IM224_RN50_L2-3_P10-random_D1024-1024_PS-3_AN-1_S0");
+  check_run(&e.items[0].settings[4], "IM224_RN50_L2-3_P100_D1024-1024_PS-3_AN-1_S0");
+  check_run(&e.items[0].settings[9], "IM320_RN50_L2-3_P100_D1024-1024_PS-3_AN-1_S0");
+  tr_experiments_free(&e);
+}
+
+/* What decides nothing makes no second run: seeds of the whole bank, b of the maximum, dimensions of concat. */
+static void test_equal_work_is_one_run(void **state) {
+  (void)state;
+  tr_experiments e = parse(HEAD "subsampling: {kind: none, percent: [10, 1]}\nseed: [0, 1, 2]\nneighbours: [3, 9]\n"
+                                "aggregate: concat\ndimension: [512, 1024]\nprojection: [64, 128]\n");
+  assert_int_equal(e.items[0].setting_count, 1);
+  check_run(e.items[0].settings, "IM224_RN50_L2-3_P100_D-concat_PS-3_AN-1_S0");
+  tr_experiments_free(&e);
+  e = parse(HEAD "subsampling: {percent: [100, 10]}\n");
+  assert_int_equal(e.items[0].settings[0].subsampling, TR_SUBSAMPLE_NONE);
+  tr_experiments_free(&e);
+}
+
+/* Each of these changes a number, so each must change the name. */
+static void test_distinct_settings_have_distinct_names(void **state) {
+  (void)state;
+  static const char *const changes[] = {
+      "",
+      "backbone: resnet18\n",
+      "layers: layer1+layer2\n",
+      "layers: layer2\n",
+      "image: {resize: 240}\n",
+      "image: {resize: 366, crop: 320}\n",
+      "image: {crop: 0}\n",
+      "image: {resize: 293, crop: 256}\n",
+      "image: {squash: true}\n",
+      "patch: 5\n",
+      "stride: 2\n",
+      "layer_dimension: 512\n",
+      "dimension: 512\n",
+      "aggregate: concat\n",
+      "projection: 64\n",
+      "subsampling: {percent: 1}\n",
+      "subsampling: {percent: 0.1}\n",
+      "subsampling: {kind: random}\n",
+      "subsampling: {kind: none}\n",
+      "distance: euclidean\n",
+      "image_score: reweighted\n",
+      "image_score: reweighted\nneighbours: 3\n",
+      "sigma: 8\n",
+      "seed: 1\n",
+      "split_file: lists/other.txt\n",
+  };
+  enum { N = sizeof changes / sizeof *changes };
+  char *names[N];
+  for (size_t i = 0; i < N; ++i) {
+    char text[256];
+    bool backbone = strstr(changes[i], "backbone") != NULL;
+    snprintf(text, sizeof text, "name: t\ndataset: mvtec\n%s%s", backbone ? "" : "backbone: resnet50\n", changes[i]);
+    tr_experiments e = parse(text);
+    assert_int_equal(e.items[0].setting_count, 1);
+    names[i] = tr_setting_run_name(e.items[0].settings);
+    for (size_t j = 0; j < i; ++j)
+      assert_string_not_equal(names[i], names[j]);
+    tr_experiments_free(&e);
+  }
+  for (size_t i = 0; i < N; ++i)
+    free(names[i]);
+}
+
+static void test_layers_follow_the_backbone(void **state) {
+  (void)state;
+  tr_experiments e = parse("name: t\ndataset: synthetic\nbackbone: [resnet18, efficientnet_lite0, densenet201]\n");
+  assert_string_equal(e.items[0].settings[0].layers[0], "layer2");
+  assert_string_equal(e.items[0].settings[1].layers[0], "blocks.2");
+  assert_string_equal(e.items[0].settings[2].layers[1], "denseblock3");
+  tr_experiments_free(&e);
+}
+
+static void test_several_experiments_and_merge_keys(void **state) {
+  (void)state;
+  tr_experiments e =
+      parse("- &base\n  name: a\n  dataset: mvtec\n  backbone: resnet50\n  classes: [bottle, cable, bottle]\n  seed: 3\n"
+            "- <<: *base\n  name: b\n  seed: [4, 5]\n");
+  assert_int_equal(e.count, 2);
+  assert_int_equal(e.items[0].classes.count, 2);
+  assert_string_equal(e.items[1].name, "b");
+  assert_int_equal(e.items[1].classes.count, 2);
+  assert_int_equal(e.items[1].setting_count, 2);
+  assert_int_equal(e.items[1].settings[1].seed, 5);
+  tr_experiments_free(&e);
+}
+
+static void test_aliases(void **state) {
+  (void)state;
+  tr_experiments e = parse(HEAD "patch: &p [1, 3]\nstride: *p\n");
+  assert_int_equal(e.items[0].setting_count, 4);
+  tr_experiments_free(&e);
+}
+
+static void test_errors_of_keys(void **state) {
+  (void)state;
+  EXPECT_ERROR(HEAD "ptach: 3\n", "t.yaml:4", "`ptach`", "did you mean `patch`?");
+  EXPECT_ERROR(HEAD "subsampling: {kind: greedy, precent: 1}\n", "t.yaml:4", "`precent`", "subsampling", "`percent`");
+  EXPECT_ERROR(HEAD "zzzzzzzz: 3\n", "t.yaml:4", "unknown key `zzzzzzzz`");
+  EXPECT_ERROR(HEAD "patch: 3\npatch: 5\n", "t.yaml:5", "`patch` stands twice");
+  EXPECT_ERROR("name: t\ndataset: mvtec\n", "t.yaml:1", "`backbone`");
+  EXPECT_ERROR(HEAD "? [a, b]\n: 1\n", "t.yaml:4", "plain word");
+}
+
+static void test_errors_of_values(void **state) {
+  (void)state;
+  EXPECT_ERROR(HEAD "patch: 4\n", "t.yaml:4", "`patch`", "`4`", "an odd number from 1 to 15");
+  EXPECT_ERROR(HEAD "patch: [3,\n  x]\n", "t.yaml:5", "`x`");
+  EXPECT_ERROR(HEAD "stride: 0\n", "from 1 to 64");
+  EXPECT_ERROR(HEAD "subsampling: {percent: 0}\n", "above 0, at most 100");
+  EXPECT_ERROR(HEAD "subsampling: {percent: nan}\n", "`percent`");
+  EXPECT_ERROR(HEAD "subsampling: greedy\n", "takes a mapping");
+  EXPECT_ERROR(HEAD "seed: -1\n", "`seed`");
+  EXPECT_ERROR(HEAD "seed: 9007199254740992\n", "`seed`");
+  EXPECT_ERROR(HEAD "seed: []\n", "empty list");
+  EXPECT_ERROR(HEAD "seed: {a: 1}\n", "a list or mapping");
+  EXPECT_ERROR(HEAD "aggregate: offical\n", "did you mean `official`?", "concat");
+  EXPECT_ERROR(HEAD "image: {squash: yes}\n", "true, false");
+  EXPECT_ERROR(HEAD "image: {resize: 224, crop: 256}\n", "t.yaml:4", "`crop` is 256", "`resize` (224)");
+  EXPECT_ERROR(HEAD "layers: layer2+layre3\n", "t.yaml:4", "`layre3`", "did you mean `layer3`?");
+  EXPECT_ERROR(HEAD "layers: layer3+layer2\n", "shallow to deep");
+  EXPECT_ERROR(HEAD "layers: layer2+\n", "no layer ``");
+  EXPECT_ERROR("name: a/b\ndataset: mvtec\nbackbone: resnet50\n", "t.yaml:1", "`name`");
+  EXPECT_ERROR("name: t\ndataset: mvtec\nbackbone: resnet55\n", "t.yaml:3", "did you mean `resnet50`?");
+  EXPECT_ERROR(HEAD "classes: bottel_typo: x\n", "t.yaml:4", "not YAML");
+}
+
+static void test_errors_of_structure(void **state) {
+  (void)state;
+  EXPECT_ERROR("", "empty");
+  EXPECT_ERROR("[]", "empty");
+  EXPECT_ERROR("3", "mapping");
+  EXPECT_ERROR(HEAD "---\nname: u\n", "second document");
+  EXPECT_ERROR("- {name: a, dataset: mvtec, backbone: resnet50}\n- {name: a, dataset: mtd, backbone: resnet50}\n", "t.yaml:2",
+               "named `a`");
+  EXPECT_ERROR(HEAD "split_file: [a/list.txt, b/list.txt]\n", "a/list.txt", "b/list.txt");
+  EXPECT_ERROR("&x {<<: *x, name: a}", "too deeply");
+  EXPECT_ERROR(HEAD "<<: 3\n", "`<<`");
+}
+
+/* Nested aliases and long lists must end in an error, not in memory or minutes. */
+static void test_bombs(void **state) {
+  (void)state;
+  char text[8192] = HEAD "subsampling: {percent: 1}\n";
+  const char *keys[] = {"seed", "sigma", "neighbours", "projection"};
+  for (size_t i = 0; i < 4; ++i) {
+    char *at = text + strlen(text);
+    at += sprintf(at, "%s: [", keys[i]);
+    for (int j = 2; j < 52; ++j)
+      at += sprintf(at, "%d,", j);
+    strcpy(at, "]\n");
+  }
+  EXPECT_ERROR(text, "more than 10000 settings");
+  char merges[4096] = "- &a0 {seed: 1}\n";
+  for (int i = 1; i < 12; ++i) {
+    char *at = merges + strlen(merges);
+    at += sprintf(at, "- &a%d {<<: [", i);
+    for (int j = 0; j < 10; ++j)
+      at += sprintf(at, "*a%d,", i - 1);
+    strcpy(at, "]}\n");
+  }
+  char document[5000];
+  snprintf(document, sizeof document, "x:\n%s<<: *a11\n", merges);
+  EXPECT_ERROR(document, "t.yaml");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_defaults),
+      cmocka_unit_test(test_design_example),
+      cmocka_unit_test(test_protocol_sets_defaults_and_keys_override),
+      cmocka_unit_test(test_grids_within_mappings),
+      cmocka_unit_test(test_equal_work_is_one_run),
+      cmocka_unit_test(test_distinct_settings_have_distinct_names),
+      cmocka_unit_test(test_layers_follow_the_backbone),
+      cmocka_unit_test(test_several_experiments_and_merge_keys),
+      cmocka_unit_test(test_aliases),
+      cmocka_unit_test(test_errors_of_keys),
+      cmocka_unit_test(test_errors_of_values),
+      cmocka_unit_test(test_errors_of_structure),
+      cmocka_unit_test(test_bombs),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

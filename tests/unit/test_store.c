@@ -1,0 +1,232 @@
+/* The store of results: what is written is read back; torn lines, a full disk and a folder that cannot be written. */
+#include "tests/golden/golden.h"
+
+#include "host/base/text.h"
+#include "host/harness/store.h"
+#include <math.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+static char folder[64];
+
+static int make_folder(void **state) {
+  (void)state;
+  strcpy(folder, "/tmp/totalrecall-store-XXXXXX");
+  return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state) {
+  (void)state;
+  char command[128];
+  snprintf(command, sizeof command, "rm -rf %s", folder);
+  return system(command);
+}
+
+static tr_result sample(const char *run) {
+  return (tr_result){
+      .experiment = "e",
+      .run = (char *)run,
+      .dataset = "mvtec",
+      .class_name = "bottle \"x\" \\ é",
+      .method = "patchcore",
+      .backbone = "resnet50",
+      .weights_sha256 = "abc",
+      .image_auroc = 1.0 / 3,
+      .pixel_auroc = NAN,
+      .pro = 1,
+      .misclassified = 3,
+      .train_images = 209,
+      .images = 83,
+      .bank_rows = 16385,
+      .percent = 0.1,
+      .seed = 9007199254740991u,
+      .seconds = {.decode = 1e-9, .score_per_image = 0.1234567890123456},
+      .peak_bytes = 123456789012,
+      .threads = 2,
+  };
+}
+
+static tr_store *open_store(tr_progress *progress) {
+  tr_store *store;
+  if (tr_store_open(folder, "m", "e", progress, &store) != TR_OK)
+    fail_msg("%s", tr_last_error());
+  return store;
+}
+
+static void append(tr_store *store, const char *run) {
+  tr_result result = sample(run);
+  assert_int_equal(tr_store_append(store, &result), TR_OK);
+}
+
+static size_t warnings;
+static void count_line(tr_progress *self, const char *text) {
+  (void)self;
+  assert_non_null(strstr(text, "warning"));
+  ++warnings;
+}
+static tr_progress counter = {.line = count_line};
+
+static tr_results read_all(void) {
+  tr_results results = {0};
+  char *path = tr_store_file(folder, "m", "e");
+  assert_int_equal(tr_results_read(path, &counter, &results), TR_OK);
+  free(path);
+  return results;
+}
+
+static void write_raw(const char *text) {
+  char *path = tr_store_file(folder, "m", "e");
+  FILE *file = fopen(path, "a");
+  assert_non_null(file);
+  fputs(text, file);
+  fclose(file);
+  free(path);
+}
+
+static void test_round_trip(void **state) {
+  (void)state;
+  tr_store *store = open_store(NULL);
+  append(store, "a");
+  append(store, "b");
+  tr_store_close(store);
+  warnings = 0;
+  tr_results results = read_all();
+  assert_int_equal(warnings, 0);
+  assert_int_equal(results.count, 2);
+  const tr_result *r = &results.items[1];
+  tr_result expected = sample("b");
+  assert_string_equal(r->run, "b");
+  assert_string_equal(r->class_name, expected.class_name);
+  assert_true(r->image_auroc == expected.image_auroc);
+  assert_true(isnan(r->pixel_auroc));
+  assert_true(r->percent == 0.1 && r->seconds.decode == 1e-9 && r->seconds.score_per_image == 0.1234567890123456);
+  assert_int_equal(r->seed, expected.seed);
+  assert_int_equal(r->peak_bytes, expected.peak_bytes);
+  assert_int_equal(r->bank_rows, 16385);
+  assert_null(r->layers);
+  tr_results_free(&results);
+}
+
+/* null for a metric that is not defined; one line whatever the text in it. */
+static void test_json(void **state) {
+  (void)state;
+  tr_result result = sample("a\nb");
+  char *json;
+  assert_int_equal(tr_result_to_json(&result, &json), TR_OK);
+  assert_non_null(strstr(json, "\"pixel_auroc\":null"));
+  assert_non_null(strstr(json, "\"seconds\":{"));
+  assert_null(strchr(json, '\n'));
+  free(json);
+  tr_result back;
+  assert_int_equal(tr_result_from_json("{\"run\": 3}", &back), TR_EFORMAT);
+  assert_int_equal(tr_result_from_json("{}", &back), TR_EFORMAT);
+  assert_int_equal(tr_result_from_json("[1", &back), TR_EFORMAT);
+}
+
+static void test_torn_line(void **state) {
+  (void)state;
+  tr_store *store = open_store(NULL);
+  append(store, "a");
+  tr_store_close(store);
+  write_raw("{\"experiment\":\"e\",\"run\":\"tor");
+  warnings = 0;
+  tr_results results = read_all();
+  assert_int_equal(results.count, 1);
+  assert_int_equal(warnings, 1);
+  tr_results_free(&results);
+  store = open_store(&counter); /* cuts it off, with a second warning */
+  assert_int_equal(warnings, 2);
+  append(store, "b");
+  tr_store_close(store);
+  results = read_all();
+  assert_int_equal(results.count, 2);
+  assert_string_equal(results.items[1].run, "b");
+  assert_int_equal(warnings, 2);
+  tr_results_free(&results);
+}
+
+static void test_broken_line_within(void **state) {
+  (void)state;
+  tr_store *store = open_store(NULL);
+  append(store, "a");
+  write_raw("not json\n\n");
+  append(store, "b");
+  tr_store_close(store);
+  warnings = 0;
+  tr_results results = read_all();
+  assert_int_equal(results.count, 2);
+  assert_int_equal(warnings, 1);
+  tr_results_free(&results);
+}
+
+/* As on a full disk: the file keeps its whole lines, and the error names it. */
+static void test_file_cannot_grow(void **state) {
+  (void)state;
+  tr_store *store = open_store(NULL);
+  append(store, "a");
+  struct stat before, after;
+  assert_int_equal(stat(tr_store_path(store), &before), 0);
+  signal(SIGXFSZ, SIG_IGN);
+  struct rlimit old, small;
+  getrlimit(RLIMIT_FSIZE, &old);
+  small = old;
+  small.rlim_cur = (rlim_t)before.st_size + 100;
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+  tr_result result = sample("b");
+  tr_status status = tr_store_append(store, &result);
+  tr_store *other;
+  tr_status opened = tr_store_open(folder, "m", "other", NULL, &other);
+  setrlimit(RLIMIT_FSIZE, &old);
+  assert_int_equal(status, TR_EIO);
+  assert_int_equal(opened, TR_EIO);
+  assert_int_equal(stat(tr_store_path(store), &after), 0);
+  assert_int_equal(before.st_size, after.st_size);
+  append(store, "b");
+  tr_store_close(store);
+  tr_results results = read_all();
+  assert_int_equal(results.count, 2);
+  tr_results_free(&results);
+}
+
+static void test_folder_cannot_be_written(void **state) {
+  (void)state;
+  char path[128];
+  snprintf(path, sizeof path, "%s/file", folder);
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  fclose(file);
+  tr_store *store;
+  assert_int_equal(tr_store_open(path, "m", "e", NULL, &store), TR_EIO);
+  assert_non_null(strstr(tr_last_error(), path));
+  assert_null(store);
+}
+
+static void check_machine(const char *description, int cores, const char *expected) {
+  char *name = tr_machine_name(description, cores);
+  assert_string_equal(name, expected);
+  free(name);
+}
+
+static void test_machine_names(void **state) {
+  (void)state;
+  check_machine("AMD EPYC", 2, "amd-epyc-2core");
+  check_machine("AMD EPYC 9R14 96-Core Processor", 8, "amd-epyc-9r14-8core");
+  check_machine("Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz", 16, "intel-xeon-e5-2680-v4-16core");
+  check_machine("NVIDIA H100 80GB HBM3", 16, "nvidia-h100-80gb-hbm3-16core");
+  check_machine("a/../b", 1, "a----b-1core");
+  check_machine("", 1, "unknown-1core");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(test_round_trip, make_folder, remove_folder),
+      cmocka_unit_test(test_json),
+      cmocka_unit_test_setup_teardown(test_torn_line, make_folder, remove_folder),
+      cmocka_unit_test_setup_teardown(test_broken_line_within, make_folder, remove_folder),
+      cmocka_unit_test_setup_teardown(test_file_cannot_grow, make_folder, remove_folder),
+      cmocka_unit_test_setup_teardown(test_folder_cannot_be_written, make_folder, remove_folder),
+      cmocka_unit_test(test_machine_names),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
