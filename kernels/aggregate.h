@@ -21,9 +21,9 @@ typedef struct tr_aggregate_spec {
   tr_aggregate_kind kind;
   int layers;
   int h[TR_MAX_LAYERS], w[TR_MAX_LAYERS], c[TR_MAX_LAYERS]; /* of each tapped map; the first sets the grid */
-  int patch;  /* p, odd, 1 … 15 */
-  int stride; /* s >= 1 */
-  int layer_dimension, dimension;
+  int patch;                                                /* p, odd, 1 … 15 */
+  int stride;                                               /* s >= 1 */
+  int layer_dimension, dimension;                           /* any, also more than there are values: pooling then repeats them */
 } tr_aggregate_spec;
 
 typedef struct tr_aggregate_args {
@@ -36,7 +36,9 @@ typedef struct tr_aggregate_args {
 
 /* Grid and dimension of the result: grid = (h + 2 * ((p-1)/2) - (p-1) - 1) / s + 1 of the first layer. */
 tr_status tr_aggregate_shape(const tr_aggregate_spec *spec, int *grid_h, int *grid_w, int *dimension);
+/* 0 for a spec that cannot be. */
 size_t tr_aggregate_scratch(const tr_aggregate_spec *spec, int n);
+/* Sums in float: for non-negative maps within 1e-5 relative of the same map in double. */
 tr_status tr_aggregate(tr_device *device, const tr_aggregate_args *args);
 
 #endif
