@@ -231,15 +231,15 @@ static void load_block(tile *t, int block) {
 /* Start of the cells that tap (dy, dx) of channel's windows sees. */
 static const float *tap_plane(const tile *t, int channel, int dy, int dx) {
   int stride = t->spec->stride;
-  size_t phase = (size_t)(dy % stride * t->shape.phases + dx % stride);
-  return t->channels + (size_t)(channel & (2 * LANES - 1)) * channel_floats(&t->shape) + phase * t->shape.area +
+  int phase = dy % stride * t->shape.phases + dx % stride;
+  return t->channels + (size_t)(channel & (2 * LANES - 1)) * channel_floats(&t->shape) + (size_t)phase * t->shape.area +
          (size_t)(dy / stride) * (size_t)t->shape.pitch + (size_t)(dx / stride);
 }
 
 static const float *row_plane(const tile *t, int channel, int dy) {
   int stride = t->spec->stride;
-  size_t plane = (size_t)((channel & 1) * t->shape.phases + dy % stride);
-  return t->row_sums + plane * t->shape.area + (size_t)(dy / stride) * (size_t)t->shape.pitch;
+  int plane = (channel & 1) * t->shape.phases + dy % stride;
+  return t->row_sums + (size_t)plane * t->shape.area + (size_t)(dy / stride) * (size_t)t->shape.pitch;
 }
 
 /* to[i] = sum of weight * plane[i], added to what is there when `add`. Runs on to a multiple of STEP. */
@@ -261,8 +261,8 @@ static void weighted_sum(float *to, bool add, const term *terms, int count, size
 
 static void sum_planes(float *to, const float *const *planes, int count, size_t cells) {
   for (size_t i = 0; i < cells; i += STEP) {
-    lanes a = *(const lanes *)(planes[0] + i), b = *(const lanes *)(planes[0] + i + LANES);
-    for (int k = 1; k < count; ++k) {
+    lanes a = {0}, b = {0};
+    for (int k = 0; k < count; ++k) {
       a += *(const lanes *)(planes[k] + i);
       b += *(const lanes *)(planes[k] + i + LANES);
     }
@@ -284,7 +284,8 @@ static void need_row_sums(tile *t, int channel) {
   for (int phase = 0; phase < t->shape.phases; ++phase) {
     for (int dx = 0; dx < t->spec->patch; ++dx)
       taps[dx] = tap_plane(t, channel, phase, dx);
-    float *to = t->row_sums + (size_t)((channel & 1) * t->shape.phases + phase) * t->shape.area;
+    int plane = (channel & 1) * t->shape.phases + phase;
+    float *to = t->row_sums + (size_t)plane * t->shape.area;
     sum_planes(to, taps, t->spec->patch, (size_t)(t->rows + t->shape.reach) * (size_t)t->shape.pitch);
   }
   t->row_sums_of[channel & 1] = channel;

@@ -42,7 +42,7 @@ static void run(tr_device *device, tr_aggregate_args *args) {
 
 static void free_case(tr_device *device, tr_aggregate_args *args) {
   for (int i = 0; i < args->spec.layers; ++i)
-    tr_device_free(device, (void *)(uintptr_t)args->maps[i]);
+    tr_device_free(device, (void *)args->maps[i]);
   tr_device_free(device, args->dst);
 }
 
@@ -122,9 +122,9 @@ static void test_closed_form(void **state) {
             for (int dx = -(p / 2); dx <= p / 2; ++dx) {
               if (y + dy < 0 || y + dy >= 6 || x + dx < 0 || x + dx >= 5)
                 continue;
-              size_t cell = (size_t)((y + dy) * 5 + x + dx);
-              const float *deep = args.maps[1] + cell * 1024 + 2 * (j - 512);
-              sum += j < 512 ? args.maps[0][cell * 512 + (size_t)j] : deep[0] + (double)deep[1];
+              int cell = (y + dy) * 5 + x + dx;
+              const float *deep = args.maps[1] + (size_t)cell * 1024 + 2 * (j - 512);
+              sum += j < 512 ? args.maps[0][(size_t)cell * 512 + (size_t)j] : deep[0] + (double)deep[1];
             }
           double expected =
               j < 512 ? (sum + args.maps[0][(size_t)(y * 5 + x) * 512 + (size_t)j]) / (p * p + 1) : sum / (2 * p * p);

@@ -53,7 +53,7 @@ static tr_reweight_args make_case(tr_device *device, const double *row, uint32_t
 static void free_case(tr_device *device, const tr_reweight_args *args) {
   const void *all[] = {args->bank, args->features, args->bank_norms, args->distances, args->indices, args->scores, args->scratch};
   for (size_t i = 0; i < sizeof all / sizeof *all; ++i)
-    tr_device_free(device, (void *)(uintptr_t)all[i]);
+    tr_device_free(device, (void *)all[i]);
 }
 
 static void test_against_equation_7(void **state) {
