@@ -3,7 +3,7 @@
 
 #include "host/base/status.h"
 #include "kernels/aggregate_plan.h"
-#include "kernels/cpu/cpu.h"
+#include "kernels/operators.h"
 
 tr_status tr_aggregate_shape(const tr_aggregate_spec *spec, int *grid_h, int *grid_w, int *dimension) {
   TR_TRY(tr_aggregate_check(spec));
@@ -14,10 +14,10 @@ tr_status tr_aggregate_shape(const tr_aggregate_spec *spec, int *grid_h, int *gr
   return TR_OK;
 }
 
-size_t tr_aggregate_scratch(const tr_aggregate_spec *spec, int n) {
-  if (n < 1 || tr_aggregate_check(spec) != TR_OK)
+size_t tr_aggregate_scratch(const tr_device *device, const tr_aggregate_spec *spec, int n) {
+  if (!device || n < 1 || tr_aggregate_check(spec) != TR_OK)
     return 0;
-  return tr_cpu_aggregate_scratch(spec, n);
+  return tr_device_operators(device)->aggregate_scratch(device, spec, n);
 }
 
 tr_status tr_aggregate(tr_device *device, const tr_aggregate_args *args) {

@@ -37,7 +37,7 @@ typedef struct tr_aggregate_args {
 /* Grid and dimension of the result: grid = (h + 2 * ((p-1)/2) - (p-1) - 1) / s + 1 of the first layer. */
 tr_status tr_aggregate_shape(const tr_aggregate_spec *spec, int *grid_h, int *grid_w, int *dimension);
 /* 0 for a spec that cannot be. */
-size_t tr_aggregate_scratch(const tr_aggregate_spec *spec, int n);
+size_t tr_aggregate_scratch(const tr_device *device, const tr_aggregate_spec *spec, int n);
 /* Sums in float: for non-negative maps within 1e-5 relative of the same map in double. */
 tr_status tr_aggregate(tr_device *device, const tr_aggregate_args *args);
 

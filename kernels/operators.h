@@ -22,6 +22,7 @@ struct tr_operators {
   tr_status (*conv_run)(tr_device *device, const tr_conv_desc *desc, void *state, const tr_conv_args *args);
   tr_status (*pool)(tr_device *device, const tr_pool_args *args);
   tr_status (*affine)(tr_device *device, const tr_affine_args *args);
+  size_t (*aggregate_scratch)(const tr_device *device, const tr_aggregate_spec *spec, int n);
   tr_status (*aggregate)(tr_device *device, const tr_aggregate_args *args);
   tr_status (*project)(tr_device *device, const tr_project_args *args);
   size_t (*coreset_scratch)(const tr_device *device, size_t n, int d, size_t picks);
@@ -30,6 +31,7 @@ struct tr_operators {
   tr_status (*squared_norms)(tr_device *device, const float *rows, size_t n, int d, float *norms);
   tr_status (*reweight)(tr_device *device, const tr_reweight_args *args);
   tr_status (*upsample)(tr_device *device, const tr_upsample_args *args);
+  size_t (*smooth_scratch)(const tr_device *device, int n, int h, int w);
   tr_status (*smooth)(tr_device *device, const tr_smooth_args *args);
   tr_status (*sort_scan)(tr_device *device, const tr_sort_scan_args *args);
 };

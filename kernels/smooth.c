@@ -2,7 +2,7 @@
 #include "kernels/smooth.h"
 
 #include "host/base/status.h"
-#include "kernels/cpu/cpu.h"
+#include "kernels/operators.h"
 
 #include <math.h>
 
@@ -28,7 +28,7 @@ static bool are_sides(int h, int w) {
 size_t tr_smooth_scratch(const tr_device *device, int n, int h, int w) {
   if (!device || n < 1 || !are_sides(h, w))
     return 0;
-  return tr_cpu_smooth_scratch(device, n, h, w);
+  return tr_device_operators(device)->smooth_scratch(device, n, h, w);
 }
 
 tr_status tr_smooth(tr_device *device, const tr_smooth_args *args) {

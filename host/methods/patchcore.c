@@ -198,7 +198,7 @@ static tr_status create(const tr_method_options *options, tr_model **out) {
   TR_TRY(plan_model(options, &model));
   tr_status status =
       tr_device_alloc(model->device, model->train_rows * (size_t)model->d * sizeof(float), (void **)&model->features);
-  size_t scratch = tr_aggregate_scratch(&model->aggregate, (int)model->chunk);
+  size_t scratch = tr_aggregate_scratch(model->device, &model->aggregate, (int)model->chunk);
   for (int lane = 0; status == TR_OK && lane < model->lanes; ++lane)
     status = tr_device_alloc(model->device, scratch, &model->buffers[lane].aggregate_scratch);
   if (status != TR_OK) {
@@ -472,7 +472,7 @@ static tr_status forecast(const tr_method_options *options, size_t test_images, 
   tr_model *model;
   TR_TRY(plan_model(options, &model));
   size_t lanes = (size_t)model->lanes, queries = model->chunk * model->patches;
-  size_t aggregate = lanes * tr_aggregate_scratch(&model->aggregate, (int)model->chunk);
+  size_t aggregate = lanes * tr_aggregate_scratch(model->device, &model->aggregate, (int)model->chunk);
   size_t features = model->train_rows * (size_t)model->d * sizeof(float), banks = 0, peak = 0;
   bool keep_features = false;
   for (size_t i = 0; i < model->selection_count; ++i) {

@@ -90,7 +90,8 @@ static size_t pooled_floats(const tr_aggregate_spec *spec, int layer, int n) {
   return round_up(tr_aggregate_layer_of(spec, layer).pooled_floats * (size_t)n, LANES);
 }
 
-size_t tr_cpu_aggregate_scratch(const tr_aggregate_spec *spec, int n) {
+size_t tr_cpu_aggregate_scratch(const tr_device *device, const tr_aggregate_spec *spec, int n) {
+  (void)device;
   size_t floats = (size_t)n * (size_t)parts_of_image(n) * task_floats(spec);
   for (int i = 1; i < spec->layers; ++i)
     floats += pooled_floats(spec, i, n);

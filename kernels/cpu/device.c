@@ -117,6 +117,7 @@ const tr_operators tr_cpu_operators = {
     .conv_run = tr_cpu_conv_run,
     .pool = tr_cpu_pool,
     .affine = tr_cpu_affine,
+    .aggregate_scratch = tr_cpu_aggregate_scratch,
     .aggregate = tr_cpu_aggregate,
     .project = tr_cpu_project,
     .coreset_scratch = tr_cpu_coreset_scratch,
@@ -125,6 +126,7 @@ const tr_operators tr_cpu_operators = {
     .squared_norms = tr_cpu_squared_norms,
     .reweight = tr_cpu_reweight,
     .upsample = tr_cpu_upsample,
+    .smooth_scratch = tr_cpu_smooth_scratch,
     .smooth = tr_cpu_smooth,
     .sort_scan = tr_cpu_sort_scan,
 };

@@ -35,7 +35,7 @@ static void run(tr_device *device, tr_aggregate_args *args) {
   size_t count = result_floats(&args->spec, args->n);
   args->dst = featops_alloc(device, count * sizeof(float));
   memset(args->dst, 0xff, count * sizeof(float)); /* NaN: a value not written shows */
-  args->scratch = featops_alloc(device, tr_aggregate_scratch(&args->spec, args->n));
+  args->scratch = featops_alloc(device, tr_aggregate_scratch(device, &args->spec, args->n));
   assert_int_equal(tr_aggregate(device, args), TR_OK);
   tr_device_free(device, args->scratch);
 }
@@ -249,7 +249,8 @@ static void test_bad_arguments(void **state) {
   featops_assert_invalid(tr_aggregate_shape(NULL, &h, &w, &d), "spec");
   args = good;
   args.spec.patch = 4;
-  assert_int_equal(tr_aggregate_scratch(&args.spec, 1), 0);
+  assert_int_equal(tr_aggregate_scratch(device, &args.spec, 1), 0);
+  assert_int_equal(tr_aggregate_scratch(NULL, &good.spec, 1), 0);
   args = good;
   args.n = 0;
   args.dst = NULL;

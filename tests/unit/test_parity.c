@@ -46,7 +46,8 @@ static tr_status extract_with(const fixture *f, const tr_image *image, int lane,
     size_t count = (size_t)f->aggregate.h[i] * (size_t)f->aggregate.w[i] * (size_t)f->aggregate.c[i];
     status = tr_device_alloc(f->device, count * sizeof(float), (void **)&maps[i]);
   }
-  size_t resize_bytes = tr_resize_scratch(&spec, image->h, image->w, 3), aggregate_bytes = tr_aggregate_scratch(&f->aggregate, 1);
+  size_t resize_bytes = tr_resize_scratch(&spec, image->h, image->w, 3);
+  size_t aggregate_bytes = tr_aggregate_scratch(f->device, &f->aggregate, 1);
   if (status == TR_OK)
     status = tr_device_alloc(f->device, resize_bytes > aggregate_bytes ? resize_bytes : aggregate_bytes, &scratch);
   if (status == TR_OK)
