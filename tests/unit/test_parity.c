@@ -263,7 +263,7 @@ static void greedy_equals_brute_force(void **state) {
       TR_OK);
   for (uint32_t i = 0; i < STARTS; ++i)
     start[i] = i * 9000 + 77;
-  assert_int_equal(tr_device_alloc(f->device, tr_coreset_scratch(n, D_STAR, PICKS), &scratch), TR_OK);
+  assert_int_equal(tr_device_alloc(f->device, tr_coreset_scratch(f->device, n, D_STAR, PICKS), &scratch), TR_OK);
   assert_int_equal(tr_coreset(f->device, &(tr_coreset_args){.n = n,
                                                             .d = D_STAR,
                                                             .rows = projected,
