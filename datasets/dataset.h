@@ -1,5 +1,18 @@
 /* A data set: classes, and per class the list of training and test images with labels and masks. Listing reads file names
- * only; images are decoded when they are asked for. */
+ * only; images are decoded when they are asked for. Images are .png, .jpg, .jpeg and .bmp files, in any case.
+ *
+ * mvtec      ROOT/mvtec/<class>/ or ROOT/<class>/ with train/good/, test/<defect>/, ground_truth/<defect>/<stem>_mask.png (or
+ *            <stem>.png). Masks are paired by name.
+ * mtd        ROOT/mtd/ or ROOT/ with MT_<Kind>/Imgs/<stem>.jpg and the mask <stem>.png. One class, "mtd". The split file names
+ *            the training images, all of MT_Free; the test is the rest of MT_Free and every other kind.
+ * folder     Own images. ROOT is one class, named as the folder, or holds a folder per class. A class has
+ *              good/ or train/good/            nominal training images
+ *              test/good/                      nominal test images (may be missing)
+ *              test/<defect>/ or <defect>/     defective test images (may be missing)
+ *              masks/, mask/ or ground_truth/  with <defect>/<stem>.png or <stem>_mask.png (may be missing)
+ *            which takes the folders anomalib's users have, and MVTec's layout. A test image without a mask is anomalous with its
+ *            place unknown. A class without test images is allowed here: test_count is 0.
+ * synthetic  ROOT/synthetic/ or ROOT/, as tr_synthesize drew it. */
 #ifndef TR_DATASETS_DATASET_H
 #define TR_DATASETS_DATASET_H
 
@@ -18,38 +31,47 @@ typedef struct tr_class {
   char *name;
   tr_sample *train, *test; /* sorted by name as the official loader sorts (folder, then file) */
   size_t train_count, test_count;
-  int mask_threshold; /* a mask value above it counts as defect before the resize (binarised to 0/255); -1: taken as it is */
+  /* A mask value above it counts as defect before the resize (binarised to 0 and 255); -1: the mask is taken as it is.
+   * mvtec and synthetic -1, mtd 127, folder 0. */
+  int mask_threshold;
 } tr_class;
 
 typedef struct tr_dataset_options {
-  const char *kind; /* mvtec, mtd, mstc, folder, synthetic */
-  const char *root; /* folder that holds `mvtec/`, `mtd/`, …, or the data set's own folder */
+  const char *kind;       /* mvtec, mtd, folder, synthetic */
+  const char *root;       /* folder that holds `mvtec/`, `mtd/`, …, or the data set's own folder */
   const char *split_file; /* mtd: file with the names of the training images; NULL: differnet_train.txt beside the data */
 } tr_dataset_options;
 
 typedef struct tr_dataset tr_dataset;
 
-/* Resolves the folder and lists the class names (sorted). EIO / EFORMAT name what was looked for. */
+/* Resolves the folder and lists the class names (sorted). EINVAL: an unknown kind, no root, or split_file where it has no meaning.
+ * EIO and EFORMAT name what was looked for. */
 tr_status tr_dataset_open(const tr_dataset_options *options, tr_dataset **out);
 void tr_dataset_close(tr_dataset *dataset);
 const char *tr_dataset_kind(const tr_dataset *dataset);
 const char *tr_dataset_folder(const tr_dataset *dataset);
 const tr_strings *tr_dataset_classes(const tr_dataset *dataset);
-/* Lists one class. An empty train folder, a class folder without test, … are errors that name the folder. */
+/* Lists one class; free with tr_class_free. EINVAL: no such class (the known ones are named). EIO: no train or test folder, no split
+ * file. EFORMAT: a train or test folder without images, a split file that does not fit. After a failure *out is empty. */
 tr_status tr_dataset_class(const tr_dataset *dataset, const char *name, tr_class *out);
 void tr_class_free(tr_class *class_);
 
-/* Looks at everything: missing folders, undecodable images, the same image in train and test (by content), defects without a
- * mask or masks without a defect, masks of another size, counts against the official ones. Calls `report` per finding;
- * is_error tells errors from remarks. Returns TR_OK when it could look, whatever it found. */
+/* Looks at everything: missing folders, undecodable images, the same image in train and test (by its decoded pixels), defects
+ * without a mask or masks without a defect, masks of another size or without a marked pixel, files that are not read, counts
+ * against the official ones. Calls `report` per finding, in the same order every time, from the calling thread; is_error tells
+ * errors from remarks, class_name is NULL for what concerns the whole set. Returns TR_OK when it could look, whatever it found. */
 typedef void (*tr_finding_fn)(void *context, bool is_error, const char *class_name, const char *text);
 tr_status tr_dataset_verify(const tr_dataset *dataset, tr_finding_fn report, void *context, size_t *errors);
 
-/* Draws the synthetic data set into `folder` in MVTec's layout; deterministic in seed. */
+/* Draws the synthetic data set into `folder`, which is made or empty, in MVTec's layout: two textures (cloth, granite) and three
+ * objects (board, capsule, nut) with four kinds of defects each, PNG files, and a file synthetic.txt with the settings. A picture
+ * is fixed by the seed, its class, kind and number. The folder appears under its name when it is whole; a failure or a
+ * cancellation leaves at most an empty folder. EIO: the folder is not empty. EINVAL: a count or size out of range. */
 typedef struct tr_synthesize_options {
   uint64_t seed;
-  int train, good, per_defect; /* images per class; 0 = the default */
-  int size;                    /* pixels of a side; 0 = the default */
+  int train, good, per_defect; /* images per class; 0 = the default (40, 12, 6) */
+  int size;                    /* pixels of the shorter side, 32 to 4096; 0 = the default (320) */
+  int threads;                 /* 0 = all processors; the pictures do not depend on it */
 } tr_synthesize_options;
 tr_status tr_synthesize(const char *folder, const tr_synthesize_options *options);
 

@@ -1,0 +1,147 @@
+/* The synthetic data set's picture classes and the drawing they share. Internal to datasets/.
+ *
+ * Pictures are drawn in design units: the shorter side is TR_DESIGN_SIDE units long whatever the size in pixels. A class draws
+ * its scene from one stream of random numbers and its defect from another, so that the same scene can be drawn with and without
+ * the defect; the mask is where the two pictures differ. */
+#ifndef TR_DATASETS_SYNTHETIC_H
+#define TR_DATASETS_SYNTHETIC_H
+
+#include "host/base/rng.h"
+
+#define TR_DESIGN_SIDE 320
+
+typedef struct tr_canvas {
+  int w, h;    /* pixels */
+  float scale; /* pixels per design unit */
+  float *rgb;  /* [h, w, 3], 0 black … 1 white, as displayed */
+} tr_canvas;
+
+typedef struct tr_colour {
+  float r, g, b;
+} tr_colour;
+
+/* What the camera and the light add to a scene. */
+typedef struct tr_camera {
+  float blur;           /* Gaussian sigma in design units */
+  float gain;           /* exposure */
+  float tilt_x, tilt_y; /* light gradient over the picture, as a fraction */
+  float vignette;       /* fraction lost in the corners */
+  float warmth;         /* shift from blue to red */
+  float noise;          /* amplitude of the sensor's noise */
+  uint32_t seed;        /* of the noise */
+} tr_camera;
+
+typedef struct tr_picture_class {
+  const char *name;
+  int width, height; /* design units */
+  const char *const *defects;
+  int defect_count;
+  /* Draws the scene that `scene` gives, with defect number `defect` drawn from `flaw`; -1: none. */
+  void (*draw)(tr_canvas *canvas, tr_rng *scene, tr_rng *flaw, int defect, tr_camera *camera);
+} tr_picture_class;
+
+extern const tr_picture_class tr_picture_board, tr_picture_capsule, tr_picture_cloth, tr_picture_granite, tr_picture_nut;
+
+const tr_picture_class *const *tr_picture_classes(int *count); /* sorted by name */
+
+/* Which picture: `group` 0 training, 1 good test images, 2 + d defect d. */
+typedef struct tr_picture {
+  const tr_picture_class *class_;
+  uint64_t seed;
+  int group, number;
+  int size; /* pixels of the shorter side */
+} tr_picture;
+
+void tr_picture_extent(const tr_picture *picture, int *h, int *w);
+/* Draws `rgb` [h, w, 3], the same scene without its defect in `clean` and the mask [h, w] of 0 and 255. The last two may be
+ * NULL; for a picture without a defect they are as `rgb`, and all 0. */
+tr_status tr_picture_draw(const tr_picture *picture, uint8_t *rgb, uint8_t *clean, uint8_t *mask);
+
+/* A pixel counts as changed when one of its channels differs by more than this many of 255 levels. */
+#define TR_CHANGED_LEVELS 6
+/* Gaps of the mask up to this many pixels wide are closed. */
+#define TR_MASK_CLOSING 2
+
+/* ---- noise: functions of position and seed, no state ---- */
+
+uint32_t tr_lattice(int32_t x, int32_t y, uint32_t seed);   /* 32 random bits of a lattice point */
+float tr_lattice_unit(int32_t x, int32_t y, uint32_t seed); /* uniform in [0, 1) */
+float tr_noise(float x, float y, uint32_t seed);            /* smooth, in [-1, 1], features of size 1 */
+float tr_fractal(float x, float y, uint32_t seed, int octaves);
+/* Cellular noise: distances to the nearest and second nearest of one random point per unit cell; *cell identifies the nearest. */
+void tr_cells(float x, float y, uint32_t seed, float *nearest, float *second, uint32_t *cell);
+
+/* ---- colours and shapes ---- */
+
+float tr_clamp(float value, float low, float high);
+float tr_smoothstep(float low, float high, float value); /* 0 below low, 1 above high, smooth between */
+tr_colour tr_mix(tr_colour a, tr_colour b, float t);
+tr_colour tr_scaled(tr_colour c, float factor);
+
+/* A position and a turn: object coordinates to the canvas's. */
+typedef struct tr_pose {
+  float x, y, cos_a, sin_a;
+} tr_pose;
+tr_pose tr_pose_make(float x, float y, float angle);
+/* From canvas to object coordinates and back. */
+void tr_pose_inverse(const tr_pose *pose, float x, float y, float *u, float *v);
+void tr_pose_apply(const tr_pose *pose, float u, float v, float *x, float *y);
+
+/* A box with round corners. Half sizes of 0 make it a disc of radius `round` or a stroke of that half width. */
+typedef struct tr_box {
+  float x, y, half_w, half_h, round, angle;
+} tr_box;
+float tr_box_distance(const tr_box *box, float x, float y); /* signed; negative inside */
+
+/* An irregular spot: a stretched disc whose outline wanders. */
+typedef struct tr_blob {
+  float x, y, radius, stretch, angle, roughness;
+  uint32_t seed;
+} tr_blob;
+tr_blob tr_blob_draw(tr_rng *rng, float x, float y, float radius, float roughness);
+float tr_blob_distance(const tr_blob *blob, float x, float y);
+
+/* A polyline. */
+enum { TR_CURVE_POINTS = 24 };
+typedef struct tr_curve {
+  int count;
+  float x[TR_CURVE_POINTS], y[TR_CURVE_POINTS];
+} tr_curve;
+/* A curve of `length` through (x, y) in direction `angle`: bent by `bend` radians over its length, jagged by `jag` units. */
+tr_curve tr_curve_draw(tr_rng *rng, float x, float y, float angle, float length, float bend, float jag);
+/* Distance, and in *along the place of the nearest point, 0 at the start and 1 at the end. */
+float tr_curve_distance(const tr_curve *curve, float x, float y, float *along);
+
+/* Antialiased share of a pixel inside a shape at signed distance `distance`; edges `soft` units wide, at least a pixel. */
+float tr_cover(const tr_canvas *canvas, float distance, float soft);
+
+/* ---- painting ---- */
+
+/* Calls `pixel` for every pixel of the rectangle (design units; the whole canvas is tr_paint_all). */
+typedef void (*tr_pixel_fn)(const tr_canvas *canvas, const void *context, float x, float y, float rgb[3]);
+void tr_paint_region(tr_canvas *canvas, float x0, float y0, float x1, float y1, tr_pixel_fn pixel, const void *context);
+void tr_paint_all(tr_canvas *canvas, tr_pixel_fn pixel, const void *context);
+
+void tr_blend(float rgb[3], tr_colour colour, float alpha);
+
+void tr_paint_box(tr_canvas *canvas, const tr_pose *pose, const tr_box *box, tr_colour colour, float alpha, float soft);
+/* `half_width` tapers to 0 at both ends when `taper`. */
+void tr_paint_curve(tr_canvas *canvas, const tr_curve *curve, float half_width, bool taper, tr_colour colour, float alpha);
+/* Multiplies by `tint` inside the blob, most at its rim by `rim` more. */
+void tr_paint_stain(tr_canvas *canvas, const tr_blob *blob, tr_colour tint, float strength, float rim, float soft);
+
+/* Strokes of capital letters and digits, `height` units tall from the baseline's left end (u, v) of the pose. `skip` has a bit set
+ * for every stroke, counted through the text, that is left out. Returns the number of strokes. */
+typedef struct tr_lettering {
+  const char *text;
+  float u, v, height, half_width;
+  uint64_t skip;
+} tr_lettering;
+int tr_paint_text(tr_canvas *canvas, const tr_pose *pose, const tr_lettering *lettering, tr_colour colour, float alpha);
+
+/* Blurs, lights and samples the scene into bytes. */
+tr_status tr_camera_expose(tr_canvas *canvas, const tr_camera *camera, uint8_t *rgb);
+/* A camera with the usual spread of settings. */
+tr_camera tr_camera_draw(tr_rng *rng);
+
+#endif
