@@ -147,7 +147,7 @@ static tr_status push_integer(tr_pickle *pickle, tr_pickle_kind kind, int64_t in
 
 static tr_status top(const tr_pickle *pickle, tr_pickle_value **out) {
   const tr_pickle_list *stack = &pickle->stack;
-  if (stack->count == 0 || stack->items[stack->count - 1]->kind == TR_PICKLE_MARK)
+  if (!stack->items || stack->count == 0 || stack->items[stack->count - 1]->kind == TR_PICKLE_MARK)
     return BAD(pickle, "an opcode needs more values than there are");
   *out = stack->items[stack->count - 1];
   return TR_OK;

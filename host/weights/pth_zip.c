@@ -151,7 +151,7 @@ static tr_status find_entry(const tr_zip *zip, const char *below, tr_pickle_text
   if (!name)
     return tr_fail(TR_ENOMEM, "out of memory");
   memcpy(name, zip->folder, zip->folder_bytes);
-  memcpy(name + zip->folder_bytes, below, below_bytes);
+  memcpy(name + zip->folder_bytes, below, below_bytes + 1);
   if (key.bytes)
     memcpy(name + zip->folder_bytes + below_bytes, key.data, key.bytes);
   tr_zip_entry wanted = {.name = name, .name_bytes = bytes};

@@ -377,6 +377,19 @@ static void wrong_safetensors(void **state) {
   assert_error_has("neither a safetensors file nor one of torch.save");
 }
 
+static void empty_integers(void **state) {
+  (void)state;
+  static const char file[] = "\101\0\0\0\0\0\0\0{" TENSOR("a", "\"I64\"", "[0]", "[0,0]") "}            ";
+  const int64_t shape[] = {0};
+  float value;
+  tr_weights *weights;
+  if (tr_weights_open_memory("built", (const uint8_t *)file, 8 + 0101, &weights) != TR_OK)
+    fail_msg("%s", tr_last_error());
+  assert_int_equal(tr_weights_read(weights, "a", 1, shape, &value), TR_EFORMAT);
+  assert_error_has("it holds integers (I64)");
+  tr_weights_close(weights);
+}
+
 static void deep_safetensors(void **state) {
   (void)state;
   enum { DEPTH = 1 << 20 };
@@ -840,6 +853,7 @@ int main(void) {
       cmocka_unit_test(wrong_reads),
       cmocka_unit_test(wrong_files),
       cmocka_unit_test(wrong_safetensors),
+      cmocka_unit_test(empty_integers),
       cmocka_unit_test(deep_safetensors),
       cmocka_unit_test(wrong_views),
       cmocka_unit_test(wrong_pickles),
