@@ -1,5 +1,5 @@
-/* Image files: PNG (1 to 16 bits, grey, colour, palette, alpha, interlaced) by stb_image, JPEG by libjpeg-turbo (where it is
- * missing by stb_image, which is off by one here and there), BMP without compression; PNG writing by stb_image_write.
+/* Image files: PNG (1 to 16 bits, grey, colour, palette, alpha, interlaced) by stb_image, JPEG by libjpeg-turbo (builds
+ * without it read none), BMP without compression; PNG writing by stb_image_write.
  *
  * Pixels are what PIL (Pillow 13) gives for open(path).convert("RGB") or convert("L"): grey is copied to three channels, alpha is
  * dropped (not blended), palettes are looked up (black beyond their end), 16-bit grey is clipped at 255 (PIL's mode I;16), 16-bit
@@ -25,7 +25,7 @@ void tr_image_free(tr_image *image);
 /* PNG, channels 1 or 3; the file is written whole or not at all. */
 tr_status tr_image_write_png(const char *path, const uint8_t *pixels, int h, int w, int channels);
 
-/* What decodes JPEG: "libjpeg-turbo 2.1.5", or "stb_image" in builds without it. */
+/* What decodes JPEG, e.g. "libjpeg-turbo 2.1.5"; NULL in builds without it. */
 const char *tr_image_jpeg_decoder(void);
 
 #endif

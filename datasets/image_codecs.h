@@ -25,7 +25,6 @@ tr_status tr_image_no_memory(const char *name, int h, int w);
 /* stb_image and stb_image_write (datasets/stb.c). NULL on failure; *error is then stb's short text, "outofmem" for memory. */
 uint8_t *tr_stb_decode(const uint8_t *data, size_t bytes, int *h, int *w, int *components, const char **error);
 uint16_t *tr_stb_decode_16(const uint8_t *data, size_t bytes, int *h, int *w, int *components, const char **error);
-bool tr_stb_size(const uint8_t *data, size_t bytes, int *h, int *w, const char **error);
 uint8_t *tr_stb_encode_png(const uint8_t *pixels, int h, int w, int components, size_t *bytes);
 
 #endif

@@ -1,6 +1,17 @@
 /* stb_image and stb_image_write, compiled here and nowhere else, and static: a program that links the library may have its own. */
 #include "datasets/image_codecs.h"
 #include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* stb takes two reserved deflate distances for 0 and copies bytes that nothing has written yet. Cleared memory makes even such
+ * files give the same pixels every time; large blocks come cleared from the system anyway. */
+static void *cleared_realloc(void *memory, size_t old_bytes, size_t bytes) {
+  uint8_t *out = realloc(memory, bytes);
+  if (out && bytes > old_bytes)
+    memset(out + old_bytes, 0, bytes - old_bytes);
+  return out;
+}
 
 /* Most of stb stays unused. */
 #pragma GCC diagnostic ignored "-Wunused-function"
@@ -8,9 +19,9 @@
 #define STB_IMAGE_STATIC
 #define STBI_NO_STDIO
 #define STBI_ONLY_PNG
-#ifndef TR_HAVE_LIBJPEG
-#define STBI_ONLY_JPEG
-#endif
+#define STBI_MALLOC(bytes)                           calloc(1, bytes)
+#define STBI_REALLOC_SIZED(memory, old_bytes, bytes) cleared_realloc(memory, old_bytes, bytes)
+#define STBI_FREE(memory)                            free(memory)
 #include <stb_image.h>
 #define STB_IMAGE_WRITE_IMPLEMENTATION
 #define STB_IMAGE_WRITE_STATIC
@@ -36,15 +47,6 @@ uint16_t *tr_stb_decode_16(const uint8_t *data, size_t bytes, int *h, int *w, in
   uint16_t *pixels = stbi_load_16_from_memory(data, (int)bytes, w, h, components, 0);
   *error = pixels ? NULL : stbi_failure_reason();
   return pixels;
-}
-
-bool tr_stb_size(const uint8_t *data, size_t bytes, int *h, int *w, const char **error) {
-  int components;
-  if (too_long(bytes, error))
-    return false;
-  bool known = stbi_info_from_memory(data, (int)bytes, w, h, &components);
-  *error = known ? NULL : stbi_failure_reason();
-  return known;
 }
 
 uint8_t *tr_stb_encode_png(const uint8_t *pixels, int h, int w, int components, size_t *bytes) {

@@ -76,12 +76,15 @@ static void assert_error_says(const char *text) {
     fail_msg("error text \"%s\" does not say \"%s\"", tr_last_error(), text);
 }
 
+/* JPEG in builds without libjpeg. */
+static bool unreadable(const char *name) {
+  return strstr(name, ".jpg") && !tr_image_jpeg_decoder();
+}
+
 static void compare(const char *name, int channels, const tr_image *image, const uint8_t *expected) {
   size_t count = (size_t)image->h * (size_t)image->w * (size_t)channels;
-  /* stb_image's inverse DCT and colour upsampling are not libjpeg's. */
-  bool loose = strstr(name, ".jpg") && strcmp(tr_image_jpeg_decoder(), "stb_image") == 0;
   for (size_t i = 0; i < count; ++i)
-    if (loose ? abs(image->pixels[i] - expected[i]) > 12 : image->pixels[i] != expected[i])
+    if (image->pixels[i] != expected[i])
       fail_msg("%s at %d channels: byte %zu is %d, expected %d", name, channels, i, image->pixels[i], expected[i]);
 }
 
@@ -92,8 +95,8 @@ static void test_every_kind_equals_pil(void **state) {
   const uint8_t *expected = pixels.data;
   for (size_t i = 0; i < FILES; ++i) {
     const int32_t *shape = (const int32_t *)shapes.data + 2 * i;
-    if (strcmp(names[i], "cmyk.jpg") == 0 && strcmp(tr_image_jpeg_decoder(), "stb_image") == 0) {
-      expected += 4 * shape[0] * shape[1]; /* stb_image multiplies the inks otherwise */
+    if (unreadable(names[i])) {
+      expected += 4 * shape[0] * shape[1];
       continue;
     }
     for (int channels = 3; channels >= 1; channels -= 2) {
@@ -167,7 +170,7 @@ static void test_damaged_png(void **state) {
 /* JPEG whose scan loses its middle: whole at both ends. */
 static void test_jpeg_without_its_middle(void **state) {
   (void)state;
-  if (strcmp(tr_image_jpeg_decoder(), "stb_image") == 0)
+  if (!tr_image_jpeg_decoder())
     skip();
   const char *const kinds[] = {"grey.jpg", "colour_444.jpg", "colour_420.jpg"};
   for (size_t i = 0; i < 3; ++i) {
@@ -226,11 +229,13 @@ static void test_huge(void **state) {
   memcpy(bmp + 18, "\x00\x40\x00\x00\x00\x00\x00\x80", 8);
   assert_not_decoded(bmp, bytes, "2147483648");
   free(bmp);
+  if (!tr_image_jpeg_decoder())
+    return;
   uint8_t *jpeg = contents("grey.jpg", &bytes);
   uint8_t *frame = memmem(jpeg, bytes, "\xff\xc0", 2);
   assert_non_null(frame);
   memcpy(frame + 5, "\xff\xdc\xff\xdc", 4);
-  assert_not_decoded(jpeg, bytes, strcmp(tr_image_jpeg_decoder(), "stb_image") == 0 ? "JPEG" : "65500 x 65500");
+  assert_not_decoded(jpeg, bytes, "65500 x 65500");
   memcpy(frame + 5, "\x30\x00\x30\x00", 4);
   assert_not_decoded(jpeg, bytes, "cut short");
   free(jpeg);
