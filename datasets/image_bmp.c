@@ -46,7 +46,7 @@ static tr_status read_masks(const uint8_t *data, size_t bytes, const char *name,
   size_t at = FILE_HEADER_BYTES + INFO_HEADER_BYTES; /* also where the longer headers hold them */
   if (at + 12 > bytes)
     return cut_short(name, bytes, at + 12);
-  for (int c = 0; c < 3; ++c) {
+  for (size_t c = 0; c < 3; ++c) {
     out->masks[c] = little_endian(data + at + 4 * c, 4);
     uint32_t mask = out->masks[c] ? out->masks[c] / (out->masks[c] & -out->masks[c]) : 0;
     if (mask == 0 || mask > 255 || (mask & (mask + 1)) != 0)
@@ -96,7 +96,7 @@ static void unpack_row(const bmp_layout *layout, const uint8_t *row, uint8_t *rg
       for (int c = 0; c < 3; ++c)
         rgb[c] = row[3 * x + 2 - c];
     } else {
-      uint32_t value = little_endian(row + x * (bits / 8), bits / 8);
+      uint32_t value = little_endian(row + (size_t)x * (size_t)(bits / 8), bits / 8);
       for (int c = 0; c < 3; ++c) {
         uint32_t unit = layout->masks[c] & -layout->masks[c];
         rgb[c] = (uint8_t)((value & layout->masks[c]) / unit * 255 / (layout->masks[c] / unit));

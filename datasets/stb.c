@@ -50,8 +50,8 @@ uint16_t *tr_stb_decode_16(const uint8_t *data, size_t bytes, int *h, int *w, in
 }
 
 uint8_t *tr_stb_encode_png(const uint8_t *pixels, int h, int w, int components, size_t *bytes) {
-  int length = 0;
-  uint8_t *png = stbi_write_png_to_mem(pixels, w * components, w, h, components, &length);
+  int length = 0, row_bytes = w * components; /* 0 would be stb's "unknown" */
+  uint8_t *png = row_bytes > 0 ? stbi_write_png_to_mem(pixels, row_bytes, w, h, components, &length) : NULL;
   *bytes = (size_t)length;
   return png;
 }

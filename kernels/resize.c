@@ -77,7 +77,7 @@ tr_status tr_resize_plan_make(const tr_image_spec *spec, int src_h, int src_w, i
   tr_resize_plan plan = {.x = axis_make(src_w, full_w, spec->crop), .y = axis_make(src_h, full_h, spec->crop)};
   axis_span(&plan.x, &plan.first_column, &plan.columns);
   axis_span(&plan.y, &plan.first_row, &plan.rows);
-  size_t pixel = (size_t)channels, line = (size_t)plan.x.out * pixel, columns = (size_t)(plan.columns + plan.x.out);
+  size_t pixel = (size_t)channels, line = (size_t)plan.x.out * pixel, columns = (size_t)plan.columns + (size_t)plan.x.out;
   plan.y_table = plan.x_table + table_bytes(&plan.x);
   plan.middle = plan.y_table + table_bytes(&plan.y);
   plan.line = plan.middle + (plan.x.taps ? (size_t)plan.rows * line : 0);

@@ -23,7 +23,7 @@ static uint64_t fnv1a(const uint8_t *bytes, size_t count) {
 
 /* Heap blocks of exactly the size asked for, so that AddressSanitizer sees a step beyond. */
 static void *block(size_t bytes) {
-  void *out = malloc(bytes);
+  void *out = malloc(bytes ? bytes : 1);
   assert_non_null(out);
   memset(out, 0xa5, bytes);
   return out;
@@ -45,7 +45,7 @@ static void check_case(int number, const int64_t *row, const uint8_t *expected) 
   assert_int_equal(tr_resize_shape(&spec, h, w, &out_h, &out_w), TR_OK);
   if (out_h != row[6] || out_w != row[7])
     fail_msg("case %d: shape %d x %d, expected %d x %d", number, out_h, out_w, (int)row[6], (int)row[7]);
-  size_t src_bytes = (size_t)(h * w * channels), bytes = (size_t)(out_h * out_w * channels);
+  size_t src_bytes = (size_t)h * (size_t)w * (size_t)channels, bytes = (size_t)out_h * (size_t)out_w * (size_t)channels;
   uint8_t *src = block(src_bytes), *dst = block(bytes);
   float *values = block(bytes * sizeof *values);
   noise((uint32_t)number + 1, src, src_bytes);
