@@ -27,7 +27,12 @@ struct tr_operators {
   tr_status (*project)(tr_device *device, const tr_project_args *args);
   size_t (*coreset_scratch)(const tr_device *device, size_t n, int d, size_t picks);
   tr_status (*coreset)(tr_device *device, const tr_coreset_args *args);
+  size_t (*nearest_scratch)(const tr_device *device, size_t queries_count, size_t group, size_t bank_rows, int d, int k);
   tr_status (*nearest)(tr_device *device, const tr_nearest_args *args);
+  /* All three NULL where a device has no use for a sketch. */
+  size_t (*nearest_sketch_bytes)(const tr_device *device, size_t bank_rows, int d);
+  size_t (*nearest_sketch_scratch)(const tr_device *device, size_t bank_rows, int d);
+  tr_status (*nearest_sketch)(tr_device *device, const float *bank, size_t bank_rows, int d, void *sketch, void *scratch);
   tr_status (*squared_norms)(tr_device *device, const float *rows, size_t n, int d, float *norms);
   tr_status (*reweight)(tr_device *device, const tr_reweight_args *args);
   tr_status (*upsample)(tr_device *device, const tr_upsample_args *args);

@@ -463,10 +463,6 @@ static const uint32_t *bank_order(const tr_model *model, size_t variant, size_t 
 
 /* ---- forecast ---- */
 
-static size_t bank_bytes(size_t rows, int d) {
-  return rows * ((size_t)d + 1) * sizeof(float);
-}
-
 static tr_status forecast(const tr_method_options *options, size_t test_images, size_t *fit_bytes, size_t *score_bytes) {
   (void)test_images; /* scores leave the model chunk by chunk */
   tr_model *model;
@@ -485,9 +481,16 @@ static tr_status forecast(const tr_method_options *options, size_t test_images, 
                                                  : tr_coreset_scratch(model->device, model->train_rows, s->projection, s->rows);
     if (s->kind == TR_SUBSAMPLE_GREEDY && s->projection != model->d)
       work += model->train_rows * (size_t)s->projection * sizeof(float);
-    size_t bank = bank_bytes(s->rows, model->d);
-    size_t most = banks + (work > bank ? work : bank);
+    size_t bank = tr_bank_bytes(model->device, s->rows, model->d);
+    size_t made = bank + tr_bank_scratch_bytes(model->device, s->rows, model->d);
+    size_t most = banks + (work > made ? work : made);
     peak = most > peak ? most : peak;
+    banks += bank;
+  }
+  if (keep_features) {
+    size_t bank = tr_bank_bytes(model->device, model->train_rows, model->d);
+    size_t made = banks + bank - features + tr_bank_scratch_bytes(model->device, model->train_rows, model->d);
+    peak = made > peak ? made : peak;
     banks += bank;
   }
   *fit_bytes = aggregate + features + peak;
@@ -497,7 +500,7 @@ static tr_status forecast(const tr_method_options *options, size_t test_images, 
     lane_scratch = bytes > lane_scratch ? bytes : lane_scratch;
   }
   lane_scratch += queries * ((size_t)model->d + 3) * sizeof(float);
-  *score_bytes = aggregate + (keep_features ? features : 0) + banks + lanes * lane_scratch;
+  *score_bytes = aggregate + banks + lanes * lane_scratch;
   release_model(model);
   return TR_OK;
 }

@@ -7,8 +7,11 @@
 
 typedef struct tr_bank tr_bank;
 
-/* Takes rows [rows, d] on the device over (freed with the bank). */
+/* Takes rows [rows, d] on the device over (freed with the bank, and when the bank cannot be made). */
 tr_status tr_bank_create(tr_device *device, float *rows, size_t row_count, int d, tr_bank **out);
+/* Device bytes of a bank, its rows included; and what making it needs besides for a moment. */
+size_t tr_bank_bytes(const tr_device *device, size_t row_count, int d);
+size_t tr_bank_scratch_bytes(const tr_device *device, size_t row_count, int d);
 void tr_bank_destroy(tr_bank *bank);
 size_t tr_bank_rows(const tr_bank *bank);
 int tr_bank_dimension(const tr_bank *bank);

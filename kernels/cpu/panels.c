@@ -15,16 +15,22 @@ static inline float multiply_add(float a, float b, float c) {
 #endif
 }
 
-void tr_panels_pack(const float *b, size_t n, size_t k, size_t first, float *panels) {
-  for (size_t j0 = 0; j0 < n; j0 += TR_PANEL) {
-    size_t width = n - j0 < TR_PANEL ? n - j0 : TR_PANEL;
-    float *panel = panels + (first + j0) * k;
-    for (size_t p = 0; p < k; ++p) {
-      for (size_t j = 0; j < width; ++j)
-        panel[p * TR_PANEL + j] = b[(j0 + j) * k + p];
+/* RUN values of each row at a time: whole cache lines are read, and those written stay in the first-level cache. */
+static void pack_panel(const float *b, size_t width, size_t k, float *panel) {
+  enum { RUN = 16 };
+  for (size_t p0 = 0; p0 < k; p0 += RUN) {
+    size_t run = k - p0 < RUN ? k - p0 : RUN;
+    for (size_t j = 0; j < width; ++j)
+      for (size_t p = p0; p < p0 + run; ++p)
+        panel[p * TR_PANEL + j] = b[j * k + p];
+    for (size_t p = p0; p < p0 + run; ++p)
       memset(panel + p * TR_PANEL + width, 0, (TR_PANEL - width) * sizeof(float));
-    }
   }
+}
+
+void tr_panels_pack(const float *b, size_t n, size_t k, size_t first, float *panels) {
+  for (size_t j = 0; j < n; j += TR_PANEL)
+    pack_panel(b + j * k, n - j < TR_PANEL ? n - j : TR_PANEL, k, panels + (first + j) * k);
 }
 
 void tr_panels_put(const float *row, size_t k, size_t place, float *panels) {

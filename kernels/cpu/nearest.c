@@ -1,0 +1,402 @@
+/* nearest on the CPU: exact distances for the few bank rows that a cheap bound cannot rule out.
+ *
+ * Queries are cut into blocks, one task each; a block passes over the bank tile by tile. For a tile, one matrix product bounds the
+ * distances from below: of the sketches (kernels/cpu/sketch.h, 128 numbers a row) where the bank has one, else of the rows
+ * themselves. The row that looks nearest is measured first, in double; then every row whose bound is not above the k-th best
+ * distance so far. Where sketches leave too many rows to measure, the rows' own product, eight times as dear but sharp to float
+ * rounding, decides. So results are those of a brute force in double, ties by index, whatever the
+ * product's rounding, blocks, tiles or threads; no distance carries cancellation.
+ */
+#include "host/base/status.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/exact.h"
+#include "kernels/cpu/panels.h"
+#include "kernels/cpu/sketch.h"
+
+#include <float.h>
+#include <math.h>
+
+enum {
+  BLOCK = 112,        /* queries a task: 28 x 28 patches are seven */
+  TILE = 1024,        /* bank rows; a tile's products stay in the second-level cache */
+  LANES = 32,         /* columns looked at together */
+  FEW_SHARE = 16,     /* as many possible rows of a tile are measured at once */
+  NORMS_BLOCK = 1024, /* rows a task of squared_norms */
+};
+
+/* How a kind of product bounds distances: |q - b| >= |z - z'| - error * (distance of q + largest distance in the bank). */
+typedef struct bound {
+  size_t depth; /* terms of a product */
+  double error, largest_distance;
+  double largest_norm2; /* of z' */
+} bound;
+
+typedef struct neighbour {
+  double distance2;
+  uint32_t row;
+} neighbour;
+
+typedef struct search {
+  const tr_nearest_args *args;
+  const tr_sketch *sketch; /* NULL: none */
+  size_t d, k;
+  bound by_sketch, by_row;
+  char *slots;
+  size_t slot_count, slot_bytes;
+} search;
+
+/* A query: what it is compared by. */
+typedef struct query {
+  const float *row;
+  neighbour *best; /* [k], in order */
+  double norm2;    /* of z: the sketch, or the row itself */
+  double distance; /* from the sketch's centre; 0 for the row itself */
+} query;
+
+/* A task's queries and memory. */
+typedef struct block {
+  size_t first, n;
+  neighbour *best;      /* [BLOCK, k] */
+  double *norm2;        /* [BLOCK] |q|^2 */
+  double *sketch_norm2; /* [BLOCK] |z|^2 */
+  double *distance;     /* [BLOCK] |q - centre| */
+  float *sketches;      /* [BLOCK, TR_SKETCH] */
+  float *products;      /* [BLOCK, TILE] */
+  float *half_norms;    /* [TILE] */
+  uint32_t *unsettled;  /* [BLOCK] */
+  float *work;          /* the sketches', then a panel of bank rows */
+} block;
+
+/* A tile of bank rows as a query sees it. */
+typedef struct tile {
+  size_t first, n;
+  const float *half_norms; /* |z'|^2 / 2 */
+} tile;
+
+/* ---- memory ---- */
+
+typedef struct sections {
+  char *memory;
+  size_t used;
+} sections;
+
+static void *take(sections *s, size_t bytes) {
+  void *section = s->memory ? s->memory + s->used : NULL;
+  s->used += (bytes + 63) / 64 * 64;
+  return section;
+}
+
+static size_t lay_out(block *b, void *memory, size_t d, size_t k) {
+  sections s = {memory, 0};
+  size_t panel = TR_PANEL * d * sizeof(float), work = tr_sketch_work_bytes(d);
+  b->best = take(&s, BLOCK * k * sizeof(neighbour));
+  b->norm2 = take(&s, BLOCK * sizeof(double));
+  b->sketch_norm2 = take(&s, BLOCK * sizeof(double));
+  b->distance = take(&s, BLOCK * sizeof(double));
+  b->sketches = take(&s, BLOCK * TR_SKETCH * sizeof(float));
+  b->products = take(&s, BLOCK * TILE * sizeof(float));
+  b->half_norms = take(&s, TILE * sizeof(float));
+  b->unsettled = take(&s, BLOCK * sizeof(uint32_t));
+  b->work = take(&s, panel > work ? panel : work);
+  return s.used;
+}
+
+static size_t blocks_of(size_t queries) {
+  return (queries + BLOCK - 1) / BLOCK;
+}
+
+/* Fewer tasks than threads need no memory for all of them. */
+static size_t slots_of(const tr_device *device, size_t queries) {
+  size_t threads = (size_t)tr_pool_threads(tr_device_pool(device)), blocks = blocks_of(queries);
+  return blocks < threads ? blocks : threads;
+}
+
+size_t tr_cpu_nearest_scratch(const tr_device *device, size_t queries_count, size_t group, size_t bank_rows, int d, int k) {
+  (void)group;
+  (void)bank_rows;
+  block b;
+  return slots_of(device, queries_count) * lay_out(&b, NULL, (size_t)d, (size_t)k);
+}
+
+static block take_slot(const search *s, size_t task) {
+  block b = {.first = task * BLOCK};
+  size_t left = s->args->queries_count - b.first;
+  b.n = left < BLOCK ? left : BLOCK;
+  size_t slot = s->slot_count == blocks_of(s->args->queries_count) ? task : (size_t)tr_pool_worker();
+  lay_out(&b, s->slots + slot * s->slot_bytes, s->d, s->k);
+  return b;
+}
+
+/* ---- neighbours ---- */
+
+static bool precedes(neighbour a, neighbour b) {
+  return a.distance2 < b.distance2 || (a.distance2 == b.distance2 && a.row < b.row);
+}
+
+static bool known(const query *q, size_t k, uint32_t row) {
+  for (size_t i = 0; i < k; ++i)
+    if (q->best[i].row == row)
+      return true;
+  return false;
+}
+
+static void measure(const search *s, const query *q, size_t row) {
+  if (known(q, s->k, (uint32_t)row))
+    return;
+  neighbour found = {tr_exact_distance2(q->row, s->args->bank + row * s->d, s->d), (uint32_t)row};
+  if (!precedes(found, q->best[s->k - 1]))
+    return;
+  size_t place = s->k - 1;
+  for (; place > 0 && precedes(found, q->best[place - 1]); --place)
+    q->best[place] = q->best[place - 1];
+  q->best[place] = found;
+}
+
+/* ---- bounds ---- */
+
+/* A row may be among the k best when z.z' - |z'|^2/2 >= this: |z - z'| <= root of the k-th best + error, in terms of the product. */
+static float limit_of(const search *s, const query *q, const bound *by) {
+  double worst = q->best[s->k - 1].distance2;
+  if (!(worst < INFINITY))
+    return -INFINITY;
+  double reach = sqrt(worst) + by->error * (q->distance + by->largest_distance);
+  double slack = tr_product_error(by->depth) * fmax(q->norm2, by->largest_norm2) + (double)by->depth * (double)FLT_MIN;
+  return (float)((q->norm2 - reach * reach) / 2 - slack);
+}
+
+static float largest(const float *products, const float *half_norms, size_t n) {
+  float lanes[LANES];
+  size_t j = 0;
+  for (size_t lane = 0; lane < LANES; ++lane)
+    lanes[lane] = -INFINITY;
+  for (; j + LANES <= n; j += LANES)
+    for (size_t lane = 0; lane < LANES; ++lane) {
+      float value = products[j + lane] - half_norms[j + lane];
+      lanes[lane] = value > lanes[lane] ? value : lanes[lane];
+    }
+  for (size_t lane = 0; j + lane < n; ++lane) {
+    float value = products[j + lane] - half_norms[j + lane];
+    lanes[lane] = value > lanes[lane] ? value : lanes[lane];
+  }
+  for (size_t lane = 1; lane < LANES; ++lane)
+    lanes[0] = lanes[lane] > lanes[0] ? lanes[lane] : lanes[0];
+  return lanes[0];
+}
+
+/* Measures the row of [from, to) that looks nearest, if it may be among the best. */
+static bool measure_likeliest(const search *s, const query *q, const bound *by, const tile *t, const float *products, size_t from,
+                              size_t to) {
+  float value = largest(products + from, t->half_norms + from, to - from);
+  if (!(value >= limit_of(s, q, by)))
+    return false;
+  size_t j = from;
+  while (products[j] - t->half_norms[j] != value)
+    ++j;
+  measure(s, q, t->first + j);
+  return true;
+}
+
+static size_t count_possible(const float *products, const float *half_norms, size_t n, float limit) {
+  int count = 0;
+  for (size_t j = 0; j < n; ++j)
+    count += products[j] - half_norms[j] >= limit;
+  return (size_t)count;
+}
+
+/* Measures every row of the tile that may be among the best. */
+static void measure_possible(const search *s, const query *q, const bound *by, const tile *t, const float *products) {
+  float limit = limit_of(s, q, by);
+  for (size_t j0 = 0; j0 < t->n; j0 += LANES) {
+    size_t end = j0 + LANES < t->n ? j0 + LANES : t->n;
+    if (count_possible(products + j0, t->half_norms + j0, end - j0, limit) == 0)
+      continue;
+    for (size_t j = j0; j < end; ++j)
+      if (products[j] - t->half_norms[j] >= limit) {
+        measure(s, q, t->first + j);
+        limit = limit_of(s, q, by);
+      }
+  }
+}
+
+/* Settles a query on a tile and returns 0, or leaves it and returns how many rows are possible, when they are more than `most`. A
+ * query without k neighbours yet gets the likeliest of k parts of the tile first: a bank's first tile has k rows. */
+static size_t settle(const search *s, const query *q, const bound *by, const tile *t, const float *products, size_t most) {
+  size_t parts = q->best[s->k - 1].distance2 < INFINITY ? 1 : s->k;
+  bool any = false;
+  for (size_t part = 0; part < parts; ++part)
+    any |= measure_likeliest(s, q, by, t, products, part * t->n / parts, (part + 1) * t->n / parts);
+  if (!any)
+    return 0;
+  size_t possible = count_possible(products, t->half_norms, t->n, limit_of(s, q, by));
+  if (possible > most)
+    return possible;
+  measure_possible(s, q, by, t, products);
+  return 0;
+}
+
+/* ---- tiles ---- */
+
+static query query_of(const search *s, const block *b, size_t i, bool sketched) {
+  return (query){.row = s->args->queries + (b->first + i) * s->d,
+                 .best = b->best + i * s->k,
+                 .norm2 = sketched ? b->sketch_norm2[i] : b->norm2[i],
+                 .distance = sketched ? b->distance[i] : 0};
+}
+
+/* Queries that are left after the sketches, and how many rows are possible for them. */
+typedef struct leftover {
+  size_t queries, possible;
+} leftover;
+
+static leftover settle_by_sketch(const search *s, const block *b, const tile *t) {
+  tr_panels_product(b->sketches, TR_SKETCH, b->n, s->sketch->panels + t->first * TR_SKETCH, t->n, TR_SKETCH, b->products, TILE);
+  leftover left = {0, 0};
+  for (size_t i = 0; i < b->n; ++i) {
+    query q = query_of(s, b, i, true);
+    size_t possible = settle(s, &q, &s->by_sketch, t, b->products + i * TILE, t->n / FEW_SHARE);
+    if (possible > 0)
+      b->unsettled[left.queries++] = (uint32_t)i;
+    left.possible += possible;
+  }
+  return left;
+}
+
+/* The product takes the range of queries from the first unsettled to the last: neighbouring patches are alike. */
+static size_t range_of(const block *b, leftover left) {
+  return b->unsettled[left.queries - 1] + 1 - b->unsettled[0];
+}
+
+static void settle_by_row(const search *s, const block *b, size_t first, size_t n, leftover left) {
+  size_t from = b->unsettled[0];
+  for (size_t j = 0; j < n; ++j)
+    b->half_norms[j] = s->args->bank_norms[first + j] / 2;
+  for (size_t j = 0; j < n; j += TR_PANEL) {
+    size_t width = n - j < TR_PANEL ? n - j : TR_PANEL;
+    tr_panels_pack(s->args->bank + (first + j) * s->d, width, s->d, 0, b->work);
+    tr_panels_product(s->args->queries + (b->first + from) * s->d, s->d, range_of(b, left), b->work, width, s->d, b->products + j,
+                      TILE);
+  }
+  tile t = {first, n, b->half_norms};
+  for (size_t u = 0; u < left.queries; ++u) {
+    query q = query_of(s, b, b->unsettled[u], false);
+    settle(s, &q, &s->by_row, &t, b->products + (b->unsettled[u] - from) * TILE, n);
+  }
+}
+
+static void measure_tile(const search *s, const block *b, size_t first, size_t n) {
+  for (size_t i = 0; i < b->n; ++i) {
+    query q = query_of(s, b, i, false);
+    for (size_t row = first; row < first + n; ++row)
+      measure(s, &q, row);
+  }
+}
+
+/* In units of one measured row: packing a row of the tile costs 2, multiplying it with a query 1/16. */
+static bool product_is_cheaper(const block *b, size_t n, leftover left) {
+  return left.possible > 2 * n + range_of(b, left) * n / 16;
+}
+
+static void search_tile(const search *s, const block *b, size_t first, size_t n) {
+  if (!s->sketch) {
+    leftover all = {b->n, b->n * n};
+    for (size_t i = 0; i < b->n; ++i)
+      b->unsettled[i] = (uint32_t)i;
+    if (product_is_cheaper(b, n, all))
+      settle_by_row(s, b, first, n, all);
+    else
+      measure_tile(s, b, first, n);
+    return;
+  }
+  tile t = {first, n, s->sketch->half_norms + first};
+  leftover left = settle_by_sketch(s, b, &t);
+  if (left.queries == 0)
+    return;
+  if (product_is_cheaper(b, n, left)) {
+    settle_by_row(s, b, first, n, left);
+    return;
+  }
+  for (size_t u = 0; u < left.queries; ++u) {
+    query q = query_of(s, b, b->unsettled[u], true);
+    measure_possible(s, &q, &s->by_sketch, &t, b->products + b->unsettled[u] * TILE);
+  }
+}
+
+/* ---- blocks ---- */
+
+static tr_status begin_block(const search *s, block *b) {
+  for (size_t i = 0; i < b->n; ++i) {
+    b->norm2[i] = tr_exact_norm2(s->args->queries + (b->first + i) * s->d, s->d);
+    if (!(b->norm2[i] <= FLT_MAX))
+      return tr_fail(TR_EINVAL, "nearest: query %zu: expected finite features, found |query|^2 = %g", b->first + i, b->norm2[i]);
+  }
+  for (size_t i = 0; i < b->n * s->k; ++i)
+    b->best[i] = (neighbour){INFINITY, UINT32_MAX};
+  for (size_t i = 0; s->sketch && i < b->n; i += TR_SKETCH_TILE) {
+    size_t n = b->n - i < TR_SKETCH_TILE ? b->n - i : TR_SKETCH_TILE;
+    tr_sketch_rows(s->sketch, s->args->queries + (b->first + i) * s->d, n, b->sketches + i * TR_SKETCH, b->distance + i, b->work);
+  }
+  for (size_t i = 0; s->sketch && i < b->n; ++i)
+    b->sketch_norm2[i] = tr_exact_norm2(b->sketches + i * TR_SKETCH, TR_SKETCH);
+  return TR_OK;
+}
+
+static tr_status search_block(void *context, size_t task) {
+  const search *s = context;
+  block b = take_slot(s, task);
+  TR_TRY(begin_block(s, &b));
+  for (size_t first = 0; first < s->args->bank_rows; first += TILE) {
+    size_t left = s->args->bank_rows - first;
+    search_tile(s, &b, first, left < TILE ? left : TILE);
+  }
+  for (size_t i = 0; i < b.n * s->k; ++i) {
+    s->args->distances[b.first * s->k + i] = (float)b.best[i].distance2;
+    s->args->indices[b.first * s->k + i] = b.best[i].row;
+  }
+  return TR_OK;
+}
+
+static tr_status check_bank(const tr_nearest_args *args, double *largest_norm2) {
+  for (size_t i = 0; i < args->bank_rows; ++i) {
+    if (!(args->bank_norms[i] <= FLT_MAX))
+      return tr_fail(TR_EINVAL, "nearest: bank row %zu: expected finite features, found |row|^2 = %g", i,
+                     (double)args->bank_norms[i]);
+    *largest_norm2 = fmax(*largest_norm2, (double)args->bank_norms[i]);
+  }
+  return TR_OK;
+}
+
+tr_status tr_cpu_nearest(tr_device *device, const tr_nearest_args *args) {
+  size_t d = (size_t)args->d, k = (size_t)args->k;
+  search s = {.args = args, .sketch = args->sketch, .d = d, .k = k, .by_row = {.depth = d}, .slots = args->scratch};
+  TR_TRY(check_bank(args, &s.by_row.largest_norm2));
+  if (s.sketch)
+    s.by_sketch = (bound){.depth = TR_SKETCH,
+                          .error = s.sketch->error,
+                          .largest_distance = s.sketch->largest_distance,
+                          .largest_norm2 = s.sketch->largest_norm2};
+  block shape;
+  s.slot_bytes = lay_out(&shape, NULL, d, k);
+  s.slot_count = slots_of(device, args->queries_count);
+  return tr_pool_run(tr_device_pool(device), blocks_of(args->queries_count), search_block, &s);
+}
+
+/* ---- norms ---- */
+
+typedef struct norms_task {
+  const float *rows;
+  size_t n, d;
+  float *norms;
+} norms_task;
+
+static tr_status norms_block(void *context, size_t task) {
+  const norms_task *t = context;
+  size_t end = (task + 1) * NORMS_BLOCK < t->n ? (task + 1) * NORMS_BLOCK : t->n;
+  for (size_t i = task * NORMS_BLOCK; i < end; ++i)
+    t->norms[i] = (float)tr_exact_norm2(t->rows + i * t->d, t->d);
+  return TR_OK;
+}
+
+tr_status tr_cpu_squared_norms(tr_device *device, const float *rows, size_t n, int d, float *norms) {
+  norms_task t = {rows, n, (size_t)d, norms};
+  return tr_pool_run(tr_device_pool(device), (n + NORMS_BLOCK - 1) / NORMS_BLOCK, norms_block, &t);
+}

@@ -1,0 +1,302 @@
+/* The bank's sketch: its subspace by iteration on a sample, then all rows. */
+#include "kernels/cpu/sketch.h"
+
+#include "host/base/status.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/exact.h"
+#include "kernels/cpu/panels.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+  RANK = TR_SKETCH_RANK,
+  TILE = TR_SKETCH_TILE,
+  SAMPLE = 2048,
+  ITERATIONS = 3,
+  LEAST_ROWS = 512, /* a smaller bank, or a smaller d, is searched as fast without */
+  LEAST_D = 2 * TR_SKETCH,
+};
+
+/* ---- memory ---- */
+
+/* Sections at 64-byte boundaries, counted whether or not there is memory yet. */
+typedef struct sections {
+  char *memory;
+  size_t used;
+} sections;
+
+static void *take(sections *s, size_t bytes) {
+  void *section = s->memory ? s->memory + s->used : NULL;
+  s->used += (bytes + 63) / 64 * 64;
+  return section;
+}
+
+static bool worthwhile(size_t rows, size_t d) {
+  return rows >= LEAST_ROWS && d >= LEAST_D;
+}
+
+/* The sketch's arrays while they are written, and the scratch. */
+typedef struct build {
+  tr_sketch *sketch;
+  const float *bank;
+  size_t rows, d, sample;
+  float *centre, *into, *back, *panels, *half_norms;
+  float *sample_panels; /* centred sample X, as packed X^T: d rows of `sample` */
+  float *coordinates;   /* [RANK, sample] = V X^T */
+  float *basis;         /* [RANK, d] = V */
+  double *exact_basis;  /* [RANK, d], to orthonormalise it in */
+  double *largest;      /* [tiles of rows] max |x| */
+  char *work;           /* of the workers */
+  size_t worker_bytes;
+} build;
+
+static size_t lay_out_sketch(build *b, void *memory) {
+  sections s = {memory, 0};
+  b->sketch = take(&s, sizeof(tr_sketch));
+  b->centre = take(&s, b->d * sizeof(float));
+  b->into = take(&s, tr_panels_rows(RANK) * b->d * sizeof(float));
+  b->back = take(&s, tr_panels_rows(b->d) * RANK * sizeof(float));
+  b->panels = take(&s, tr_panels_rows(b->rows) * TR_SKETCH * sizeof(float));
+  b->half_norms = take(&s, b->rows * sizeof(float));
+  return s.used;
+}
+
+static size_t lay_out_scratch(build *b, const tr_device *device, void *memory) {
+  sections s = {memory, 0};
+  b->sample_panels = take(&s, tr_panels_rows(b->d) * b->sample * sizeof(float));
+  b->coordinates = take(&s, RANK * b->sample * sizeof(float));
+  b->basis = take(&s, RANK * b->d * sizeof(float));
+  b->exact_basis = take(&s, RANK * b->d * sizeof(double));
+  b->largest = take(&s, (b->rows + TILE - 1) / TILE * sizeof(double));
+  sections worker = {NULL, 0};
+  take(&worker, TILE * TR_SKETCH * sizeof(float));
+  take(&worker, TILE * sizeof(double));
+  take(&worker, tr_sketch_work_bytes(b->d));
+  b->worker_bytes = worker.used;
+  b->work = take(&s, (size_t)tr_pool_threads(tr_device_pool(device)) * worker.used);
+  return s.used;
+}
+
+static build make_build(size_t rows, size_t d) {
+  return (build){.rows = rows, .d = d, .sample = rows < SAMPLE ? rows : SAMPLE};
+}
+
+size_t tr_cpu_nearest_sketch_bytes(const tr_device *device, size_t bank_rows, int d) {
+  (void)device;
+  build b = make_build(bank_rows, (size_t)d);
+  return worthwhile(b.rows, b.d) ? lay_out_sketch(&b, NULL) : 0;
+}
+
+size_t tr_cpu_nearest_sketch_scratch(const tr_device *device, size_t bank_rows, int d) {
+  build b = make_build(bank_rows, (size_t)d);
+  return worthwhile(b.rows, b.d) ? lay_out_scratch(&b, device, NULL) : 0;
+}
+
+static char *worker_memory(const build *b) {
+  return b->work + (size_t)tr_pool_worker() * b->worker_bytes;
+}
+
+/* ---- sketching rows ---- */
+
+size_t tr_sketch_work_bytes(size_t d) {
+  return TILE * (d + TR_PANEL) * sizeof(float);
+}
+
+static void centre_row(const float *row, const float *centre, size_t d, float *x) {
+  for (size_t j = 0; j < d; ++j)
+    x[j] = row[j] - centre[j];
+}
+
+/* rest2[i] = |x_i - V^T y_i|^2, a panel of columns at a time. */
+static void measure_rest(const tr_sketch *sketch, const float *x, const float *y, size_t n, float *columns, double *rest2) {
+  for (size_t i = 0; i < n; ++i)
+    rest2[i] = 0;
+  for (size_t j0 = 0; j0 < sketch->d; j0 += TR_PANEL) {
+    size_t width = sketch->d - j0 < TR_PANEL ? sketch->d - j0 : TR_PANEL;
+    tr_panels_product(y, TR_SKETCH, n, sketch->back + j0 * RANK, width, RANK, columns, TR_PANEL);
+    for (size_t i = 0; i < n; ++i)
+      rest2[i] += tr_exact_distance2(x + i * sketch->d + j0, columns + i * TR_PANEL, width);
+  }
+}
+
+void tr_sketch_rows(const tr_sketch *sketch, const float *rows, size_t n, float *z, double *distance, void *work) {
+  size_t d = sketch->d;
+  float *x = work, *columns = x + TILE * d;
+  double rest2[TILE];
+  for (size_t i = 0; i < n; ++i) {
+    centre_row(rows + i * d, sketch->centre, d, x + i * d);
+    distance[i] = sqrt(tr_exact_norm2(x + i * d, d));
+  }
+  tr_panels_product(x, d, n, sketch->into, RANK, d, z, TR_SKETCH);
+  measure_rest(sketch, x, z, n, columns, rest2);
+  for (size_t i = 0; i < n; ++i)
+    z[i * TR_SKETCH + RANK] = (float)sqrt(rest2[i]);
+}
+
+/* ---- subspace ---- */
+
+/* Rows spread evenly over the bank. */
+static const float *sample_row(const build *b, size_t i) {
+  return b->bank + i * b->rows / b->sample * b->d;
+}
+
+static void find_centre(build *b) {
+  double *sum = b->exact_basis;
+  memset(sum, 0, b->d * sizeof *sum);
+  for (size_t i = 0; i < b->sample; ++i)
+    for (size_t j = 0; j < b->d; ++j)
+      sum[j] += (double)sample_row(b, i)[j];
+  for (size_t j = 0; j < b->d; ++j)
+    b->centre[j] = (float)(sum[j] / (double)b->sample);
+}
+
+static void pack_sample(build *b) {
+  for (size_t j0 = 0; j0 < b->d; j0 += TR_PANEL) {
+    size_t width = b->d - j0 < TR_PANEL ? b->d - j0 : TR_PANEL;
+    float *panel = b->sample_panels + j0 * b->sample;
+    memset(panel, 0, TR_PANEL * b->sample * sizeof *panel);
+    for (size_t i = 0; i < b->sample; ++i)
+      centre_row(sample_row(b, i) + j0, b->centre + j0, width, panel + i * TR_PANEL);
+  }
+}
+
+static double dot(const double *a, const double *b, size_t d) {
+  double sum[8] = {0};
+  for (size_t j = 0; j < d / 8 * 8; j += 8)
+    for (size_t lane = 0; lane < 8; ++lane)
+      sum[lane] += a[j + lane] * b[j + lane];
+  for (size_t j = d / 8 * 8; j < d; ++j)
+    sum[0] += a[j] * b[j];
+  return (sum[0] + sum[4]) + (sum[1] + sum[5]) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
+}
+
+/* Gram-Schmidt, each row `passes` times. A row that depends on those before it becomes 0: a smaller subspace. */
+static void orthonormalise(build *b, int passes) {
+  size_t d = b->d;
+  for (size_t i = 0; i < RANK * d; ++i)
+    b->exact_basis[i] = (double)b->basis[i];
+  for (size_t i = 0; i < RANK; ++i) {
+    double *row = b->exact_basis + i * d, before = sqrt(dot(row, row, d));
+    for (int pass = 0; pass < passes; ++pass)
+      for (size_t k = 0; k < i; ++k) {
+        const double *other = b->exact_basis + k * d;
+        double part = dot(row, other, d);
+        for (size_t j = 0; j < d; ++j)
+          row[j] -= part * other[j];
+      }
+    double norm = sqrt(dot(row, row, d)), scale = norm > 1e-4 * before ? 1 / norm : 0;
+    for (size_t j = 0; j < d; ++j)
+      row[j] *= scale;
+  }
+  for (size_t i = 0; i < RANK * d; ++i)
+    b->basis[i] = (float)b->exact_basis[i];
+}
+
+/* coordinates[:, tile] = V X^T of a tile of the sample. */
+static tr_status apply_basis(void *context, size_t task) {
+  build *b = context;
+  size_t first = task * TILE, n = b->sample - first < TILE ? b->sample - first : TILE;
+  float *y = (float *)worker_memory(b), *x = y + TILE * TR_SKETCH;
+  for (size_t i = 0; i < n; ++i)
+    centre_row(sample_row(b, first + i), b->centre, b->d, x + i * b->d);
+  tr_panels_product(x, b->d, n, b->into, RANK, b->d, y, TR_SKETCH);
+  for (size_t p = 0; p < RANK; ++p)
+    for (size_t i = 0; i < n; ++i)
+      b->coordinates[p * b->sample + first + i] = y[i * TR_SKETCH + p];
+  return TR_OK;
+}
+
+/* basis[:, panel] = (V X^T) X of a panel of columns. */
+static tr_status apply_sample(void *context, size_t task) {
+  build *b = context;
+  size_t j0 = task * TR_PANEL, width = b->d - j0 < TR_PANEL ? b->d - j0 : TR_PANEL;
+  tr_panels_product(b->coordinates, b->sample, RANK, b->sample_panels + j0 * b->sample, width, b->sample, b->basis + j0, b->d);
+  return TR_OK;
+}
+
+static tr_status find_subspace(build *b, tr_pool *pool) {
+  find_centre(b);
+  pack_sample(b);
+  for (size_t i = 0; i < RANK; ++i)
+    centre_row(sample_row(b, i * b->sample / RANK), b->centre, b->d, b->basis + i * b->d);
+  orthonormalise(b, 1);
+  for (int iteration = 1; iteration <= ITERATIONS; ++iteration) {
+    tr_panels_pack(b->basis, RANK, b->d, 0, b->into);
+    TR_TRY(tr_pool_run(pool, (b->sample + TILE - 1) / TILE, apply_basis, b));
+    TR_TRY(tr_pool_run(pool, (b->d + TR_PANEL - 1) / TR_PANEL, apply_sample, b));
+    orthonormalise(b, iteration == ITERATIONS ? 2 : 1);
+  }
+  return TR_OK;
+}
+
+/* V as the products want it, both ways. */
+static void pack_basis(build *b) {
+  tr_panels_pack(b->basis, RANK, b->d, 0, b->into);
+  memset(b->back, 0, tr_panels_rows(b->d) * RANK * sizeof(float));
+  for (size_t p = 0; p < RANK; ++p)
+    for (size_t j = 0; j < b->d; ++j)
+      b->back[(j / TR_PANEL * RANK + p) * TR_PANEL + j % TR_PANEL] = b->basis[p * b->d + j];
+}
+
+/* c of sketch.h, with e = ||V V^T - I|| over the rows of V that are not 0. */
+static double error_factor(build *b) {
+  double sum = 0, root = sqrt((double)RANK);
+  for (size_t i = 0; i < RANK * b->d; ++i)
+    b->exact_basis[i] = (double)b->basis[i];
+  for (size_t i = 0; i < RANK; ++i)
+    for (size_t k = 0; k <= i; ++k) {
+      double entry = dot(b->exact_basis + i * b->d, b->exact_basis + k * b->d, b->d);
+      if (k == i && entry > 0)
+        entry -= 1;
+      sum += (k == i ? 1 : 2) * entry * entry;
+    }
+  double e = sqrt(sum);
+  return 1.01 * ((2 + 2 * e) * tr_product_error(b->d) * root + tr_product_error(RANK) * root + 4 * 0x1p-24 + e);
+}
+
+/* ---- all rows ---- */
+
+static tr_status sketch_tile(void *context, size_t task) {
+  build *b = context;
+  size_t first = task * TILE, n = b->rows - first < TILE ? b->rows - first : TILE;
+  sections s = {worker_memory(b), 0};
+  float *z = take(&s, TILE * TR_SKETCH * sizeof(float));
+  double *distance = take(&s, TILE * sizeof(double));
+  tr_sketch_rows(b->sketch, b->bank + first * b->d, n, z, distance, take(&s, 0));
+  tr_panels_pack(z, n, TR_SKETCH, first, b->panels);
+  b->largest[task] = 0;
+  for (size_t i = 0; i < n; ++i) {
+    b->half_norms[first + i] = (float)(tr_exact_norm2(z + i * TR_SKETCH, TR_SKETCH) / 2);
+    b->largest[task] = fmax(b->largest[task], distance[i]);
+  }
+  return TR_OK;
+}
+
+static tr_status sketch_bank(build *b, tr_pool *pool) {
+  size_t tiles = (b->rows + TILE - 1) / TILE;
+  TR_TRY(tr_pool_run(pool, tiles, sketch_tile, b));
+  for (size_t t = 0; t < tiles; ++t)
+    b->sketch->largest_distance = fmax(b->sketch->largest_distance, b->largest[t]);
+  for (size_t i = 0; i < b->rows; ++i)
+    b->sketch->largest_norm2 = fmax(b->sketch->largest_norm2, 2 * (double)b->half_norms[i]);
+  return TR_OK;
+}
+
+tr_status tr_cpu_nearest_sketch(tr_device *device, const float *bank, size_t bank_rows, int d, void *sketch, void *scratch) {
+  build b = make_build(bank_rows, (size_t)d);
+  b.bank = bank;
+  lay_out_sketch(&b, sketch);
+  lay_out_scratch(&b, device, scratch);
+  TR_TRY(find_subspace(&b, tr_device_pool(device)));
+  pack_basis(&b);
+  *b.sketch = (tr_sketch){.rows = b.rows,
+                          .d = b.d,
+                          .error = error_factor(&b),
+                          .centre = b.centre,
+                          .into = b.into,
+                          .back = b.back,
+                          .panels = b.panels,
+                          .half_norms = b.half_norms};
+  return sketch_bank(&b, tr_device_pool(device));
+}

@@ -1,0 +1,67 @@
+/* nearest: checks and dispatch. */
+#include "kernels/nearest.h"
+
+#include "host/base/status.h"
+#include "kernels/operators.h"
+
+static bool sizes_are_valid(size_t bank_rows, int d, int k) {
+  return bank_rows >= 1 && bank_rows < UINT32_MAX && d >= 1 && k >= 1 && k <= TR_NEAREST_MAX_K && (size_t)k <= bank_rows;
+}
+
+size_t tr_nearest_scratch(const tr_device *device, size_t queries_count, size_t group, size_t bank_rows, int d, int k) {
+  if (queries_count == 0 || group == 0 || !sizes_are_valid(bank_rows, d, k))
+    return 0;
+  return tr_device_operators(device)->nearest_scratch(device, queries_count, group, bank_rows, d, k);
+}
+
+tr_status tr_nearest(tr_device *device, const tr_nearest_args *args) {
+  if (args->queries_count == 0)
+    return TR_OK;
+  if (args->group == 0)
+    return tr_fail(TR_EINVAL, "nearest: expected groups of at least one query, found 0");
+  if (!sizes_are_valid(args->bank_rows, args->d, args->k))
+    return tr_fail(
+        TR_EINVAL,
+        "nearest: expected a bank of 1 to 2^32 - 2 rows, d >= 1, k of 1 to %d and at most the rows, found %zu rows, d %d, k %d",
+        TR_NEAREST_MAX_K, args->bank_rows, args->d, args->k);
+  const struct {
+    const void *pointer;
+    const char *name;
+  } needed[] = {{args->queries, "queries"},     {args->bank, "bank"},       {args->bank_norms, "bank_norms"},
+                {args->distances, "distances"}, {args->indices, "indices"}, {args->scratch, "scratch"}};
+  for (size_t i = 0; i < sizeof needed / sizeof *needed; ++i)
+    if (!needed[i].pointer)
+      return tr_fail(TR_EINVAL, "nearest: %s is NULL", needed[i].name);
+  return tr_device_operators(device)->nearest(device, args);
+}
+
+size_t tr_nearest_sketch_bytes(const tr_device *device, size_t bank_rows, int d) {
+  const tr_operators *operators = tr_device_operators(device);
+  return operators->nearest_sketch && d >= 1 ? operators->nearest_sketch_bytes(device, bank_rows, d) : 0;
+}
+
+size_t tr_nearest_sketch_scratch(const tr_device *device, size_t bank_rows, int d) {
+  const tr_operators *operators = tr_device_operators(device);
+  return operators->nearest_sketch && d >= 1 ? operators->nearest_sketch_scratch(device, bank_rows, d) : 0;
+}
+
+tr_status tr_nearest_sketch(tr_device *device, const float *bank, size_t bank_rows, int d, void *sketch, void *scratch) {
+  if (tr_nearest_sketch_bytes(device, bank_rows, d) == 0)
+    return TR_OK;
+  if (!bank || !sketch || !scratch)
+    return tr_fail(TR_EINVAL, "nearest: sketch of %zu rows: no %s given", bank_rows,
+                   !bank     ? "bank"
+                   : !sketch ? "memory"
+                             : "scratch");
+  return tr_device_operators(device)->nearest_sketch(device, bank, bank_rows, d, sketch, scratch);
+}
+
+tr_status tr_squared_norms(tr_device *device, const float *rows, size_t n, int d, float *norms) {
+  if (d < 1)
+    return tr_fail(TR_EINVAL, "squared norms: expected d of at least 1, found %d", d);
+  if (n == 0)
+    return TR_OK;
+  if (!rows || !norms)
+    return tr_fail(TR_EINVAL, "squared norms of %zu rows: no %s given", n, rows ? "norms" : "rows");
+  return tr_device_operators(device)->squared_norms(device, rows, n, d, norms);
+}

@@ -1,0 +1,416 @@
+/* nearest against NumPy (search_nearest_*) and against a brute force in double, with sketches and without; the bank. */
+#include "host/base/rng.h"
+#include "host/base/status.h"
+#include "host/search/search.h"
+#include "tests/golden/golden.h"
+
+#include <math.h>
+
+typedef struct problem {
+  size_t queries_count, bank_rows;
+  int d, k;
+  const float *queries, *bank;
+} problem;
+
+typedef struct answer {
+  float *distances;
+  uint32_t *indices;
+} answer;
+
+static answer answer_make(const problem *p) {
+  size_t count = p->queries_count * (size_t)p->k;
+  answer a = {malloc(count * sizeof(float)), malloc(count * sizeof(uint32_t))};
+  assert_true(a.distances && a.indices);
+  memset(a.indices, 0xff, count * sizeof(uint32_t));
+  return a;
+}
+
+static void answer_free(answer *a) {
+  free(a->distances);
+  free(a->indices);
+}
+
+static tr_bank *bank_of(tr_device *device, const problem *p) {
+  size_t bytes = p->bank_rows * (size_t)p->d * sizeof(float);
+  float *rows;
+  tr_bank *bank;
+  assert_int_equal(tr_device_alloc(device, bytes, (void **)&rows), TR_OK);
+  assert_int_equal(tr_device_upload(device, rows, p->bank, bytes), TR_OK);
+  assert_int_equal(tr_bank_create(device, rows, p->bank_rows, p->d, &bank), TR_OK);
+  return bank;
+}
+
+static void search_bank(tr_device *device, const tr_bank *bank, const problem *p, size_t use_rows, answer *a) {
+  void *scratch;
+  assert_int_equal(
+      tr_device_alloc(device, tr_bank_search_scratch(bank, p->queries_count, p->queries_count, use_rows, p->k), &scratch), TR_OK);
+  assert_int_equal(
+      tr_bank_search(bank, use_rows, p->queries, p->queries_count, p->queries_count, p->k, a->distances, a->indices, scratch),
+      TR_OK);
+  tr_device_free(device, scratch);
+}
+
+static void search_plainly(tr_device *device, const tr_bank *bank, const problem *p, answer *a) {
+  void *scratch;
+  assert_int_equal(tr_device_alloc(device, tr_nearest_scratch(device, p->queries_count, 7, p->bank_rows, p->d, p->k), &scratch),
+                   TR_OK);
+  tr_nearest_args args = {.queries_count = p->queries_count,
+                          .group = 7,
+                          .queries = p->queries,
+                          .bank_rows = p->bank_rows,
+                          .bank = p->bank,
+                          .bank_norms = tr_bank_norms(bank),
+                          .d = p->d,
+                          .k = p->k,
+                          .distances = a->distances,
+                          .indices = a->indices,
+                          .scratch = scratch};
+  assert_int_equal(tr_nearest(device, &args), TR_OK);
+  tr_device_free(device, scratch);
+}
+
+static double distance2(const float *a, const float *b, size_t d) {
+  double sum = 0;
+  for (size_t i = 0; i < d; ++i)
+    sum += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+  return sum;
+}
+
+/* Insertion into a sorted list keeps the lower row first at a tie. */
+static void brute_force(const problem *p, answer *a) {
+  size_t k = (size_t)p->k, d = (size_t)p->d;
+  for (size_t q = 0; q < p->queries_count; ++q) {
+    double best[TR_NEAREST_MAX_K];
+    uint32_t *rows = a->indices + q * k;
+    size_t held = 0;
+    for (size_t row = 0; row < p->bank_rows; ++row) {
+      double found = distance2(p->queries + q * d, p->bank + row * d, d);
+      if (held == k && found >= best[k - 1])
+        continue;
+      size_t place = held < k ? held++ : k - 1;
+      for (; place > 0 && found < best[place - 1]; --place) {
+        best[place] = best[place - 1];
+        rows[place] = rows[place - 1];
+      }
+      best[place] = found;
+      rows[place] = (uint32_t)row;
+    }
+    for (size_t i = 0; i < k; ++i)
+      a->distances[q * k + i] = (float)best[i];
+  }
+}
+
+/* Sums of d squares in another order may differ in the last bits of a double: a float in its last place. */
+static void assert_same(const problem *p, const answer *got, const answer *expected) {
+  for (size_t i = 0; i < p->queries_count * (size_t)p->k; ++i) {
+    if (got->indices[i] != expected->indices[i])
+      fail_msg("query %zu, neighbour %zu: row %u at %.9g, expected row %u at %.9g", i / (size_t)p->k, i % (size_t)p->k,
+               got->indices[i], (double)got->distances[i], expected->indices[i], (double)expected->distances[i]);
+    assert_true(fabsf(got->distances[i] - expected->distances[i]) <= 2e-7f * expected->distances[i]);
+  }
+}
+
+static void assert_identical(const problem *p, const answer *a, const answer *b) {
+  size_t count = p->queries_count * (size_t)p->k;
+  assert_memory_equal(a->indices, b->indices, count * sizeof(uint32_t));
+  assert_memory_equal(a->distances, b->distances, count * sizeof(float));
+}
+
+/* Any number of threads, with the bank's sketch and without: the same bits. */
+static void check_against(const problem *p, const answer *expected) {
+  const int threads[] = {1, 2, 4};
+  answer first = answer_make(p), again = answer_make(p);
+  for (int t = 0; t < 3; ++t) {
+    tr_device *device;
+    assert_int_equal(tr_device_open("cpu", threads[t], &device), TR_OK);
+    tr_bank *bank = bank_of(device, p);
+    answer *a = t == 0 ? &first : &again;
+    search_bank(device, bank, p, p->bank_rows, a);
+    assert_same(p, a, expected);
+    assert_identical(p, a, &first);
+    search_plainly(device, bank, p, &again);
+    assert_identical(p, &again, &first);
+    tr_bank_destroy(bank);
+    tr_device_close(device);
+  }
+  answer_free(&first);
+  answer_free(&again);
+}
+
+static void check_against_brute_force(const problem *p) {
+  answer expected = answer_make(p);
+  brute_force(p, &expected);
+  check_against(p, &expected);
+  answer_free(&expected);
+}
+
+/* ---- data ---- */
+
+/* Rows near a subspace of `rank` directions, as deep features lie, `noise` off it, around `offset`; every 97th far off. */
+static float *rows_near_subspace(uint64_t index, size_t n, size_t d, size_t rank, float noise, float offset) {
+  float *rows = malloc(n * d * sizeof *rows), *basis = malloc(rank * d * sizeof *basis);
+  assert_true(rows && basis);
+  tr_rng rng = tr_rng_make(11, TR_RNG_TEST, 0);
+  for (size_t i = 0; i < rank * d; ++i)
+    basis[i] = tr_rng_normal(&rng) / sqrtf((float)d);
+  for (size_t i = 0; i < n; ++i) {
+    rng = tr_rng_make(12 + index, TR_RNG_TEST, i);
+    float *row = rows + i * d, scale = i % 97 == 96 ? 10 * noise : noise;
+    for (size_t j = 0; j < d; ++j)
+      row[j] = offset + scale * tr_rng_normal(&rng) / sqrtf((float)d);
+    for (size_t r = 0; r < rank; ++r) {
+      float part = 5 * tr_rng_normal(&rng);
+      for (size_t j = 0; j < d; ++j)
+        row[j] += part * basis[r * d + j];
+    }
+  }
+  free(basis);
+  return rows;
+}
+
+static void check_subspace(size_t queries_count, size_t bank_rows, int d, int k, size_t rank, float noise, float offset) {
+  float *queries = rows_near_subspace(1, queries_count, (size_t)d, rank, noise, offset);
+  float *bank = rows_near_subspace(2, bank_rows, (size_t)d, rank, noise, offset);
+  memcpy(queries, bank + (bank_rows - 1) * (size_t)d, (size_t)d * sizeof(float)); /* at distance 0 */
+  check_against_brute_force(&(problem){queries_count, bank_rows, d, k, queries, bank});
+  free(queries);
+  free(bank);
+}
+
+/* ---- tests ---- */
+
+static void test_golden(void **state) {
+  (void)state;
+  golden_array cases = golden_read("search_nearest_cases.npy"), floats = golden_read("search_nearest_floats.npy"),
+               ints = golden_read("search_nearest_ints.npy");
+  float *f = floats.data;
+  uint32_t *u = ints.data;
+  for (size_t c = 0; c < cases.shape[0]; ++c) {
+    const int32_t *size = (const int32_t *)cases.data + 4 * c;
+    size_t n = (size_t)size[0], rows = (size_t)size[1], d = (size_t)size[2], k = (size_t)size[3];
+    problem p = {n, rows, size[2], size[3], f, f + n * d};
+    answer expected = {f + (n + rows) * d, u};
+    check_against(&p, &expected);
+    f += (n + rows) * d + n * k;
+    u += n * k;
+  }
+  assert_int_equal(f - (float *)floats.data, floats.count);
+  golden_free(&cases);
+  golden_free(&floats);
+  golden_free(&ints);
+}
+
+static void test_without_sketch(void **state) {
+  (void)state;
+  check_subspace(230, 1500, 70, 1, 9, 1.0f, 0); /* several blocks of queries, several tiles of the bank */
+  check_subspace(50, 300, 130, 64, 9, 1.0f, 2);
+}
+
+static void test_sketch(void **state) {
+  (void)state;
+  const int neighbours[] = {1, 3, 9, 64};
+  for (int i = 0; i < 4; ++i)
+    check_subspace(150, 1400, 300, neighbours[i], 20, 1.0f, 3);
+  check_subspace(1, 700, 257, 1, 5, 0.1f, 0);
+  check_subspace(120, 520, 256, 2, 3, 0.0f, 0); /* less than the sketch's rank: the rest is rounding */
+}
+
+/* No subspace fits, so that the sketch settles nothing. */
+static void test_sketch_in_vain(void **state) {
+  (void)state;
+  check_subspace(130, 1100, 400, 4, 1, 30.0f, 0);
+}
+
+/* Far from the origin the rows' own products cancel nearly all digits; the sketch is centred. */
+static void test_far_from_origin(void **state) {
+  (void)state;
+  check_subspace(60, 600, 260, 3, 10, 0.3f, 500);
+}
+
+/* Whole numbers: equal distances and equal rows everywhere, all exact. */
+static void test_ties(void **state) {
+  (void)state;
+  enum { N = 60, ROWS = 900, D = 260 };
+  float *queries = calloc(N * D, sizeof *queries), *bank = calloc(ROWS * D, sizeof *bank);
+  assert_true(queries && bank);
+  tr_rng rng = tr_rng_make(5, TR_RNG_TEST, 0);
+  for (size_t i = 0; i < ROWS; ++i)
+    for (size_t j = 0; j < 4; ++j)
+      bank[i * D + j * 60] = (float)tr_rng_below(&rng, 3);
+  for (size_t i = 0; i < N; ++i)
+    for (size_t j = 0; j < 4; ++j)
+      queries[i * D + j * 60] = (float)tr_rng_below(&rng, 3);
+  check_against_brute_force(&(problem){N, ROWS, D, 20, queries, bank});
+  for (size_t i = 0; i < ROWS * D; ++i)
+    bank[i] = 7; /* one point */
+  check_against_brute_force(&(problem){N, ROWS, D, 5, queries, bank});
+  free(queries);
+  free(bank);
+}
+
+static void test_prefix(void **state) {
+  (void)state;
+  float *queries = rows_near_subspace(1, 40, 256, 10, 1, 0), *rows = rows_near_subspace(2, 1000, 256, 10, 1, 0);
+  problem whole = {40, 1000, 256, 3, queries, rows};
+  tr_device *device;
+  assert_int_equal(tr_device_open("cpu", 2, &device), TR_OK);
+  tr_bank *bank = bank_of(device, &whole);
+  assert_int_equal(tr_bank_rows(bank), 1000);
+  assert_int_equal(tr_bank_dimension(bank), 256);
+  assert_memory_equal(tr_bank_data(bank), rows, 1000 * 256 * sizeof(float));
+  const size_t uses[] = {3, 31, 500, 999};
+  for (int i = 0; i < 4; ++i) {
+    problem part = whole;
+    part.bank_rows = uses[i];
+    answer got = answer_make(&part), expected = answer_make(&part);
+    search_bank(device, bank, &part, uses[i], &got);
+    brute_force(&part, &expected);
+    assert_same(&part, &got, &expected);
+    answer_free(&got);
+    answer_free(&expected);
+  }
+  float distances[3];
+  uint32_t indices[3];
+  assert_int_equal(tr_bank_search(bank, 1001, queries, 1, 1, 3, distances, indices, distances), TR_EINVAL);
+  tr_bank_destroy(bank);
+  tr_device_close(device);
+  free(queries);
+  free(rows);
+}
+
+/* A query alone, and in whatever company: the same bits. */
+static void test_query_alone(void **state) {
+  (void)state;
+  float *queries = rows_near_subspace(1, 300, 300, 15, 1, 1), *rows = rows_near_subspace(2, 800, 300, 15, 1, 1);
+  problem p = {300, 800, 300, 2, queries, rows};
+  tr_device *device;
+  assert_int_equal(tr_device_open("cpu", 2, &device), TR_OK);
+  tr_bank *bank = bank_of(device, &p);
+  answer all = answer_make(&p), one = answer_make(&p);
+  search_bank(device, bank, &p, 800, &all);
+  for (size_t i = 0; i < 300; ++i) {
+    problem alone = p;
+    alone.queries_count = 1;
+    alone.queries = queries + i * 300;
+    search_bank(device, bank, &alone, 800, &one);
+    assert_memory_equal(one.distances, all.distances + 2 * i, 2 * sizeof(float));
+    assert_memory_equal(one.indices, all.indices + 2 * i, 2 * sizeof(uint32_t));
+  }
+  answer_free(&all);
+  answer_free(&one);
+  tr_bank_destroy(bank);
+  tr_device_close(device);
+  free(queries);
+  free(rows);
+}
+
+typedef struct lanes_context {
+  tr_device *device;
+  const tr_bank *bank;
+  const problem *p;
+  answer *a;
+} lanes_context;
+
+static tr_status search_chunk(void *context, size_t first, size_t count, int lane) {
+  (void)lane;
+  const lanes_context *c = context;
+  problem part = *c->p;
+  part.queries_count = count * 40;
+  part.queries = c->p->queries + first * 40 * (size_t)part.d;
+  answer a = {c->a->distances + first * 40, c->a->indices + first * 40};
+  search_bank(c->device, c->bank, &part, part.bank_rows, &a);
+  return TR_OK;
+}
+
+static void test_from_lanes(void **state) {
+  (void)state;
+  float *queries = rows_near_subspace(1, 400, 256, 15, 1, 1), *rows = rows_near_subspace(2, 600, 256, 15, 1, 1);
+  problem p = {400, 600, 256, 1, queries, rows};
+  tr_device *device;
+  assert_int_equal(tr_device_open("cpu", 4, &device), TR_OK);
+  tr_bank *bank = bank_of(device, &p);
+  answer whole = answer_make(&p), pieces = answer_make(&p);
+  search_bank(device, bank, &p, 600, &whole);
+  lanes_context context = {device, bank, &p, &pieces};
+  assert_int_equal(tr_device_for_chunks(device, 10, search_chunk, &context), TR_OK);
+  assert_identical(&p, &whole, &pieces);
+  answer_free(&whole);
+  answer_free(&pieces);
+  tr_bank_destroy(bank);
+  tr_device_close(device);
+  free(queries);
+  free(rows);
+}
+
+static void test_bad_arguments(void **state) {
+  (void)state;
+  float rows[8] = {0, 1, 2, 3, 4, 5, 6, 7}, distances[4], norms[4];
+  uint32_t indices[4];
+  tr_device *device;
+  assert_int_equal(tr_device_open("cpu", 1, &device), TR_OK);
+  assert_int_equal(tr_squared_norms(device, rows, 4, 0, norms), TR_EINVAL);
+  assert_int_equal(tr_squared_norms(device, NULL, 4, 2, norms), TR_EINVAL);
+  assert_int_equal(tr_squared_norms(device, rows, 4, 2, norms), TR_OK);
+  assert_true(norms[0] == 1 && norms[1] == 13 && norms[2] == 41 && norms[3] == 85);
+  void *scratch;
+  assert_int_equal(tr_device_alloc(device, tr_nearest_scratch(device, 2, 2, 4, 2, 2), &scratch), TR_OK);
+  tr_nearest_args good = {.queries_count = 2,
+                          .group = 2,
+                          .queries = rows,
+                          .bank_rows = 4,
+                          .bank = rows,
+                          .bank_norms = norms,
+                          .d = 2,
+                          .k = 2,
+                          .distances = distances,
+                          .indices = indices,
+                          .scratch = scratch};
+  assert_int_equal(tr_nearest(device, &good), TR_OK);
+  assert_true(indices[0] == 0 && indices[1] == 1 && distances[0] == 0 && distances[1] == 8);
+#define REFUSED(change)                                    \
+  do {                                                     \
+    tr_nearest_args bad = good;                            \
+    bad.change;                                            \
+    assert_int_equal(tr_nearest(device, &bad), TR_EINVAL); \
+  } while (0)
+  REFUSED(k = 0);
+  REFUSED(k = 5);
+  REFUSED(k = TR_NEAREST_MAX_K + 1);
+  REFUSED(d = 0);
+  REFUSED(bank_rows = 0);
+  REFUSED(group = 0);
+  REFUSED(queries = NULL);
+  REFUSED(bank = NULL);
+  REFUSED(bank_norms = NULL);
+  REFUSED(distances = NULL);
+  REFUSED(indices = NULL);
+  REFUSED(scratch = NULL);
+  norms[2] = INFINITY;
+  assert_int_equal(tr_nearest(device, &good), TR_EINVAL);
+  assert_non_null(strstr(tr_last_error(), "bank row 2"));
+  norms[2] = 41;
+  float broken[4] = {0, 1, 2, NAN};
+  REFUSED(queries = broken);
+  assert_non_null(strstr(tr_last_error(), "query 1"));
+  good.queries_count = 0;
+  assert_int_equal(tr_nearest(device, &good), TR_OK);
+  tr_device_free(device, scratch);
+  float *none;
+  tr_bank *bank;
+  assert_int_equal(tr_device_alloc(device, 64, (void **)&none), TR_OK);
+  assert_int_equal(tr_bank_create(device, none, 0, 4, &bank), TR_EINVAL); /* and frees its rows */
+  assert_null(bank);
+  assert_int_equal(tr_device_bytes(device), 0);
+  tr_bank_destroy(NULL);
+  tr_device_close(device);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_golden),         cmocka_unit_test(test_without_sketch),  cmocka_unit_test(test_sketch),
+      cmocka_unit_test(test_sketch_in_vain), cmocka_unit_test(test_far_from_origin), cmocka_unit_test(test_ties),
+      cmocka_unit_test(test_prefix),         cmocka_unit_test(test_query_alone),     cmocka_unit_test(test_from_lanes),
+      cmocka_unit_test(test_bad_arguments),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
