@@ -100,9 +100,11 @@ static int show_plan(const run_arguments *a, tr_device *device, const tr_experim
   char *text = NULL;
   if (tr_plan_create(&a->plan, device, experiments, &plan) != TR_OK)
     return cli_failed();
-  tr_status status = tr_profile_measure(device, &profile);
-  if (status == TR_OK)
+  tr_status status = tr_profile_measure(device, plan, &profile);
+  if (status == TR_OK) {
     status = tr_plan_text(plan, &profile, &text);
+    tr_profile_free(&profile);
+  }
   if (status == TR_OK)
     fputs(text, stdout);
   free(text);

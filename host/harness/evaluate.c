@@ -1,8 +1,8 @@
 /* Maps, metrics and files of one class. */
 #include "host/harness/evaluate.h"
-#include "datasets/image.h"
 #include "host/base/status.h"
 #include "host/harness/picture.h"
+#include "host/harness/resized.h"
 #include "host/metrics/metrics.h"
 #include "kernels/smooth.h"
 #include "kernels/upsample.h"
@@ -39,41 +39,11 @@ static void binarise(tr_image *mask, int threshold) {
     mask->pixels[i] = mask->pixels[i] > threshold ? 255 : 0;
 }
 
-/* The 8-bit result of a resize on the device, for one image of 1 or 3 channels. */
-static tr_status resize_on_device(const tr_evaluation_options *o, const tr_image *image, uint8_t *host_result) {
-  size_t bytes = (size_t)image->h * (size_t)image->w * (size_t)image->channels;
-  size_t out_bytes = (size_t)o->in_h * (size_t)o->in_w * (size_t)image->channels;
-  void *src = NULL, *dst = NULL, *scratch = NULL;
-  tr_status status = tr_device_alloc(o->device, bytes, &src);
-  if (status == TR_OK)
-    status = tr_device_alloc(o->device, out_bytes, &dst);
-  if (status == TR_OK)
-    status = tr_device_alloc(o->device, tr_resize_scratch(&o->image, image->h, image->w, image->channels), &scratch);
-  if (status == TR_OK)
-    status = tr_device_upload(o->device, src, image->pixels, bytes);
-  if (status == TR_OK)
-    status = tr_resize(o->device, &(tr_resize_args){.src = src,
-                                                    .src_h = image->h,
-                                                    .src_w = image->w,
-                                                    .channels = image->channels,
-                                                    .spec = o->image,
-                                                    .dst_u8 = dst,
-                                                    .scratch = scratch});
-  if (status == TR_OK)
-    status = tr_device_download(o->device, host_result, dst, out_bytes);
-  if (status == TR_OK)
-    status = tr_device_sync(o->device);
-  tr_device_free(o->device, src);
-  tr_device_free(o->device, dst);
-  tr_device_free(o->device, scratch);
-  return status;
-}
-
 /* Resized like the image and kept as floats in [0,1] (official mvtec.py: transform_mask). The quotient is exactly 1 for 255, which the
  * official rule for pixel AUROC asks for. */
 static tr_status resize_mask(const tr_evaluation *e, const tr_image *mask, float *out) {
   uint8_t *resized = malloc(e->pixels);
-  tr_status status = resized ? resize_on_device(&e->options, mask, resized) : no_memory(e);
+  tr_status status = resized ? tr_image_resized(e->options.device, &e->options.image, mask, resized) : no_memory(e);
   for (size_t i = 0; status == TR_OK && i < e->pixels; ++i)
     out[i] = (float)resized[i] / 255.0f;
   free(resized);
@@ -296,7 +266,7 @@ static tr_status draw_picture(const picture_job *job, size_t i, const float *map
   TR_TRY(tr_image_read(sample->path, 3, &image));
   uint8_t *resized = malloc(e->pixels * 3);
   char *path = NULL;
-  tr_status status = resized ? resize_on_device(o, &image, resized) : no_memory(e);
+  tr_status status = resized ? tr_image_resized(o->device, &o->image, &image, resized) : no_memory(e);
   if (status == TR_OK)
     status = picture_path(job->folder, sample->name, &path);
   if (status == TR_OK)

@@ -41,12 +41,14 @@ static tr_status open_dataset(planner *p, const tr_setting *setting, tr_dataset 
   return TR_OK;
 }
 
-/* Sizes from the headers; a file that cannot be read shows when the class runs. */
-static void measure_images(const tr_sample *samples, size_t count, tr_plan_class *out) {
+/* Sizes from the headers; a file that cannot be read shows when the class runs. Returns the pixels. */
+static double measure_images(const tr_sample *samples, size_t count, tr_plan_class *out) {
+  double pixels = 0;
   for (size_t i = 0; i < count; ++i) {
     int h, w;
     if (tr_image_size(samples[i].path, &h, &w) != TR_OK)
       continue;
+    pixels += (double)h * w;
     if (!out->first_h) {
       out->first_h = h;
       out->first_w = w;
@@ -56,6 +58,7 @@ static void measure_images(const tr_sample *samples, size_t count, tr_plan_class
       out->most_w = w;
     }
   }
+  return pixels;
 }
 
 static tr_status list_class(const tr_dataset *dataset, const char *name, tr_plan_class *out) {
@@ -65,10 +68,11 @@ static tr_status list_class(const tr_dataset *dataset, const char *name, tr_plan
   out->test_images = listed.test_count;
   for (size_t i = 0; i < listed.test_count; ++i)
     out->anomalous_images += listed.test[i].anomalous;
-  measure_images(listed.train, listed.train_count, out);
-  measure_images(listed.test, listed.test_count, out);
+  out->first_image = strdup(listed.train_count ? listed.train[0].path : "");
+  double pixels = measure_images(listed.train, listed.train_count, out) + measure_images(listed.test, listed.test_count, out);
+  out->mean_pixels = pixels / (double)(listed.train_count + listed.test_count);
   tr_class_free(&listed);
-  return TR_OK;
+  return out->first_image ? TR_OK : no_memory();
 }
 
 static tr_status get_class(planner *p, const tr_dataset *dataset, const char *name, const tr_plan_class **out) {
@@ -391,6 +395,7 @@ void tr_plan_destroy(tr_plan *plan) {
     free(plan->weights[i]);
   }
   for (size_t i = 0; i < plan->class_count; ++i) {
+    free(plan->classes[i]->first_image);
     free(plan->classes[i]->error);
     free(plan->classes[i]);
   }

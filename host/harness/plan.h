@@ -45,6 +45,8 @@ typedef struct tr_plan_class {
   const char *name;
   size_t train_images, test_images, anomalous_images;
   int first_h, first_w, most_h, most_w; /* of the first and of the largest image */
+  double mean_pixels;                   /* of an image */
+  char *first_image;                    /* file */
   char *error;
 } tr_plan_class;
 
@@ -87,9 +89,5 @@ tr_status tr_group_forecast(tr_group *group, tr_device *device, size_t base_byte
 /* The model's options for a group: `variants` has room for group->run_count and must outlive the options. */
 tr_status tr_group_method_options(const tr_group *group, tr_device *device, tr_variant *variants, tr_method_options *out);
 tr_backbone_options tr_group_backbone_options(const tr_group *group);
-
-/* The plan as text, a tree: groups, what they share, bytes; with seconds when `profile` is given. malloc'd. */
-typedef struct tr_profile tr_profile;
-tr_status tr_plan_text(const tr_plan *plan, const tr_profile *profile, char **out);
 
 #endif

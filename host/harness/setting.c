@@ -172,6 +172,10 @@ bool tr_setting_shares_features(const tr_setting *a, const tr_setting *b) {
          same_text(a->search, b->search);
 }
 
+bool tr_setting_shares_selection(const tr_setting *a, const tr_setting *b) {
+  return a->subsampling == b->subsampling && a->seed == b->seed && a->projection == b->projection;
+}
+
 char *tr_setting_layers_text(const tr_setting *setting) {
   char *text = NULL;
   size_t bytes;

@@ -42,6 +42,9 @@ char *tr_setting_run_name(const tr_setting *setting);
 /* The same backbone pass and the same patch features: such settings can be variants of one model. */
 bool tr_setting_shares_features(const tr_setting *a, const tr_setting *b);
 
+/* Of settings that share features: the same order of bank rows, of which each takes its percentage. */
+bool tr_setting_shares_selection(const tr_setting *a, const tr_setting *b);
+
 /* "layer2+layer3"; malloc'd. */
 char *tr_setting_layers_text(const tr_setting *setting);
 

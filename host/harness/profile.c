@@ -1,0 +1,295 @@
+/* Rates of this machine, measured on small pieces of the work at hand. */
+#include "host/harness/profile.h"
+#include "host/base/clock.h"
+#include "host/base/rng.h"
+#include "host/base/status.h"
+#include "host/harness/resized.h"
+#include "host/metrics/metrics.h"
+#include "kernels/nearest.h"
+#include "kernels/smooth.h"
+#include <stdlib.h>
+#include <string.h>
+
+static tr_status no_memory(void) {
+  return tr_fail(TR_ENOMEM, "measuring this machine: out of memory");
+}
+
+/* ---- decoding: the first image, once a lane and again ---- */
+
+typedef struct decode_job {
+  tr_device *device;
+  const char *path;
+  tr_image_spec image;
+} decode_job;
+
+static tr_status decode_and_resize(void *context, size_t first, size_t n, int lane) {
+  (void)first;
+  (void)n;
+  (void)lane;
+  const decode_job *job = context;
+  tr_image image;
+  TR_TRY(tr_image_read(job->path, 3, &image));
+  int h, w;
+  tr_status status = tr_resize_shape(&job->image, image.h, image.w, &h, &w);
+  uint8_t *resized = status == TR_OK ? malloc((size_t)h * (size_t)w * 3) : NULL;
+  if (status == TR_OK)
+    status = resized ? tr_image_resized(job->device, &job->image, &image, resized) : no_memory();
+  free(resized);
+  tr_image_free(&image);
+  return status;
+}
+
+/* Seconds of `items` chunk items through `fn`, after a first round that does not count. */
+static tr_status time_chunks(tr_device *device, size_t items, tr_chunk_fn fn, void *context, double *seconds) {
+  TR_TRY(tr_device_for_chunks(device, (size_t)tr_device_lanes(device) * tr_device_chunk(device), fn, context));
+  double start = tr_seconds();
+  TR_TRY(tr_device_for_chunks(device, items, fn, context));
+  TR_TRY(tr_device_sync(device));
+  *seconds = tr_seconds() - start;
+  return TR_OK;
+}
+
+static tr_status measure_decoding(tr_device *device, const tr_group *group, tr_profile *out) {
+  decode_job job = {device, group->class_->first_image, group->runs[0].setting->image};
+  size_t images = 4 * (size_t)tr_device_lanes(device), chunk = tr_device_chunk(device);
+  double seconds;
+  TR_TRY(time_chunks(device, images * chunk, decode_and_resize, &job, &seconds));
+  out->decode_pixels = (double)images * group->class_->first_h * group->class_->first_w / seconds;
+  return TR_OK;
+}
+
+/* ---- the backbone: grey images ---- */
+
+typedef struct backbone_job {
+  tr_backbone *backbone;
+  float *images; /* device, [chunk]: all lanes read the same */
+  float *(*taps)[TR_MAX_LAYERS];
+} backbone_job;
+
+static tr_status run_backbone(void *context, size_t first, size_t n, int lane) {
+  (void)first;
+  backbone_job *job = context;
+  return tr_backbone_run(job->backbone, lane, (int)n, job->images, job->taps[lane]);
+}
+
+static tr_status allocate_taps(tr_device *device, backbone_job *job, const tr_backbone_options *options) {
+  size_t chunk = tr_device_chunk(device), input = chunk * (size_t)options->in_h * (size_t)options->in_w * 3 * sizeof(float);
+  job->taps = calloc((size_t)tr_device_lanes(device), sizeof *job->taps);
+  if (!job->taps)
+    return no_memory();
+  TR_TRY(tr_device_alloc(device, input, (void **)&job->images));
+  TR_TRY(tr_device_zero(device, job->images, input));
+  for (int lane = 0; lane < tr_device_lanes(device); ++lane)
+    for (int i = 0; i < options->layer_count; ++i) {
+      int h, w, c;
+      tr_backbone_tap_shape(job->backbone, i, &h, &w, &c);
+      size_t bytes = chunk * (size_t)h * (size_t)w * (size_t)c * sizeof(float);
+      TR_TRY(tr_device_alloc(device, bytes, (void **)&job->taps[lane][i]));
+    }
+  return TR_OK;
+}
+
+static tr_status measure_backbone(tr_device *device, const tr_group *group, double *macs_per_second) {
+  tr_backbone_options options = tr_group_backbone_options(group);
+  backbone_job job = {0};
+  tr_weights *weights;
+  TR_TRY(tr_weights_open(group->weights->file, &weights));
+  tr_status status = tr_backbone_create(device, &options, weights, &job.backbone);
+  tr_weights_close(weights);
+  if (status == TR_OK)
+    status = allocate_taps(device, &job, &options);
+  double seconds = 0;
+  size_t images = 3 * (size_t)tr_device_lanes(device) * tr_device_chunk(device);
+  if (status == TR_OK)
+    status = time_chunks(device, images, run_backbone, &job, &seconds);
+  if (status == TR_OK)
+    *macs_per_second = (double)images * group->forecast.backbone_macs / seconds;
+  for (int lane = 0; job.taps && lane < tr_device_lanes(device); ++lane)
+    for (int i = 0; i < TR_MAX_LAYERS; ++i)
+      tr_device_free(device, job.taps[lane][i]);
+  free(job.taps);
+  tr_device_free(device, job.images);
+  tr_backbone_destroy(job.backbone);
+  return status;
+}
+
+/* ---- search and metrics: noise ---- */
+
+static tr_status noise(tr_device *device, size_t count, float **out) {
+  float *host = malloc(count * sizeof *host);
+  if (!host)
+    return no_memory();
+  tr_rng rng = tr_rng_make(0, TR_RNG_TEST, 0);
+  for (size_t i = 0; i < count; ++i)
+    host[i] = tr_rng_float(&rng);
+  tr_status status = tr_device_alloc(device, count * sizeof *host, (void **)out);
+  if (status == TR_OK)
+    status = tr_device_upload(device, *out, host, count * sizeof *host);
+  free(host);
+  return status;
+}
+
+enum { BANK = 4096, QUERIES = 784, DIMENSION = 512 };
+
+typedef struct search_job {
+  tr_device *device;
+  float *bank, *norms, *queries, *distances;
+  uint32_t *indices;
+  char *scratch;
+  size_t scratch_bytes;
+} search_job;
+
+static tr_status run_search(void *context, size_t first, size_t n, int lane) {
+  (void)first;
+  (void)n;
+  search_job *job = context;
+  size_t offset = (size_t)lane * QUERIES;
+  return tr_nearest(job->device, &(tr_nearest_args){.queries_count = QUERIES,
+                                                    .group = QUERIES,
+                                                    .queries = job->queries,
+                                                    .bank_rows = BANK,
+                                                    .bank = job->bank,
+                                                    .bank_norms = job->norms,
+                                                    .d = DIMENSION,
+                                                    .k = 1,
+                                                    .distances = job->distances + offset,
+                                                    .indices = job->indices + offset,
+                                                    .scratch = job->scratch + (size_t)lane * job->scratch_bytes});
+}
+
+static tr_status prepare_search(tr_device *device, search_job *job) {
+  size_t lanes = (size_t)tr_device_lanes(device);
+  job->scratch_bytes = (tr_nearest_scratch(device, QUERIES, QUERIES, BANK, DIMENSION, 1) + 63) / 64 * 64;
+  TR_TRY(noise(device, (size_t)BANK * DIMENSION, &job->bank));
+  TR_TRY(noise(device, (size_t)QUERIES * DIMENSION, &job->queries));
+  TR_TRY(tr_device_alloc(device, BANK * sizeof(float), (void **)&job->norms));
+  TR_TRY(tr_device_alloc(device, lanes * QUERIES * sizeof(float), (void **)&job->distances));
+  TR_TRY(tr_device_alloc(device, lanes * QUERIES * sizeof(uint32_t), (void **)&job->indices));
+  TR_TRY(tr_device_alloc(device, lanes * job->scratch_bytes, (void **)&job->scratch));
+  return tr_squared_norms(device, job->bank, BANK, DIMENSION, job->norms);
+}
+
+static tr_status measure_search(tr_device *device, tr_profile *out) {
+  search_job job = {.device = device};
+  tr_status status = prepare_search(device, &job);
+  size_t calls = 2 * (size_t)tr_device_lanes(device), chunk = tr_device_chunk(device);
+  double seconds = 0;
+  if (status == TR_OK)
+    status = time_chunks(device, calls * chunk, run_search, &job, &seconds);
+  if (status == TR_OK)
+    out->search_macs = (double)calls * QUERIES * BANK * DIMENSION / seconds;
+  void *const memory[] = {job.bank, job.queries, job.norms, job.distances, job.indices, job.scratch};
+  for (size_t i = 0; i < sizeof memory / sizeof *memory; ++i)
+    tr_device_free(device, memory[i]);
+  return status;
+}
+
+enum { MAPS = 16, SIDE = 224 };
+
+static tr_status measure_metrics(tr_device *device, tr_profile *out) {
+  float *maps = NULL, *mask = calloc((size_t)SIDE * SIDE, sizeof *mask);
+  void *scratch = NULL;
+  if (!mask)
+    return no_memory();
+  const float *masks[MAPS] = {mask};
+  for (int i = 0; i < SIDE; ++i)
+    mask[SIDE * SIDE / 2 + i] = 1;
+  tr_status status = noise(device, (size_t)MAPS * SIDE * SIDE, &maps);
+  if (status == TR_OK)
+    status = tr_device_alloc(device, tr_smooth_scratch(device, MAPS, SIDE, SIDE), &scratch);
+  double start = tr_seconds();
+  if (status == TR_OK)
+    status = tr_smooth(device, &(tr_smooth_args){.n = MAPS, .h = SIDE, .w = SIDE, .sigma = 4, .maps = maps, .scratch = scratch});
+  tr_pixel_metrics metrics;
+  if (status == TR_OK)
+    status = tr_pixel_metrics_compute(device, maps, masks, MAPS, SIDE, SIDE, &metrics);
+  out->metric_pixels = (double)MAPS * SIDE * SIDE / (tr_seconds() - start);
+  tr_device_free(device, maps);
+  tr_device_free(device, scratch);
+  free(mask);
+  return status;
+}
+
+/* ---- the whole ---- */
+
+static size_t weights_index(const tr_plan *plan, const tr_plan_weights *weights) {
+  size_t i = 0;
+  while (plan->weights[i] != weights)
+    ++i;
+  return i;
+}
+
+tr_status tr_profile_measure(tr_device *device, const tr_plan *plan, tr_profile *out) {
+  *out = (tr_profile){0};
+  double start = tr_seconds();
+  out->backbone_macs = calloc(plan->weights_count + 1, sizeof *out->backbone_macs);
+  tr_status status = out->backbone_macs ? TR_OK : no_memory();
+  for (size_t i = 0; status == TR_OK && i < plan->group_count; ++i) {
+    const tr_group *group = &plan->groups[i];
+    if (group->refused)
+      continue;
+    if (!out->decode_pixels)
+      status = measure_decoding(device, group, out);
+    double *rate = &out->backbone_macs[weights_index(plan, group->weights)];
+    if (status == TR_OK && group->weights->file && !*rate)
+      status = measure_backbone(device, group, rate);
+  }
+  if (status == TR_OK)
+    status = measure_search(device, out);
+  if (status == TR_OK)
+    status = measure_metrics(device, out);
+  out->seconds = tr_seconds() - start;
+  if (status != TR_OK)
+    tr_profile_free(out);
+  return status;
+}
+
+void tr_profile_free(tr_profile *profile) {
+  free(profile->backbone_macs);
+  *profile = (tr_profile){0};
+}
+
+/* ---- seconds of a group ---- */
+
+static double per(double work, double rate) {
+  return rate > 0 ? work / rate : 0;
+}
+
+/* Of the row-pick pairs of a greedy selection, this part was multiplied on MVTec bottle (kernels/cpu/coreset.c). */
+#define CORESET_PART 0.27
+
+static void add_run(const tr_group *group, size_t run, double rows, double *coreset_macs, double *search_macs) {
+  const tr_setting *s = group->runs[run].setting;
+  const tr_forecast *f = &group->forecast;
+  bool selected = false, searched = false;
+  double most = s->percent;
+  for (size_t i = 0; i < group->run_count; ++i) {
+    const tr_setting *other = group->runs[i].setting;
+    if (!tr_setting_shares_selection(s, other))
+      continue;
+    selected = selected || i < run;
+    searched = searched || (i < run && other->percent == s->percent);
+    most = other->percent > most ? other->percent : most;
+  }
+  if (!selected && s->subsampling == TR_SUBSAMPLE_GREEDY)
+    *coreset_macs += CORESET_PART * rows * (rows * most / 100) * s->projection;
+  if (!searched)
+    *search_macs += (double)group->class_->test_images * f->grid_h * f->grid_w * (rows * s->percent / 100) * f->dimension;
+}
+
+tr_group_seconds tr_profile_group(const tr_profile *profile, const tr_plan *plan, const tr_group *group) {
+  const tr_plan_class *c = group->class_;
+  const tr_forecast *f = &group->forecast;
+  double images = (double)(c->train_images + c->test_images), rows = (double)c->train_images * f->grid_h * f->grid_w;
+  double coreset = 0, search = 0;
+  for (size_t i = 0; i < group->run_count; ++i)
+    add_run(group, i, rows, &coreset, &search);
+  double map_pixels = (double)(group->run_count * c->test_images) * f->in_h * f->in_w;
+  return (tr_group_seconds){
+      .decode = per(images * c->mean_pixels, profile->decode_pixels),
+      .backbone = per(images * f->backbone_macs, profile->backbone_macs[weights_index(plan, group->weights)]),
+      .coreset = per(coreset, profile->search_macs),
+      .search = per(search, profile->search_macs),
+      .metrics = per(map_pixels, profile->metric_pixels),
+  };
+}
