@@ -64,13 +64,16 @@ void tr_cuda_conv_destroy(tr_device *device, void *state);
 tr_status tr_cuda_conv_run(tr_device *device, const tr_conv_desc *desc, void *state, const tr_conv_args *args);
 tr_status tr_cuda_pool(tr_device *device, const tr_pool_args *args);
 tr_status tr_cuda_affine(tr_device *device, const tr_affine_args *args);
+size_t tr_cuda_aggregate_scratch(const tr_device *device, const tr_aggregate_spec *spec, int n);
 tr_status tr_cuda_aggregate(tr_device *device, const tr_aggregate_args *args);
 tr_status tr_cuda_project(tr_device *device, const tr_project_args *args);
+size_t tr_cuda_coreset_scratch(const tr_device *device, size_t n, int d, size_t picks);
 tr_status tr_cuda_coreset(tr_device *device, const tr_coreset_args *args);
 tr_status tr_cuda_nearest(tr_device *device, const tr_nearest_args *args);
 tr_status tr_cuda_squared_norms(tr_device *device, const float *rows, size_t n, int d, float *norms);
 tr_status tr_cuda_reweight(tr_device *device, const tr_reweight_args *args);
 tr_status tr_cuda_upsample(tr_device *device, const tr_upsample_args *args);
+size_t tr_cuda_smooth_scratch(const tr_device *device, int n, int h, int w);
 tr_status tr_cuda_smooth(tr_device *device, const tr_smooth_args *args);
 tr_status tr_cuda_sort_scan(tr_device *device, const tr_sort_scan_args *args);
 }

@@ -1,7 +1,7 @@
-/* pool and affine against PyTorch. */
+/* pool and affine against PyTorch; a GPU's results are the cpu's bits. */
 #include "host/base/rng.h"
 #include "kernels/pool.h"
-#include "tests/golden/golden.h"
+#include "tests/kernels/devices.h"
 
 static float *draw(size_t count, int index, uint64_t array, float scale) {
   float *values = malloc(count * sizeof *values);
@@ -12,10 +12,10 @@ static float *draw(size_t count, int index, uint64_t array, float scale) {
   return values;
 }
 
-/* A destination of `pixels` pixels, `stride` floats each; the view is its last `channels` channels. */
+/* A destination of `pixels` pixels, `stride` floats each, filled with a mark; the view is its last `channels` channels. */
 typedef struct target {
   size_t pixels, stride, channels;
-  float *buffer;
+  float *buffer; /* host */
 } target;
 
 static target target_make(int pixels, int stride, int channels) {
@@ -26,7 +26,7 @@ static target target_make(int pixels, int stride, int channels) {
   return t;
 }
 
-static void target_check(target *t, const float *expected, size_t samples, float tolerance) {
+static void target_check(const target *t, const float *expected, size_t samples, float tolerance) {
   size_t rest = t->stride - t->channels, count = t->pixels * t->channels;
   for (size_t i = 0; i < t->pixels * t->stride; ++i)
     if (i % t->stride < rest)
@@ -36,13 +36,16 @@ static void target_check(target *t, const float *expected, size_t samples, float
     float got = t->buffer[at / t->channels * t->stride + rest + at % t->channels];
     golden_assert_close(&got, &expected[i], 1, tolerance, tolerance);
   }
-  free(t->buffer);
+}
+
+static void assert_same_bits(target *got, target *on_cpu) {
+  assert_memory_equal(got->buffer, on_cpu->buffer, got->pixels * got->stride * sizeof *got->buffer);
+  free(got->buffer);
+  free(on_cpu->buffer);
 }
 
 static int setup(void **state) {
-  tr_device *device;
-  assert_int_equal(tr_device_open("cpu", 1, &device), TR_OK);
-  *state = device;
+  *state = test_device_open(1);
   return 0;
 }
 
@@ -51,12 +54,30 @@ static int teardown(void **state) {
   return 0;
 }
 
+/* Source and destination of `args` are host memory: the views' first channels. */
+static target pool_on(tr_device *device, tr_pool_args args) {
+  int out_h, out_w;
+  tr_pool_shape(&args, &out_h, &out_w);
+  target t = target_make(args.n * out_h * out_w, args.dst_pixel_stride, args.channels);
+  size_t src_bytes = (size_t)(args.n * args.in_h * args.in_w * args.src_pixel_stride) * sizeof(float);
+  size_t dst_bytes = t.pixels * t.stride * sizeof(float);
+  float *src = device_copy_of(device, args.src, src_bytes), *dst = device_copy_of(device, t.buffer, dst_bytes);
+  args.src = src + args.src_pixel_stride - args.channels;
+  args.dst = dst + args.dst_pixel_stride - args.channels;
+  assert_int_equal(tr_pool_run2d(device, &args), TR_OK);
+  device_read(device, t.buffer, dst, dst_bytes);
+  tr_device_free(device, src);
+  tr_device_free(device, dst);
+  return t;
+}
+
 static void test_pool(void **state) {
   golden_array cases = golden_read("pool_cases.npy"), expected = golden_read("pool_expected.npy");
   size_t samples = expected.shape[1];
+  tr_device *cpu;
+  assert_int_equal(tr_device_open("cpu", 1, &cpu), TR_OK);
   for (size_t i = 0; i < cases.shape[0]; ++i) {
     const int32_t *f = (const int32_t *)cases.data + i * 10;
-    int out_h, out_w;
     float *src = draw((size_t)(f[1] * f[2] * f[3] * f[8]), 1000 + (int)i, 0, 1.0f);
     tr_pool_args args = {.kind = (tr_pool_kind)f[0],
                          .n = f[1],
@@ -68,27 +89,47 @@ static void test_pool(void **state) {
                          .pad = f[7],
                          .src_pixel_stride = f[8],
                          .dst_pixel_stride = f[9],
-                         .src = src + f[8] - f[4]};
-    tr_pool_shape(&args, &out_h, &out_w);
-    target t = target_make(f[1] * out_h * out_w, f[9], f[4]);
-    args.dst = t.buffer + f[9] - f[4];
-    assert_int_equal(tr_pool_run2d(*state, &args), TR_OK);
-    target_check(&t, (const float *)expected.data + i * samples, samples, 1e-7f); /* sums are made in double */
+                         .src = src};
+    target got = pool_on(*state, args), on_cpu = pool_on(cpu, args);
+    target_check(&got, (const float *)expected.data + i * samples, samples, 1e-7f); /* sums are made in double */
+    assert_same_bits(&got, &on_cpu);
     free(src);
   }
+  tr_device_close(cpu);
   golden_free(&cases);
   golden_free(&expected);
+}
+
+/* Arrays of `args` are host memory, as for pool_on. */
+static target affine_on(tr_device *device, tr_affine_args args) {
+  target t = target_make(args.n * args.h * args.w, args.dst_pixel_stride, args.channels);
+  size_t dst_bytes = t.pixels * t.stride * sizeof(float), row_bytes = (size_t)args.channels * sizeof(float);
+  float *src = device_copy_of(device, args.src, t.pixels * (size_t)args.src_pixel_stride * sizeof(float));
+  float *scale = device_copy_of(device, args.scale, row_bytes), *shift = device_copy_of(device, args.shift, row_bytes);
+  float *dst = device_copy_of(device, t.buffer, dst_bytes);
+  args.src = src + args.src_pixel_stride - args.channels;
+  args.dst = dst + args.dst_pixel_stride - args.channels;
+  args.scale = scale;
+  args.shift = shift;
+  assert_int_equal(tr_affine(device, &args), TR_OK);
+  device_read(device, t.buffer, dst, dst_bytes);
+  tr_device_free(device, src);
+  tr_device_free(device, scale);
+  tr_device_free(device, shift);
+  tr_device_free(device, dst);
+  return t;
 }
 
 static void test_affine(void **state) {
   golden_array cases = golden_read("affine_cases.npy"), expected = golden_read("affine_expected.npy");
   size_t samples = expected.shape[1];
+  tr_device *cpu;
+  assert_int_equal(tr_device_open("cpu", 1, &cpu), TR_OK);
   for (size_t i = 0; i < cases.shape[0]; ++i) {
     const int32_t *f = (const int32_t *)cases.data + i * 7;
     int index = 2000 + (int)i;
     float *src = draw((size_t)(f[0] * f[1] * f[2] * f[4]), index, 0, 1.0f);
     float *scale = draw((size_t)f[3], index, 1, 8.0f), *shift = draw((size_t)f[3], index, 2, 8.0f);
-    target t = target_make(f[0] * f[1] * f[2], f[5], f[3]);
     tr_affine_args args = {.n = f[0],
                            .h = f[1],
                            .w = f[2],
@@ -98,20 +139,21 @@ static void test_affine(void **state) {
                            .scale = scale,
                            .shift = shift,
                            .activation = (tr_activation)f[6],
-                           .src = src + f[4] - f[3],
-                           .dst = t.buffer + f[5] - f[3]};
-    assert_int_equal(tr_affine(*state, &args), TR_OK);
-    target_check(&t, (const float *)expected.data + i * samples, samples, 2e-6f); /* two roundings of values up to 16 */
+                           .src = src};
+    target got = affine_on(*state, args), on_cpu = affine_on(cpu, args);
+    target_check(&got, (const float *)expected.data + i * samples, samples, 2e-6f); /* two roundings of values up to 16 */
+    assert_same_bits(&got, &on_cpu);
     free(src);
     free(scale);
     free(shift);
   }
+  tr_device_close(cpu);
   golden_free(&cases);
   golden_free(&expected);
 }
 
 static void test_errors(void **state) {
-  float data[64] = {0};
+  float zeros[64] = {0}, *data = device_copy_of(*state, zeros, sizeof zeros);
   tr_pool_args good = {.kind = TR_POOL_MAX,
                        .n = 1,
                        .in_h = 2,
@@ -157,9 +199,10 @@ static void test_errors(void **state) {
                            .dst = data + 32};
   assert_int_equal(tr_affine(*state, &affine), TR_EINVAL);
   assert_non_null(strstr(tr_last_error(), "shift missing"));
+  tr_device_free(*state, data);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_pool), cmocka_unit_test(test_affine), cmocka_unit_test(test_errors)};
-  return cmocka_run_group_tests_name("pool", tests, setup, teardown);
+  return run_on_devices("pool", tests, setup, teardown);
 }
