@@ -37,7 +37,7 @@ tr_status tr_backbone_run(tr_backbone *backbone, int lane, int n, const float *i
 tr_status tr_backbone_forecast(tr_device *device, const tr_backbone_options *options, size_t *bytes, double *macs);
 
 /* As tr_backbone_tap_shape for every tap ([layer_count] each), without weights. */
-tr_status tr_backbone_shapes(const tr_backbone_options *options, int *h, int *w, int *c);
+tr_status tr_backbone_shapes(tr_device *device, const tr_backbone_options *options, int *h, int *w, int *c);
 
 /* Mean and standard deviation that the architecture's published weights expect of RGB in [0,1]. EINVAL when unknown. */
 tr_status tr_backbone_normalisation(const char *architecture, float mean[3], float std[3]);

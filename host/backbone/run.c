@@ -44,6 +44,25 @@ tr_status tr_backbone_forecast(tr_device *device, const tr_backbone_options *opt
   return status;
 }
 
+static void value_shape(const tr_graph *graph, int value, int *h, int *w, int *c) {
+  const tr_buffer *buffer = &graph->buffers[graph->values[value].buffer];
+  *h = buffer->h;
+  *w = buffer->w;
+  *c = graph->values[value].channels;
+}
+
+tr_status tr_backbone_shapes(tr_device *device, const tr_backbone_options *options, int *h, int *w, int *c) {
+  const tr_architecture *architecture;
+  tr_graph graph;
+  tr_plan plan;
+  tr_status status = describe(device, options, &architecture, &graph, &plan);
+  for (int i = 0; status == TR_OK && i < options->layer_count; ++i)
+    value_shape(&graph, plan.taps[i], &h[i], &w[i], &c[i]);
+  tr_plan_free(&plan);
+  tr_graph_free(&graph);
+  return status;
+}
+
 static tr_status create_conv(tr_backbone *backbone, const tr_tensors *tensors, int node) {
   tr_conv_desc desc = tr_graph_conv_desc(&backbone->graph, &backbone->graph.nodes[node]);
   size_t out = (size_t)desc.out_channels;
@@ -141,11 +160,7 @@ void tr_backbone_destroy(tr_backbone *backbone) {
 }
 
 void tr_backbone_tap_shape(const tr_backbone *backbone, int tap, int *h, int *w, int *c) {
-  const tr_graph *graph = &backbone->graph;
-  const tr_buffer *buffer = &graph->buffers[graph->values[backbone->plan.taps[tap]].buffer];
-  *h = buffer->h;
-  *w = buffer->w;
-  *c = buffer->c;
+  value_shape(&backbone->graph, backbone->plan.taps[tap], h, w, c);
 }
 
 /* One call's memory: pointers to every place. */

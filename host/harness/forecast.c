@@ -41,7 +41,7 @@ tr_status tr_group_method_options(const tr_group *group, tr_device *device, tr_v
                              .variants = variants,
                              .variant_count = group->run_count};
   tr_backbone_options backbone = tr_group_backbone_options(group);
-  return tr_backbone_shapes(&backbone, out->aggregate.h, out->aggregate.w, out->aggregate.c);
+  return tr_backbone_shapes(device, &backbone, out->aggregate.h, out->aggregate.w, out->aggregate.c);
 }
 
 /* Of one lane: an image while it is decoded (the file's rows, the decoder's and our copy), the copy on the device, the resize's
