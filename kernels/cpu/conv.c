@@ -8,8 +8,8 @@
  *   larger maps. That wants blocked activations; packing and unpacking cost 1 to 4 % of the convolution, and the unpacking adds
  *   the residual and applies the activation. Rounding error against a sum in double, relative to the rms of the result: direct
  *   3e-7 to 7e-7, F(2x2) 2e-7 to 6e-7, F(4x4) 6e-7 to 11e-7.
- * - A stride of 2 that leaves short rows is slow in brgconv (90 GFLOP/s: it works row by row) and goes through blocked
- *   activations as well (115).
+ * - A stride of 2 that leaves short rows is slow in brgconv (90 GFLOP/s: it works row by row), and so are groups of 16 channels and
+ *   more (20 to 98): both go through blocked activations as well (110, 67 to 135).
  * - oneDNN knows no views: a source or destination within a wider buffer is copied through scratch.
  */
 #include "host/base/status.h"
@@ -83,6 +83,11 @@ static bool suits_winograd(const tr_conv_desc *d) {
          d->pad_left <= 1 && d->pad_bottom <= 1 && d->pad_right <= 1;
 }
 
+static bool suits_blocks(const tr_conv_desc *d, int out_w) {
+  bool short_rows = d->stride > 1 && out_w < SHORT_ROW;
+  return whole_blocks(d) && (d->groups > 1 || short_rows);
+}
+
 static tr_status describe_memory(plan *p, const tr_conv_desc *d, bool blocked) {
   dnnl_format_tag_t tag = blocked ? dnnl_nChw16c : dnnl_nhwc;
   dnnl_dims_t src = {1, d->in_channels, d->in_h, d->in_w}, dst = {1, d->out_channels, p->out_h, p->out_w};
@@ -151,7 +156,7 @@ static tr_status choose(plan *p, const tr_conv_desc *d) {
     if (found)
       return TR_OK;
   }
-  p->blocked = d->stride > 1 && p->out_w < SHORT_ROW && whole_blocks(d);
+  p->blocked = suits_blocks(d, p->out_w);
   TR_TRY(find_primitive(p, d, dnnl_convolution_direct, &found));
   if (!found)
     return tr_fail(TR_EDEVICE, "conv: oneDNN has no convolution for %dx%dx%d -> %d channels, kernel %dx%d, stride %d, %d groups",
