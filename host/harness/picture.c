@@ -56,8 +56,12 @@ static int compare_floats(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
+/* The part-quantile of what `sorted` holds. */
+static float quantile(const float *sorted, size_t count, double part) {
+  return count ? sorted[(size_t)((double)(count - 1) * part)] : 0;
+}
+
 tr_status tr_picture_scale_of(const float *peaks, const uint8_t *anomalous, size_t n, tr_picture_scale *out) {
-  *out = (tr_picture_scale){0};
   float *sorted = malloc((n + 1) * sizeof *sorted);
   if (!sorted)
     return tr_fail(TR_ENOMEM, "drawing heat maps: out of memory");
@@ -65,14 +69,15 @@ tr_status tr_picture_scale_of(const float *peaks, const uint8_t *anomalous, size
   for (size_t i = 0; i < n; ++i)
     if (!anomalous[i])
       sorted[good++] = peaks[i];
-  size_t count = good ? good : n;
-  if (!good)
-    memcpy(sorted, peaks, n * sizeof *sorted);
-  qsort(sorted, count, sizeof *sorted, compare_floats);
-  if (count)
-    out->calm = good ? sorted[(count - 1) * 9 / 10] : sorted[count / 2];
+  qsort(sorted, good, sizeof *sorted, compare_floats);
+  float usual = quantile(sorted, good, 0.9);
+  size_t above = 0;
   for (size_t i = 0; i < n; ++i)
-    out->alarm = i ? fmaxf(out->alarm, peaks[i]) : peaks[i];
+    if (!good || peaks[i] > usual)
+      sorted[above++] = peaks[i];
+  qsort(sorted, above, sizeof *sorted, compare_floats);
+  float median = quantile(sorted, above, 0.5);
+  *out = (tr_picture_scale){.calm = good ? 3 * usual / 4 : median / 3, .alarm = fmaxf(median, 1.25f * usual)};
   free(sorted);
   return TR_OK;
 }
@@ -83,43 +88,30 @@ static uint8_t to_byte(float x) {
   return (uint8_t)lrintf(255 * clamp01(x));
 }
 
-/* The image shows through: fully where the score is calm, hardly where it is high. */
+static float smooth_step(float t) {
+  return t * t * (3 - 2 * t);
+}
+
+/* The image shows through where the score is calm; greyed, so that its hues do not mix with the scale's. */
 static void overlay_pixel(const uint8_t *image, float score, tr_picture_scale scale, uint8_t *out) {
-  float half = scale.calm / 2, span = scale.alarm - half;
-  float t = span > 0 ? clamp01((score - half) / span) : 0;
-  float colour[3], opacity = 0.85f * t * t * (3 - 2 * t);
-  opacity = fmaxf(opacity, 0.85f * (1 - expf(-3 * t)) * t);
-  heat_colour(t, colour);
-  /* A greyed image under the colours keeps hues from mixing. */
+  float span = scale.alarm - scale.calm;
+  float t = span > 0 ? clamp01((score - scale.calm) / span) : 0;
+  float colour[3], opacity = 0.8f * smooth_step(clamp01(3 * t));
+  heat_colour(0.15f + 0.85f * t, colour);
   float grey = (0.299f * (float)image[0] + 0.587f * (float)image[1] + 0.114f * (float)image[2]) / 255;
   for (int c = 0; c < 3; ++c) {
-    float under = 0.35f * (float)image[c] / 255 + 0.65f * grey;
+    float under = 0.4f * (float)image[c] / 255 + 0.6f * grey;
     out[c] = to_byte((1 - opacity) * under + opacity * colour[c]);
   }
 }
 
-/* On the rim of the mask, inside it. */
-static bool on_rim(const float *mask, int h, int w, int y, int x) {
-  if (mask[y * w + x] <= 0.5f)
-    return false;
-  for (int dy = -1; dy <= 1; ++dy)
-    for (int dx = -1; dx <= 1; ++dx) {
-      int yy = y + dy, xx = x + dx;
-      if (yy >= 0 && yy < h && xx >= 0 && xx < w && mask[yy * w + xx] <= 0.5f)
-        return true;
-    }
-  return false;
-}
-
-static void draw_row(const uint8_t *image, const float *map, const float *mask, int h, int w, int y, tr_picture_scale scale,
+static void draw_row(const uint8_t *image, const float *map, const float *mask, int w, int y, tr_picture_scale scale,
                      uint8_t *row) {
   uint8_t *heat = row + 3 * (w + GAP), *truth = heat + 3 * (w + GAP);
   memcpy(row, image + (size_t)y * (size_t)w * 3, (size_t)w * 3);
   for (int x = 0; x < w; ++x) {
     size_t i = (size_t)y * (size_t)w + (size_t)x;
     overlay_pixel(image + 3 * i, map[i], scale, heat + 3 * x);
-    if (mask && on_rim(mask, h, w, y, x))
-      memset(heat + 3 * x, 255, 3);
     memset(truth + 3 * x, mask ? to_byte(mask[i]) : 0, 3);
   }
 }
@@ -132,7 +124,7 @@ tr_status tr_picture_write(const char *path, const uint8_t *image, const float *
     return tr_fail(TR_ENOMEM, "drawing %s", path);
   memset(pixels, 255, (size_t)h * (size_t)width * 3);
   for (int y = 0; y < h; ++y)
-    draw_row(image, map, mask, h, w, y, scale, pixels + (size_t)y * (size_t)width * 3);
+    draw_row(image, map, mask, w, y, scale, pixels + (size_t)y * (size_t)width * 3);
   tr_status status = tr_image_write_png(path, pixels, h, width, 3);
   free(pixels);
   return status;

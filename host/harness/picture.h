@@ -4,14 +4,15 @@
 
 #include "host/totalrecall.h"
 
-/* What the colours mean, shared by all images of a class so that they can be compared: `calm` and below stays the image,
- * `alarm` and above is the hottest colour. */
+/* What the colours mean, shared by all images of a class so that they can be compared: up to `calm` the image alone shows, from
+ * `alarm` on the hottest colour. */
 typedef struct tr_picture_scale {
   float calm, alarm;
 } tr_picture_scale;
 
-/* calm: what nine of ten images without a defect stay below everywhere (without such images, the median of the peaks); alarm: the
- * largest peak. peaks: the largest map value of each image. */
+/* peaks: the largest map value of each image. calm: three quarters of what nine of ten images without a defect stay below; alarm: the
+ * median of the peaks above that (a few glaring defects do not pale the others). Without good images: a third of the median
+ * peak, and the median. */
 tr_status tr_picture_scale_of(const float *peaks, const uint8_t *anomalous, size_t n, tr_picture_scale *out);
 
 /* image: [h, w, 3]; map: [h, w]; mask: [h, w] in [0, 1], or NULL for none. */
