@@ -59,7 +59,7 @@ static void write_selection(FILE *out, const tr_group *g, size_t first) {
     fprintf(out, "├─ %s selection, seed %llu\n", tr_subsampling_name(s->subsampling), (unsigned long long)s->seed);
   for (size_t i = first; i < g->run_count; ++i)
     if (tr_setting_shares_selection(s, g->runs[i].setting))
-      fprintf(out, "│  └─ %s%s\n", g->runs[i].name, g->runs[i].in_store ? " (again, for its files)" : "");
+      fprintf(out, "│     %s%s\n", g->runs[i].name, g->runs[i].in_store ? " (again, for its files)" : "");
 }
 
 static void write_needs(FILE *out, const tr_group *g, const tr_group_seconds *s, bool backbone_known) {
