@@ -263,7 +263,7 @@ static void report_result(tr_progress *progress, const tr_result *r, double seco
   char metrics[96] = "";
   if (isfinite(r->pixel_auroc))
     snprintf(metrics, sizeof metrics, ", pixel AUROC %.4f, PRO %.4f", r->pixel_auroc, r->pro);
-  tr_progress_line(progress, "%s %s: image AUROC %.4f%s (%.0f s)", r->class_name, r->run, r->image_auroc, metrics, seconds);
+  tr_progress_line(progress, "%s %s: image AUROC %.4f%s (%.1f s)", r->class_name, r->run, r->image_auroc, metrics, seconds);
 }
 
 /* ---- the whole plan ---- */

@@ -1,0 +1,32 @@
+# --dry-run shows the plan; what it forecasts is within 20 % of what the run takes; --memory-limit refuses or splits.
+. "$(dirname "$0")/common.sh" "$@"
+mkdir "$dir/weights"
+make_weights "$dir/weights"
+make_data "$dir/data" --train 30 --good 20 --size 256
+make_experiment "$dir/e.yaml" 'subsampling: [{kind: greedy, percent: [10, 1]}, {kind: none}]' 'seed: [0, 1]'
+sed -i 's/^image:.*/image: {resize: 256, crop: 224}/; s/dimension: 64/dimension: 512/' "$dir/e.yaml"
+one=$(class_names | head -1)
+
+code 0 run "$dir/e.yaml" --dry-run --class "$one"
+says out "once for 5 runs" "greedy selection, seed 1" "all patches" peak coreset
+[ ! -e "$dir/results" ] || fail "a dry run made $dir/results"
+
+code 0 run "$dir/e.yaml" --class "$one"
+[ "$(lines)" = 5 ] || fail "$(lines) lines"
+while read -r forecast peak; do
+  awk -v f="$forecast" -v p="$peak" 'BEGIN { exit !(f > 0 && f >= 0.8 * p && f <= 1.2 * p) }' ||
+    fail "forecast $forecast bytes, peak $peak"
+done < <(sed -E 's/.*"peak_bytes":([0-9]+),"forecast_bytes":([0-9]+).*/\2 \1/' "$dir"/results/*/t.jsonl)
+
+rm -rf "$dir/results"
+code 1 run "$dir/e.yaml" --class "$one" --memory-limit 50M
+says err "more than the memory limit of 50" "5 runs failed"
+[ "$(lines)" = 0 ] || fail "lines in spite of the limit"
+code 0 run "$dir/e.yaml" --class "$one" --dry-run --memory-limit 50M
+says out refused
+
+# A limit between what one run needs and what all need: the group is split.
+code 0 run "$dir/e.yaml" --class "$one" --dry-run
+whole=$(grep -oE 'peak [0-9.]+ MiB' "$dir/out" | head -1 | grep -oE '[0-9.]+')
+code 0 run "$dir/e.yaml" --class "$one" --dry-run --memory-limit "$(awk -v w="$whole" 'BEGIN { print int(w) - 2 }')M"
+[ "$(grep -c '^\[' "$dir/out")" -gt 1 ] || { cat "$dir/out"; fail "the group was not split"; }

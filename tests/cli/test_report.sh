@@ -1,0 +1,36 @@
+# The report: published numbers, ours where there are some, and what is missing where there are none.
+. "$(dirname "$0")/common.sh" "$@"
+mkdir "$dir/weights" "$dir/results"
+make_weights "$dir/weights"
+make_data "$dir/data"
+make_experiment "$dir/e.yaml" 'seed: [0, 1]'
+cp -r "$root/results/published" "$dir/results/"
+
+code 0 "$program" report --results "$dir/results"
+says out "## The authors' code" "Table S1" "not run" "experiments/table1.yaml" "wide_resnet50_2" "| bottle | 100.0 |" "PatchCore-10 % | 97.9"
+code 0 run "$dir/e.yaml"
+code 0 "$program" report --results "$dir/results" --out "$dir/report.md"
+says report.md "IM56_RN18_L2-3_P10_D64-64_PS-3_AN-1_S0" "resnet18_random.safetensors" "±"
+
+# A line as a full run of bottle at 10 % with the paper's backbone would leave it, and one with another backbone.
+line=$(head -1 "$dir"/results/*/t.jsonl)
+as() { # backbone, train images, seed, image AUROC
+  sed -E "s/\"dataset\":\"synthetic\"/\"dataset\":\"mvtec\"/; s/\"class\":\"[^\"]*\"/\"class\":\"bottle\"/; s/\"backbone\":\"[^\"]*\"/\"backbone\":\"$1\"/
+    s/\"train_images\":[0-9]+/\"train_images\":$2/; s/\"images\":[0-9]+/\"images\":83/; s/_S0\"/_S$3\"/; s/\"seed\":0/\"seed\":$3/
+    s/\"resize\":[0-9]+,\"crop\":[0-9]+/\"resize\":256,\"crop\":224/; s/\"layer_dimension\":64,\"target_dimension\":64/\"layer_dimension\":1024,\"target_dimension\":1024/
+    s/\"image_auroc\":[0-9.e-]+/\"image_auroc\":$4/" <<<"$line"
+}
+mkdir "$dir/results/other"
+as resnet50_v1 120 0 0.5 >"$dir/results/other/mvtec.jsonl"
+code 0 "$program" report --results "$dir/results"
+says out "| bottle | 100.0 | not run [1] | 100.0 | 50.00 [2] |" "resnet50_v1 in place of wide_resnet50_2; 120 of 209 training"
+says out "| bottle, 10 % | Image AUROC | 1.0000 | 0.5000 (1 seed) | -0.5000 | 0.005 | **no** |"
+{ as wide_resnet50_2 209 0 0.99; as wide_resnet50_2 209 1 0.97; } >>"$dir/results/other/mvtec.jsonl"
+code 0 "$program" report --results "$dir/results"
+says out "| bottle | 100.0 | not run [1] | 100.0 | 98.00 ± 1.41 |" ": 1 of 15 classes"
+
+printf '{"torn' >>"$dir/results/other/mvtec.jsonl"
+code 0 "$program" report --results "$dir/results"
+says err "torn by a crash"
+code 1 "$program" report --results "$dir/none"
+says err "$dir/none"
