@@ -13,6 +13,13 @@
 #include "host/base/threads.h"
 #include "host/totalrecall.h"
 
+/* Marks the inline functions that a GPU's kernels call too. */
+#ifdef __CUDACC__
+#define TR_HOST_DEVICE __host__ __device__
+#else
+#define TR_HOST_DEVICE
+#endif
+
 typedef struct tr_device tr_device;
 
 /* name: "cpu", or "cuda" / "cuda:N". threads: worker threads (0 = all processors). EDEVICE says what is missing. */

@@ -38,6 +38,7 @@ struct tr_operators {
   tr_status (*upsample)(tr_device *device, const tr_upsample_args *args);
   size_t (*smooth_scratch)(const tr_device *device, int n, int h, int w);
   tr_status (*smooth)(tr_device *device, const tr_smooth_args *args);
+  size_t (*sort_scan_scratch)(const tr_device *device, size_t n);
   tr_status (*sort_scan)(tr_device *device, const tr_sort_scan_args *args);
 };
 

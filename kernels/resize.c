@@ -27,29 +27,12 @@ static tr_status resized_shape(const tr_image_spec *spec, int src_h, int src_w, 
   return TR_OK;
 }
 
-static double axis_scale(const tr_resize_axis *axis) {
-  return (double)axis->in / axis->full;
-}
-
-static double axis_support(const tr_resize_axis *axis) {
-  return fmax(axis_scale(axis), 1.0);
-}
-
-/* Source pixels [first, end) of kept pixel i; returns the centre it is sampled at. */
-static double axis_window(const tr_resize_axis *axis, int i, int *first, int *end) {
-  double centre = (axis->offset + i + 0.5) * axis_scale(axis), support = axis_support(axis);
-  double low = centre - support + 0.5, high = centre + support + 0.5;
-  *first = low > 0 ? (int)low : 0;
-  *end = high < axis->in ? (int)high : axis->in;
-  return centre;
-}
-
 static tr_resize_axis axis_make(int in, int full, int crop) {
   tr_resize_axis axis = {.in = in, .full = full, .out = crop ? crop : full};
   axis.offset = crop_offset(full, axis.out);
   for (int i = 0; in != full && i < axis.out; ++i) {
     int first, end;
-    axis_window(&axis, i, &first, &end);
+    tr_resize_window(&axis, i, &first, &end);
     axis.taps = end - first > axis.taps ? end - first : axis.taps;
   }
   return axis;
@@ -60,8 +43,8 @@ static void axis_span(const tr_resize_axis *axis, int *first, int *count) {
   int end = axis->offset + axis->out, unused;
   *first = axis->offset;
   if (axis->taps) {
-    axis_window(axis, 0, first, &unused);
-    axis_window(axis, axis->out - 1, &unused, &end);
+    tr_resize_window(axis, 0, first, &unused);
+    tr_resize_window(axis, axis->out - 1, &unused, &end);
   }
   *count = end - *first;
 }
@@ -93,20 +76,8 @@ tr_resize_table tr_resize_table_at(const tr_resize_axis *axis, void *memory) {
 }
 
 void tr_resize_table_fill(const tr_resize_axis *axis, int origin, const tr_resize_table *table) {
-  double inverse = 1.0 / axis_support(axis);
-  for (int i = 0; i < axis->out; ++i) {
-    int first, end;
-    double centre = axis_window(axis, i, &first, &end), sum = 0;
-    int32_t *weights = table->weights + (size_t)i * (size_t)axis->taps;
-    for (int j = first; j < end; ++j)
-      sum += fmax(1.0 - fabs((j - centre + 0.5) * inverse), 0.0);
-    for (int t = 0; t < axis->taps; ++t) {
-      double weight = first + t < end ? fmax(1.0 - fabs((first + t - centre + 0.5) * inverse), 0.0) : 0.0;
-      weights[t] = (int32_t)(0.5 + weight / sum * (1 << TR_RESIZE_BITS));
-    }
-    table->first[i] = first - origin;
-    table->count[i] = end - first;
-  }
+  for (int i = 0; i < axis->out; ++i)
+    tr_resize_table_set(axis, origin, table, i);
 }
 
 tr_status tr_resize_shape(const tr_image_spec *spec, int src_h, int src_w, int *out_h, int *out_w) {

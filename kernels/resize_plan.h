@@ -44,4 +44,49 @@ tr_resize_table tr_resize_table_at(const tr_resize_axis *axis, void *memory);
 /* Fills the table: source pixels are counted from `origin`, weights beyond `count` are 0. */
 void tr_resize_table_fill(const tr_resize_axis *axis, int origin, const tr_resize_table *table);
 
+/* The rule itself, for both twins: their tables are equal in every bit. nvcc would fuse a product and a sum into one rounding,
+ * hence tr_resize_product. */
+TR_HOST_DEVICE static inline double tr_resize_product(double a, double b) {
+#ifdef __CUDA_ARCH__
+  return __dmul_rn(a, b);
+#else
+  return a * b;
+#endif
+}
+
+TR_HOST_DEVICE static inline double tr_resize_support(const tr_resize_axis *axis) {
+  return axis->in > axis->full ? (double)axis->in / axis->full : 1.0;
+}
+
+/* Source pixels [first, end) of kept pixel i; returns the centre it is sampled at. */
+TR_HOST_DEVICE static inline double tr_resize_window(const tr_resize_axis *axis, int i, int *first, int *end) {
+  double centre = tr_resize_product(axis->offset + i + 0.5, (double)axis->in / axis->full), support = tr_resize_support(axis);
+  double low = centre - support + 0.5, high = centre + support + 0.5;
+  *first = low > 0 ? (int)low : 0;
+  *end = high < axis->in ? (int)high : axis->in;
+  return centre;
+}
+
+/* Before normalisation: of source pixel j for an output sampled at `centre`. */
+TR_HOST_DEVICE static inline double tr_resize_triangle(int j, double centre, double inverse_support) {
+  double distance = tr_resize_product(j - centre + 0.5, inverse_support), weight = 1.0 - (distance < 0 ? -distance : distance);
+  return weight > 0 ? weight : 0.0;
+}
+
+/* Entry i of the table. */
+TR_HOST_DEVICE static inline void tr_resize_table_set(const tr_resize_axis *axis, int origin, const tr_resize_table *table,
+                                                      int i) {
+  int first, end;
+  double centre = tr_resize_window(axis, i, &first, &end), inverse = 1.0 / tr_resize_support(axis), sum = 0;
+  int32_t *weights = table->weights + (size_t)i * (size_t)axis->taps;
+  for (int j = first; j < end; ++j)
+    sum += tr_resize_triangle(j, centre, inverse);
+  for (int t = 0; t < axis->taps; ++t) {
+    double weight = first + t < end ? tr_resize_triangle(first + t, centre, inverse) : 0.0;
+    weights[t] = (int32_t)(0.5 + tr_resize_product(weight / sum, 1 << TR_RESIZE_BITS));
+  }
+  table->first[i] = first - origin;
+  table->count[i] = end - first;
+}
+
 #endif

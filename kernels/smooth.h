@@ -24,7 +24,7 @@ tr_status tr_smooth(tr_device *device, const tr_smooth_args *args);
 int tr_smooth_weights(float sigma, double weights[TR_SMOOTH_MAX_RADIUS + 1]);
 
 /* For the twins: position i, anywhere, of an axis of n values reflected at both ends. */
-static inline int tr_smooth_reflect(int i, int n) {
+TR_HOST_DEVICE static inline int tr_smooth_reflect(int i, int n) {
   int period = 2 * n, at = i % period;
   at = at < 0 ? at + period : at;
   return at < n ? at : period - 1 - at;

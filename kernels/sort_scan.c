@@ -5,8 +5,7 @@
 #include "kernels/operators.h"
 
 size_t tr_sort_scan_scratch(const tr_device *device, size_t n) {
-  (void)device;
-  return n * sizeof(uint64_t) + sizeof(uint32_t[TR_SORT_SCAN_BLOCKS][TR_SORT_SCAN_DIGITS]);
+  return tr_device_operators(device)->sort_scan_scratch(device, n);
 }
 
 tr_status tr_sort_scan(tr_device *device, const tr_sort_scan_args *args) {

@@ -15,10 +15,7 @@ typedef struct tr_sort_scan_args {
   void *scratch;     /* tr_sort_scan_scratch() bytes, 8-byte aligned */
 } tr_sort_scan_args;
 
-/* The layout every twin keeps to: n pairs of key and payload, then a table of counts per block of the input and digit. */
-#define TR_SORT_SCAN_BLOCKS 64
-#define TR_SORT_SCAN_DIGITS 256
-
+/* Room for the n pairs, and for a table of counts per block of the input and digit. */
 size_t tr_sort_scan_scratch(const tr_device *device, size_t n);
 tr_status tr_sort_scan(tr_device *device, const tr_sort_scan_args *args);
 

@@ -26,6 +26,7 @@ tr_status tr_cpu_reweight(tr_device *device, const tr_reweight_args *args);
 tr_status tr_cpu_upsample(tr_device *device, const tr_upsample_args *args);
 size_t tr_cpu_smooth_scratch(const tr_device *device, int n, int h, int w);
 tr_status tr_cpu_smooth(tr_device *device, const tr_smooth_args *args);
+size_t tr_cpu_sort_scan_scratch(const tr_device *device, size_t n);
 tr_status tr_cpu_sort_scan(tr_device *device, const tr_sort_scan_args *args);
 
 #endif

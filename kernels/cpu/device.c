@@ -132,6 +132,7 @@ const tr_operators tr_cpu_operators = {
     .upsample = tr_cpu_upsample,
     .smooth_scratch = tr_cpu_smooth_scratch,
     .smooth = tr_cpu_smooth,
+    .sort_scan_scratch = tr_cpu_sort_scan_scratch,
     .sort_scan = tr_cpu_sort_scan,
 };
 

@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-enum { PASSES = 4, DIGIT_BITS = 8, BLOCKS = TR_SORT_SCAN_BLOCKS, DIGITS = TR_SORT_SCAN_DIGITS, LEAST_BLOCK = 4096 };
+enum { PASSES = 4, DIGIT_BITS = 8, BLOCKS = 64, DIGITS = 256, LEAST_BLOCK = 4096 };
 
 typedef struct sort_state {
   float *keys;
@@ -110,6 +110,11 @@ static tr_status store_block(void *context, size_t task) {
     s->payload[i] = (uint32_t)s->pairs[i];
   }
   return TR_OK;
+}
+
+size_t tr_cpu_sort_scan_scratch(const tr_device *device, size_t n) {
+  (void)device;
+  return n * sizeof(uint64_t) + sizeof(uint32_t[BLOCKS][DIGITS]);
 }
 
 tr_status tr_cpu_sort_scan(tr_device *device, const tr_sort_scan_args *args) {

@@ -240,6 +240,7 @@ static const tr_operators cuda_operators = {
     .upsample = tr_cuda_upsample,
     .smooth_scratch = tr_cuda_smooth_scratch,
     .smooth = tr_cuda_smooth,
+    .sort_scan_scratch = tr_cuda_sort_scan_scratch,
     .sort_scan = tr_cuda_sort_scan,
 };
 

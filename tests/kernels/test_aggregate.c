@@ -161,8 +161,13 @@ static void test_weights_sum_to_one(void **state) {
         for (int channel = first; channel < end; ++channel) {
           double weights[TR_MAX_PATCH * TR_MAX_PATCH];
           bool even = tr_aggregate_window(&spec, layer, output, channel, weights);
-          for (int i = 0; i < 25; ++i)
-            sums[output] += weights[even ? 0 : i];
+          for (int i = 0; i < 25; ++i) {
+            bool also_even;
+            double weight = weights[even ? 0 : i];
+            assert_true(fabs(tr_aggregate_weight(&spec, layer, output, channel, i, &also_even) - weight) <= 1e-14 * weight);
+            assert_true(also_even == even);
+            sums[output] += weight;
+          }
         }
       }
     }
