@@ -22,6 +22,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/exact.h"
 #include "kernels/cpu/panels.h"
+#include "kernels/sections.h"
 
 #include <float.h>
 #include <math.h>
@@ -74,51 +75,47 @@ static const double PICKED = -1;
 
 /* ---- memory ---- */
 
-static size_t rounded(size_t bytes) {
-  return (bytes + 63) / 64 * 64;
+static tile lay_out_tile(tr_sections *s, size_t d) {
+  tile t;
+  t.rows = tr_section(s, TILE * d * sizeof(float));
+  t.products = tr_section(s, TILE * BATCH * sizeof(float));
+  t.index = tr_section(s, TILE * sizeof(uint32_t));
+  return t;
 }
 
-static void *take(char **scratch, size_t bytes) {
-  void *memory = *scratch;
-  *scratch += rounded(bytes);
-  return memory;
+static void lay_out(greedy *g, const tr_device *device, tr_sections *s) {
+  size_t picks = g->args->picks;
+  g->reach2 = tr_section(s, g->n * sizeof(double));
+  g->seen = tr_section(s, g->n * sizeof(uint32_t));
+  g->half_norm = tr_section(s, g->n * sizeof(float));
+  g->list = tr_section(s, g->n * sizeof(uint32_t));
+  g->by_seen = tr_section(s, g->n * sizeof(uint32_t));
+  g->counts = tr_section(s, (picks + 1) * sizeof(uint32_t));
+  g->bins = tr_section(s, BINS * sizeof(uint32_t));
+  g->panels = tr_section(s, tr_panels_rows(picks) * g->d * sizeof(float));
+  g->pick_half_norm = tr_section(s, picks * sizeof(float));
+  g->candidates = tr_section(s, MOST_CANDIDATES * sizeof(candidate));
+  tr_sections worker = TR_SECTIONS_COUNT;
+  lay_out_tile(&worker, g->d);
+  g->tile_bytes = worker.used;
+  g->tiles = tr_section(s, (size_t)tr_pool_threads(tr_device_pool(device)) * worker.used);
 }
 
-static size_t tile_bytes(size_t d) {
-  return rounded(TILE * d * sizeof(float)) + TILE * BATCH * sizeof(float) + TILE * sizeof(uint32_t);
+static greedy make_greedy(const tr_coreset_args *args) {
+  return (greedy){.args = args, .n = args->n, .d = (size_t)args->d};
 }
 
 size_t tr_cpu_coreset_scratch(const tr_device *device, size_t n, int d, size_t picks) {
-  size_t depth = (size_t)d, threads = (size_t)tr_pool_threads(tr_device_pool(device));
-  return rounded(n * sizeof(double)) + 4 * rounded(n * sizeof(uint32_t)) + rounded((picks + 1) * sizeof(uint32_t)) +
-         rounded(BINS * sizeof(uint32_t)) + rounded(tr_panels_rows(picks) * depth * sizeof(float)) +
-         rounded(picks * sizeof(float)) + rounded(MOST_CANDIDATES * sizeof(candidate)) + threads * tile_bytes(depth);
-}
-
-static void lay_out(greedy *g) {
-  char *scratch = g->args->scratch;
-  size_t picks = g->args->picks;
-  g->reach2 = take(&scratch, g->n * sizeof(double));
-  g->seen = take(&scratch, g->n * sizeof(uint32_t));
-  g->half_norm = take(&scratch, g->n * sizeof(float));
-  g->list = take(&scratch, g->n * sizeof(uint32_t));
-  g->by_seen = take(&scratch, g->n * sizeof(uint32_t));
-  g->counts = take(&scratch, (picks + 1) * sizeof(uint32_t));
-  g->bins = take(&scratch, BINS * sizeof(uint32_t));
-  g->panels = take(&scratch, tr_panels_rows(picks) * g->d * sizeof(float));
-  g->pick_half_norm = take(&scratch, picks * sizeof(float));
-  g->candidates = take(&scratch, MOST_CANDIDATES * sizeof(candidate));
-  g->tiles = scratch;
-  g->tile_bytes = tile_bytes(g->d);
+  tr_coreset_args args = {.n = n, .d = d, .picks = picks};
+  greedy g = make_greedy(&args);
+  tr_sections counted = TR_SECTIONS_COUNT;
+  lay_out(&g, device, &counted);
+  return counted.used;
 }
 
 static tile worker_tile(const greedy *g) {
-  char *memory = g->tiles + (size_t)tr_pool_worker() * g->tile_bytes;
-  tile t;
-  t.rows = take(&memory, TILE * g->d * sizeof(float));
-  t.products = take(&memory, TILE * BATCH * sizeof(float));
-  t.index = take(&memory, TILE * sizeof(uint32_t));
-  return t;
+  tr_sections s = tr_sections_of(g->tiles + (size_t)tr_pool_worker() * g->tile_bytes);
+  return lay_out_tile(&s, g->d);
 }
 
 static const float *row_of(const greedy *g, size_t row) {
@@ -376,8 +373,9 @@ static tr_status run_rounds(greedy *g, tr_pool *pool) {
 }
 
 tr_status tr_cpu_coreset(tr_device *device, const tr_coreset_args *args) {
-  greedy g = {.args = args, .n = args->n, .d = (size_t)args->d};
-  lay_out(&g);
+  greedy g = make_greedy(args);
+  tr_sections scratch = tr_sections_of(args->scratch);
+  lay_out(&g, device, &scratch);
   TR_TRY(start(&g, tr_device_pool(device)));
   return run_rounds(&g, tr_device_pool(device));
 }

@@ -12,6 +12,7 @@
 #include "kernels/cpu/exact.h"
 #include "kernels/cpu/panels.h"
 #include "kernels/cpu/sketch.h"
+#include "kernels/sections.h"
 
 #include <float.h>
 #include <math.h>
@@ -75,30 +76,24 @@ typedef struct tile {
 
 /* ---- memory ---- */
 
-typedef struct sections {
-  char *memory;
-  size_t used;
-} sections;
-
-static void *take(sections *s, size_t bytes) {
-  void *section = s->memory ? s->memory + s->used : NULL;
-  s->used += (bytes + 63) / 64 * 64;
-  return section;
+static void lay_out(block *b, tr_sections *s, size_t d, size_t k) {
+  size_t panel = TR_PANEL * d * sizeof(float), work = tr_sketch_work_bytes(d);
+  b->best = tr_section(s, BLOCK * k * sizeof(neighbour));
+  b->norm2 = tr_section(s, BLOCK * sizeof(double));
+  b->sketch_norm2 = tr_section(s, BLOCK * sizeof(double));
+  b->distance = tr_section(s, BLOCK * sizeof(double));
+  b->sketches = tr_section(s, BLOCK * TR_SKETCH * sizeof(float));
+  b->products = tr_section(s, BLOCK * TILE * sizeof(float));
+  b->half_norms = tr_section(s, TILE * sizeof(float));
+  b->unsettled = tr_section(s, BLOCK * sizeof(uint32_t));
+  b->work = tr_section(s, panel > work ? panel : work);
 }
 
-static size_t lay_out(block *b, void *memory, size_t d, size_t k) {
-  sections s = {memory, 0};
-  size_t panel = TR_PANEL * d * sizeof(float), work = tr_sketch_work_bytes(d);
-  b->best = take(&s, BLOCK * k * sizeof(neighbour));
-  b->norm2 = take(&s, BLOCK * sizeof(double));
-  b->sketch_norm2 = take(&s, BLOCK * sizeof(double));
-  b->distance = take(&s, BLOCK * sizeof(double));
-  b->sketches = take(&s, BLOCK * TR_SKETCH * sizeof(float));
-  b->products = take(&s, BLOCK * TILE * sizeof(float));
-  b->half_norms = take(&s, TILE * sizeof(float));
-  b->unsettled = take(&s, BLOCK * sizeof(uint32_t));
-  b->work = take(&s, panel > work ? panel : work);
-  return s.used;
+static size_t slot_bytes(size_t d, size_t k) {
+  block b;
+  tr_sections counted = TR_SECTIONS_COUNT;
+  lay_out(&b, &counted, d, k);
+  return counted.used;
 }
 
 static size_t blocks_of(size_t queries) {
@@ -114,8 +109,7 @@ static size_t slots_of(const tr_device *device, size_t queries) {
 size_t tr_cpu_nearest_scratch(const tr_device *device, size_t queries_count, size_t group, size_t bank_rows, int d, int k) {
   (void)group;
   (void)bank_rows;
-  block b;
-  return slots_of(device, queries_count) * lay_out(&b, NULL, (size_t)d, (size_t)k);
+  return slots_of(device, queries_count) * slot_bytes((size_t)d, (size_t)k);
 }
 
 static block take_slot(const search *s, size_t task) {
@@ -123,7 +117,8 @@ static block take_slot(const search *s, size_t task) {
   size_t left = s->args->queries_count - b.first;
   b.n = left < BLOCK ? left : BLOCK;
   size_t slot = s->slot_count == blocks_of(s->args->queries_count) ? task : (size_t)tr_pool_worker();
-  lay_out(&b, s->slots + slot * s->slot_bytes, s->d, s->k);
+  tr_sections memory = tr_sections_of(s->slots + slot * s->slot_bytes);
+  lay_out(&b, &memory, s->d, s->k);
   return b;
 }
 
@@ -374,8 +369,7 @@ tr_status tr_cpu_nearest(tr_device *device, const tr_nearest_args *args) {
                           .error = s.sketch->error,
                           .largest_distance = s.sketch->largest_distance,
                           .largest_norm2 = s.sketch->largest_norm2};
-  block shape;
-  s.slot_bytes = lay_out(&shape, NULL, d, k);
+  s.slot_bytes = slot_bytes(d, k);
   s.slot_count = slots_of(device, args->queries_count);
   return tr_pool_run(tr_device_pool(device), blocks_of(args->queries_count), search_block, &s);
 }

@@ -5,6 +5,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/exact.h"
 #include "kernels/cpu/panels.h"
+#include "kernels/sections.h"
 
 #include <math.h>
 #include <string.h>
@@ -19,18 +20,6 @@ enum {
 };
 
 /* ---- memory ---- */
-
-/* Sections at 64-byte boundaries, counted whether or not there is memory yet. */
-typedef struct sections {
-  char *memory;
-  size_t used;
-} sections;
-
-static void *take(sections *s, size_t bytes) {
-  void *section = s->memory ? s->memory + s->used : NULL;
-  s->used += (bytes + 63) / 64 * 64;
-  return section;
-}
 
 static bool worthwhile(size_t rows, size_t d) {
   return rows >= LEAST_ROWS && d >= LEAST_D;
@@ -47,35 +36,49 @@ typedef struct build {
   float *basis;         /* [RANK, d] = V */
   double *exact_basis;  /* [RANK, d], to orthonormalise it in */
   double *largest;      /* [tiles of rows] max |x| */
-  char *work;           /* of the workers */
+  char *workers;        /* their tiles */
   size_t worker_bytes;
 } build;
 
-static size_t lay_out_sketch(build *b, void *memory) {
-  sections s = {memory, 0};
-  b->sketch = take(&s, sizeof(tr_sketch));
-  b->centre = take(&s, b->d * sizeof(float));
-  b->into = take(&s, tr_panels_rows(RANK) * b->d * sizeof(float));
-  b->back = take(&s, tr_panels_rows(b->d) * RANK * sizeof(float));
-  b->panels = take(&s, tr_panels_rows(b->rows) * TR_SKETCH * sizeof(float));
-  b->half_norms = take(&s, b->rows * sizeof(float));
-  return s.used;
+static void lay_out_sketch(build *b, tr_sections *s) {
+  b->sketch = tr_section(s, sizeof(tr_sketch));
+  b->centre = tr_section(s, b->d * sizeof(float));
+  b->into = tr_section(s, tr_panels_rows(RANK) * b->d * sizeof(float));
+  b->back = tr_section(s, tr_panels_rows(b->d) * RANK * sizeof(float));
+  b->panels = tr_section(s, tr_panels_rows(b->rows) * TR_SKETCH * sizeof(float));
+  b->half_norms = tr_section(s, b->rows * sizeof(float));
 }
 
-static size_t lay_out_scratch(build *b, const tr_device *device, void *memory) {
-  sections s = {memory, 0};
-  b->sample_panels = take(&s, tr_panels_rows(b->d) * b->sample * sizeof(float));
-  b->coordinates = take(&s, RANK * b->sample * sizeof(float));
-  b->basis = take(&s, RANK * b->d * sizeof(float));
-  b->exact_basis = take(&s, RANK * b->d * sizeof(double));
-  b->largest = take(&s, (b->rows + TILE - 1) / TILE * sizeof(double));
-  sections worker = {NULL, 0};
-  take(&worker, TILE * TR_SKETCH * sizeof(float));
-  take(&worker, TILE * sizeof(double));
-  take(&worker, tr_sketch_work_bytes(b->d));
+/* A worker's: sketches of a tile, |x|, work. */
+typedef struct tile_memory {
+  float *z; /* [TILE, TR_SKETCH] */
+  double *distance;
+  float *work;
+} tile_memory;
+
+static tile_memory lay_out_tile(tr_sections *s, size_t d) {
+  tile_memory t;
+  t.z = tr_section(s, TILE * TR_SKETCH * sizeof(float));
+  t.distance = tr_section(s, TILE * sizeof(double));
+  t.work = tr_section(s, tr_sketch_work_bytes(d));
+  return t;
+}
+
+static void lay_out_scratch(build *b, const tr_device *device, tr_sections *s) {
+  b->sample_panels = tr_section(s, tr_panels_rows(b->d) * b->sample * sizeof(float));
+  b->coordinates = tr_section(s, RANK * b->sample * sizeof(float));
+  b->basis = tr_section(s, RANK * b->d * sizeof(float));
+  b->exact_basis = tr_section(s, RANK * b->d * sizeof(double));
+  b->largest = tr_section(s, (b->rows + TILE - 1) / TILE * sizeof(double));
+  tr_sections worker = TR_SECTIONS_COUNT;
+  lay_out_tile(&worker, b->d);
   b->worker_bytes = worker.used;
-  b->work = take(&s, (size_t)tr_pool_threads(tr_device_pool(device)) * worker.used);
-  return s.used;
+  b->workers = tr_section(s, (size_t)tr_pool_threads(tr_device_pool(device)) * worker.used);
+}
+
+static tile_memory worker_tile(const build *b) {
+  tr_sections s = tr_sections_of(b->workers + (size_t)tr_pool_worker() * b->worker_bytes);
+  return lay_out_tile(&s, b->d);
 }
 
 static build make_build(size_t rows, size_t d) {
@@ -85,16 +88,18 @@ static build make_build(size_t rows, size_t d) {
 size_t tr_cpu_nearest_sketch_bytes(const tr_device *device, size_t bank_rows, int d) {
   (void)device;
   build b = make_build(bank_rows, (size_t)d);
-  return worthwhile(b.rows, b.d) ? lay_out_sketch(&b, NULL) : 0;
+  tr_sections counted = TR_SECTIONS_COUNT;
+  if (worthwhile(b.rows, b.d))
+    lay_out_sketch(&b, &counted);
+  return counted.used;
 }
 
 size_t tr_cpu_nearest_sketch_scratch(const tr_device *device, size_t bank_rows, int d) {
   build b = make_build(bank_rows, (size_t)d);
-  return worthwhile(b.rows, b.d) ? lay_out_scratch(&b, device, NULL) : 0;
-}
-
-static char *worker_memory(const build *b) {
-  return b->work + (size_t)tr_pool_worker() * b->worker_bytes;
+  tr_sections counted = TR_SECTIONS_COUNT;
+  if (worthwhile(b.rows, b.d))
+    lay_out_scratch(&b, device, &counted);
+  return counted.used;
 }
 
 /* ---- sketching rows ---- */
@@ -197,13 +202,13 @@ static void orthonormalise(build *b, int passes) {
 static tr_status apply_basis(void *context, size_t task) {
   build *b = context;
   size_t first = task * TILE, n = b->sample - first < TILE ? b->sample - first : TILE;
-  float *y = (float *)worker_memory(b), *x = y + TILE * TR_SKETCH;
+  tile_memory t = worker_tile(b);
   for (size_t i = 0; i < n; ++i)
-    centre_row(sample_row(b, first + i), b->centre, b->d, x + i * b->d);
-  tr_panels_product(x, b->d, n, b->into, RANK, b->d, y, TR_SKETCH);
+    centre_row(sample_row(b, first + i), b->centre, b->d, t.work + i * b->d);
+  tr_panels_product(t.work, b->d, n, b->into, RANK, b->d, t.z, TR_SKETCH);
   for (size_t p = 0; p < RANK; ++p)
     for (size_t i = 0; i < n; ++i)
-      b->coordinates[p * b->sample + first + i] = y[i * TR_SKETCH + p];
+      b->coordinates[p * b->sample + first + i] = t.z[i * TR_SKETCH + p];
   return TR_OK;
 }
 
@@ -260,15 +265,13 @@ static double error_factor(build *b) {
 static tr_status sketch_tile(void *context, size_t task) {
   build *b = context;
   size_t first = task * TILE, n = b->rows - first < TILE ? b->rows - first : TILE;
-  sections s = {worker_memory(b), 0};
-  float *z = take(&s, TILE * TR_SKETCH * sizeof(float));
-  double *distance = take(&s, TILE * sizeof(double));
-  tr_sketch_rows(b->sketch, b->bank + first * b->d, n, z, distance, take(&s, 0));
-  tr_panels_pack(z, n, TR_SKETCH, first, b->panels);
+  tile_memory t = worker_tile(b);
+  tr_sketch_rows(b->sketch, b->bank + first * b->d, n, t.z, t.distance, t.work);
+  tr_panels_pack(t.z, n, TR_SKETCH, first, b->panels);
   b->largest[task] = 0;
   for (size_t i = 0; i < n; ++i) {
-    b->half_norms[first + i] = (float)(tr_exact_norm2(z + i * TR_SKETCH, TR_SKETCH) / 2);
-    b->largest[task] = fmax(b->largest[task], distance[i]);
+    b->half_norms[first + i] = (float)(tr_exact_norm2(t.z + i * TR_SKETCH, TR_SKETCH) / 2);
+    b->largest[task] = fmax(b->largest[task], t.distance[i]);
   }
   return TR_OK;
 }
@@ -286,8 +289,9 @@ static tr_status sketch_bank(build *b, tr_pool *pool) {
 tr_status tr_cpu_nearest_sketch(tr_device *device, const float *bank, size_t bank_rows, int d, void *sketch, void *scratch) {
   build b = make_build(bank_rows, (size_t)d);
   b.bank = bank;
-  lay_out_sketch(&b, sketch);
-  lay_out_scratch(&b, device, scratch);
+  tr_sections sketch_sections = tr_sections_of(sketch), scratch_sections = tr_sections_of(scratch);
+  lay_out_sketch(&b, &sketch_sections);
+  lay_out_scratch(&b, device, &scratch_sections);
   TR_TRY(find_subspace(&b, tr_device_pool(device)));
   pack_basis(&b);
   *b.sketch = (tr_sketch){.rows = b.rows,
