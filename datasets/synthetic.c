@@ -81,28 +81,41 @@ static void close_gaps(uint8_t *mask, uint8_t *work, int h, int w) {
       mask[(size_t)y * (size_t)w + (size_t)x] = near_value(work, h, w, y, x, TR_MASK_CLOSING, 0) ? 0 : 255;
 }
 
+/* Draws the picture with its defect, then without; work: [h, w]. */
+static tr_status draw_defective(const tr_picture *picture, int h, int w, float *floats, uint8_t *rgb, uint8_t *clean,
+                                uint8_t *mask, uint8_t *work) {
+  size_t pixels = (size_t)h * (size_t)w;
+  TR_TRY(draw_once(picture, picture->group - 2, floats, rgb));
+  TR_TRY(draw_once(picture, -1, floats, clean));
+  for (size_t i = 0; i < pixels; ++i)
+    mask[i] = differs(rgb + 3 * i, clean + 3 * i) ? 255 : 0;
+  close_gaps(mask, work, h, w);
+  return TR_OK;
+}
+
+static tr_status draw_good(const tr_picture *picture, int h, int w, float *floats, uint8_t *rgb, uint8_t *clean, uint8_t *mask) {
+  size_t pixels = (size_t)h * (size_t)w;
+  TR_TRY(draw_once(picture, -1, floats, rgb));
+  memcpy(clean, rgb, 3 * pixels);
+  memset(mask, 0, pixels);
+  return TR_OK;
+}
+
 tr_status tr_picture_draw(const tr_picture *picture, uint8_t *rgb, uint8_t *clean, uint8_t *mask) {
-  int h, w, defect = picture->group - 2;
+  int h, w;
   tr_picture_extent(picture, &h, &w);
   size_t pixels = (size_t)h * (size_t)w;
   float *floats = malloc(3 * pixels * sizeof *floats);
-  uint8_t *own = malloc(4 * pixels), *without = clean ? clean : own;
-  tr_status status = floats && own ? TR_OK : tr_out_of_memory("drawing a synthetic picture");
-  if (status == TR_OK)
-    status = draw_once(picture, defect < 0 ? -1 : defect, floats, rgb);
-  if (status == TR_OK && defect < 0 && clean)
-    memcpy(clean, rgb, 3 * pixels);
-  if (status == TR_OK && defect < 0 && mask)
-    memset(mask, 0, pixels);
-  if (status == TR_OK && defect >= 0 && (clean || mask))
-    status = draw_once(picture, -1, floats, without);
-  if (status == TR_OK && defect >= 0 && mask) {
-    for (size_t i = 0; i < pixels; ++i)
-      mask[i] = differs(rgb + 3 * i, without + 3 * i) ? 255 : 0;
-    close_gaps(mask, own + 3 * pixels, h, w);
-  }
+  uint8_t *work = calloc(pixels, 1);
+  tr_status status;
+  if (!floats || !work)
+    status = tr_out_of_memory("drawing a synthetic picture");
+  else if (picture->group < 2)
+    status = draw_good(picture, h, w, floats, rgb, clean, mask);
+  else
+    status = draw_defective(picture, h, w, floats, rgb, clean, mask, work);
   free(floats);
-  free(own);
+  free(work);
   return status;
 }
 
@@ -158,15 +171,14 @@ static tr_status draw_task(void *context, size_t task) {
   int h, w;
   tr_picture_extent(&picture, &h, &w);
   size_t pixels = (size_t)h * (size_t)w;
-  bool defective = picture.group >= 2;
-  uint8_t *rgb = malloc(4 * pixels);
+  uint8_t *rgb = malloc(7 * pixels);
   if (!rgb)
     return tr_out_of_memory("drawing the synthetic data set");
-  uint8_t *mask = defective ? rgb + 3 * pixels : NULL;
-  tr_status status = tr_picture_draw(&picture, rgb, NULL, mask);
+  uint8_t *mask = rgb + 6 * pixels;
+  tr_status status = tr_picture_draw(&picture, rgb, rgb + 3 * pixels, mask);
   if (status == TR_OK)
     status = write_picture(set->folder, &picture, rgb, h, w, false);
-  if (status == TR_OK && defective)
+  if (status == TR_OK && picture.group >= 2)
     status = write_picture(set->folder, &picture, mask, h, w, true);
   free(rgb);
   return status;
@@ -258,13 +270,17 @@ static tr_status check_options(tr_synthesize_options *o) {
 
 static tr_status synthesize_at(const char *folder, const tr_synthesize_options *options) {
   tr_strings present = {0};
+  bool mine = !tr_is_folder(folder);
   TR_TRY(tr_make_folders(folder));
   TR_TRY(tr_folder_list(folder, &present));
   size_t count = present.count;
   tr_strings_free(&present);
   if (count)
     return tr_fail(TR_EIO, "drawing the synthetic data set: the folder '%s' is not empty; remove it or name another", folder);
-  return draw_and_rename(folder, options);
+  tr_status status = draw_and_rename(folder, options);
+  if (status != TR_OK && mine)
+    rmdir(folder);
+  return status;
 }
 
 tr_status tr_synthesize(const char *folder, const tr_synthesize_options *options) {

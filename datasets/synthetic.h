@@ -53,8 +53,8 @@ typedef struct tr_picture {
 } tr_picture;
 
 void tr_picture_extent(const tr_picture *picture, int *h, int *w);
-/* Draws `rgb` [h, w, 3], the same scene without its defect in `clean` and the mask [h, w] of 0 and 255. The last two may be
- * NULL; for a picture without a defect they are as `rgb`, and all 0. */
+/* Draws `rgb` [h, w, 3], the same scene without its defect in `clean` [h, w, 3], and the mask [h, w] of 0 and 255. For a picture
+ * without a defect `clean` is as `rgb` and the mask all 0. */
 tr_status tr_picture_draw(const tr_picture *picture, uint8_t *rgb, uint8_t *clean, uint8_t *mask);
 
 /* A pixel counts as changed when one of its channels differs by more than this many of 255 levels. */

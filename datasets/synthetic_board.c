@@ -20,7 +20,7 @@ enum { PARTS = sizeof parts / sizeof *parts };
 /* Traces as runs of points; each ends at {999, 999}. */
 static const float traces[][2] = {
     {-76, -84}, {-50, -84}, {-36, -70}, {-36, -44}, {999, 999},  {-76, -60},  {-58, -60}, {-22, -24}, {-22, -44}, {999, 999},
-    {-76, -36}, {-60, -36}, {-46, -22}, {-46, 20},  {-60, 34},   {-72, 40},   {999, 999}, {62, -82},  {62, -60},  {46, -44},
+    {-76, -36}, {-66, -36}, {-56, -26}, {-56, 24},  {-66, 34},   {-72, 40},   {999, 999}, {62, -82},  {62, -60},  {46, -44},
     {34, -36},  {999, 999}, {88, -82},  {88, -40},  {70, -22},   {54, -22},   {999, 999}, {-30, 64},  {-30, 30},  {999, 999},
     {-4, 64},   {-4, 48},   {6, 38},    {6, 30},    {999, 999},  {22, 64},    {22, 42},   {20, 30},   {999, 999}, {92, 36},
     {92, 60},   {76, 76},   {76, 88},   {999, 999}, {-104, 40},  {-118, 54},  {-118, 92}, {-98, 112}, {-62, 112}, {999, 999},
@@ -29,13 +29,13 @@ static const float traces[][2] = {
 };
 enum { TRACE_POINTS = sizeof traces / sizeof *traces };
 
-static const float vias[][2] = {{-36, -44}, {-46, 0},   {-118, 70}, {70, -22}, {-128, -30},
+static const float vias[][2] = {{-36, -44}, {-56, 8},   {-118, 58}, {70, -22}, {-128, -30},
                                 {6, 52},    {110, -60}, {118, 100}, {-64, 82}};
 enum { VIAS = sizeof vias / sizeof *vias };
 
 /* Places where a trace can be cut: centre and direction of the trace. */
-static const float cuts[][3] = {{-63, -84, 0},          {-46, -4, 1.5707963f}, {88, -60, 1.5707963f}, {-30, 50, 1.5707963f},
-                                {-118, 74, 1.5707963f}, {64, -10, 0},          {-80, 112, 0},         {-128, -50, 1.5707963f}};
+static const float cuts[][3] = {{-63, -84, 0},          {-56, -12, 1.5707963f}, {88, -60, 1.5707963f}, {-30, 50, 1.5707963f},
+                                {-118, 80, 1.5707963f}, {64, -10, 0},           {-80, 112, 0},         {-128, -56, 1.5707963f}};
 enum { CUTS = sizeof cuts / sizeof *cuts };
 
 enum { PINS = 7 }; /* a side of the integrated circuit */
@@ -205,7 +205,7 @@ static void draw_rest(tr_canvas *canvas, const board *scene) {
   static const struct label {
     const char *text;
     float u, v;
-  } labels[] = {{"R1", -126, -96}, {"R2", -126, -50}, {"C1", -70, -18}, {"C2", 40, -112}, {"R3", 102, -112},
+  } labels[] = {{"R1", -126, -96}, {"R2", -126, -50}, {"C1", -84, -18}, {"C2", 40, -112}, {"R3", 102, -112},
                 {"C3", -52, 82},   {"U1", 54, 30},    {"C7", 98, 62},   {"C4", -98, 26}};
   for (size_t i = 0; i < sizeof labels / sizeof *labels; ++i) {
     tr_lettering lettering = {.text = labels[i].text, .u = labels[i].u, .v = labels[i].v, .height = 8, .half_width = 0.6f};

@@ -387,7 +387,7 @@ static void blur_padded(tr_canvas *canvas, float *padded, const float *weights, 
 }
 
 static tr_status blur(tr_canvas *canvas, float sigma) {
-  float weights[BLUR_RADIUS_MAX + 1];
+  float weights[BLUR_RADIUS_MAX + 1] = {0};
   int radius = gaussian_weights(sigma, weights);
   size_t bytes = 3 * sizeof(float) * (size_t)(canvas->w + 2 * radius) * (size_t)(canvas->h + 2 * radius);
   float *padded = malloc(bytes);

@@ -104,7 +104,7 @@ static void nut_pixel(const tr_canvas *canvas, const void *context, float x, flo
   for (int c = 0; c < 3; ++c)
     rgb[c] *= dark;
   float outer = hexagon_distance(u, v, face_apothem * scene->size, 5);
-  float rough = 1.8f * tr_noise(u * 0.25f, v * 0.25f, scene->seed + 8) + 0.8f * tr_noise(u * 0.7f, v * 0.7f, scene->seed + 9);
+  float rough = 1.8f * tr_noise(u * 0.14f, v * 0.14f, scene->seed + 8) + 0.6f * tr_noise(u * 0.4f, v * 0.4f, scene->seed + 9);
   float cut = u * cosf(scene->cut_angle) + v * sinf(scene->cut_angle) - scene->cut_at + rough;
   float body = tr_cover(canvas, fmaxf(outer, cut), 0);
   if (body <= 0)

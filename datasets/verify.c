@@ -165,32 +165,39 @@ static int compare_names(const void *a, const void *b) {
   return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/* `used` and `without` have room for every test image, `without` also for every mask. */
+static void report_pairs(const tr_dataset *dataset, const tr_class *class_, const tr_strings *masks, const char **used,
+                         const char **without, tr_findings *findings) {
+  size_t used_count = 0, count = 0;
+  for (size_t i = 0; i < class_->test_count; ++i) {
+    const tr_sample *sample = &class_->test[i];
+    if (sample->mask)
+      used[used_count++] = sample->mask;
+    else if (sample->anomalous)
+      without[count++] = sample->name;
+  }
+  report_names(findings, dataset->layout->masks_expected, class_->name, "defective images without a mask", without, count);
+  qsort(used, used_count, sizeof *used, compare_names);
+  count = 0;
+  size_t folder = strlen(dataset->folder) + 1;
+  for (size_t i = 0; i < masks->count; ++i)
+    if (!bsearch(&masks->items[i], used, used_count, sizeof *used, compare_names))
+      without[count++] = masks->items[i] + folder;
+  report_names(findings, true, class_->name, "masks without a defective image", without, count);
+}
+
 static tr_status report_unpaired(const tr_dataset *dataset, const tr_class *class_, tr_findings *findings) {
   tr_strings masks = {0};
   tr_status status = dataset->layout->masks(dataset, class_->name, &masks);
-  const char **without = calloc(class_->test_count + masks.count + 1, sizeof *without);
-  const char **used = calloc(class_->test_count + 1, sizeof *used);
-  if (status == TR_OK && (!without || !used))
-    status = tr_out_of_memory("verifying a data set");
-  if (status == TR_OK) {
-    size_t used_count = 0, count = 0;
-    for (size_t i = 0; i < class_->test_count; ++i) {
-      const tr_sample *sample = &class_->test[i];
-      if (sample->mask)
-        used[used_count++] = sample->mask;
-      else if (sample->anomalous)
-        without[count++] = sample->name;
-    }
-    report_names(findings, dataset->layout->masks_expected, class_->name, "defective images without a mask", without, count);
-    qsort(used, used_count, sizeof *used, compare_names);
-    count = 0;
-    size_t folder = strlen(dataset->folder) + 1;
-    for (size_t i = 0; i < masks.count; ++i)
-      if (!bsearch(&masks.items[i], used, used_count, sizeof *used, compare_names))
-        without[count++] = masks.items[i] + folder;
-    report_names(findings, true, class_->name, "masks without a defective image", without, count);
+  if (status != TR_OK) {
+    tr_strings_free(&masks);
+    return status;
   }
-  free(without);
+  const char **used = calloc(2 * class_->test_count + masks.count + 1, sizeof *used);
+  if (used)
+    report_pairs(dataset, class_, &masks, used, used + class_->test_count, findings);
+  else
+    status = tr_out_of_memory("verifying a data set");
   free(used);
   tr_strings_free(&masks);
   return status;

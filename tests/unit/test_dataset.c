@@ -4,6 +4,7 @@
 #include "datasets/dataset.h"
 #include "datasets/image.h"
 #include "datasets/synthetic.h"
+#include "host/base/progress.h"
 #include "host/base/rng.h"
 
 #include <ftw.h>
@@ -497,9 +498,10 @@ static double difference(const tr_picture *small, const tr_picture *large) {
   int h, w;
   double off = 0;
   tr_picture_extent(small, &h, &w);
-  uint8_t *a = malloc(3 * (size_t)(h * w)), *b = malloc(3 * (size_t)(16 * h * w));
-  assert_int_equal(tr_picture_draw(small, a, NULL, NULL), TR_OK);
-  assert_int_equal(tr_picture_draw(large, b, NULL, NULL), TR_OK);
+  size_t pixels = (size_t)(h * w);
+  uint8_t *a = malloc(7 * pixels), *b = malloc(7 * 16 * pixels);
+  assert_int_equal(tr_picture_draw(small, a, a + 3 * pixels, a + 6 * pixels), TR_OK);
+  assert_int_equal(tr_picture_draw(large, b, b + 3 * 16 * pixels, b + 6 * 16 * pixels), TR_OK);
   for (int y = 0; y < h; ++y)
     for (int x = 0; x < w; ++x) {
       double sum = 0;
@@ -610,6 +612,19 @@ static void drawing_over_files_or_nonsense_is_refused(void **state) {
   assert_open_fails("synthetic", root, NULL, TR_EIO, "no synthetic.txt");
 }
 
+static void a_canceled_drawing_leaves_nothing(void **state) {
+  (void)state;
+  tr_synthesize_options options = {.train = 1, .good = 1, .per_defect = 1, .size = 64};
+  tr_cancel_request();
+  tr_status status = tr_synthesize(at("synthetic"), &options);
+  tr_cancel_clear();
+  assert_int_equal(status, TR_ECANCELED);
+  tr_strings names;
+  assert_int_equal(tr_folder_list(root, &names), TR_OK);
+  assert_int_equal(names.count, 0);
+  tr_strings_free(&names);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(unknown_kinds_and_folders_are_named, make_root, remove_root),
@@ -629,6 +644,7 @@ int main(void) {
       cmocka_unit_test(pictures_scale_with_their_size),
       cmocka_unit_test_setup_teardown(the_synthetic_set_is_the_same_on_any_threads, make_root, remove_root),
       cmocka_unit_test_setup_teardown(the_synthetic_set_opens_and_verifies, make_root, remove_root),
+      cmocka_unit_test_setup_teardown(a_canceled_drawing_leaves_nothing, make_root, remove_root),
       cmocka_unit_test_setup_teardown(drawing_over_files_or_nonsense_is_refused, make_root, remove_root),
   };
   return cmocka_run_group_tests_name("dataset", tests, NULL, NULL);

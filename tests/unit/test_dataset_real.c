@@ -7,7 +7,7 @@ static tr_class listed(const char *kind, const char *name) {
   char folder[1024];
   snprintf(folder, sizeof folder, "%s", golden_external("TOTALRECALL_DATA", "data", ""));
   tr_dataset *dataset;
-  tr_class class_;
+  tr_class class_ = {.name = NULL};
   if (tr_dataset_open(&(tr_dataset_options){.kind = kind, .root = folder}, &dataset) != TR_OK ||
       tr_dataset_class(dataset, name, &class_) != TR_OK)
     fail_msg("%s", tr_last_error());
