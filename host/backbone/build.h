@@ -79,10 +79,17 @@ void tr_graph_unused(tr_graph *graph, const char *tensor);
 void tr_graph_unused_norm(tr_graph *graph, const char *norm);
 int tr_graph_channels(const tr_graph *graph, int value);
 
+/* Mean and standard deviation of ImageNet's pixels as torchvision takes them: its own weights want it, and the Caffe model's. */
+#define TR_IMAGENET_MEAN \
+  { 0.485f, 0.456f, 0.406f }
+#define TR_IMAGENET_STD \
+  { 0.229f, 0.224f, 0.225f }
+
 typedef struct tr_architecture {
   const char *name, *short_name;
   const char *const *layers;
   size_t layer_count;
+  float mean[3], std[3]; /* that its published weights expect of RGB in [0,1] */
   void (*build)(tr_graph *graph, const void *config);
   const void *config;
   /* Rewrites a file's tensor name to the name that the graph uses; NULL where there is one naming only. */

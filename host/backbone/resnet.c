@@ -108,8 +108,13 @@ static void build(tr_graph *graph, const void *configuration) {
   tr_graph_unused(graph, "fc.bias");
 }
 
-#define RESNET(name, short_name, ...) \
-  { name, short_name, layers, sizeof layers / sizeof *layers, build, &(const resnet_config){__VA_ARGS__}, NULL }
+#define RESNET(architecture, short_form, ...)                                                                        \
+  {                                                                                                                  \
+    .name = architecture, .short_name = short_form, .layers = layers, .layer_count = sizeof layers / sizeof *layers, \
+    .mean = TR_IMAGENET_MEAN, .std = TR_IMAGENET_STD, .build = build, .config = &(const resnet_config) {             \
+      __VA_ARGS__                                                                                                    \
+    }                                                                                                                \
+  }
 
 const tr_architecture tr_resnets[TR_RESNET_COUNT] = {
     RESNET("resnet18", "RN18", {2, 2, 2, 2}, false, false, 1, 64),

@@ -363,6 +363,14 @@ static void test_names(void **state) {
   assert_string_equal(tr_backbone_short_name("resnet50_v1"), "RN50V1");
   assert_string_equal(tr_backbone_short_name("wide_resnet50_2"), "WR50");
   assert_null(tr_backbone_short_name("alexnet"));
+  float mean[3], std[3];
+  assert_int_equal(tr_backbone_normalisation("densenet201", mean, std), TR_OK);
+  assert_float_equal(mean[2], 0.406f, 0.0f);
+  assert_float_equal(std[0], 0.229f, 0.0f);
+  assert_int_equal(tr_backbone_normalisation("efficientnet_lite0", mean, std), TR_OK);
+  assert_float_equal((127.0f / 255.0f - mean[1]) / std[1], 0.0f, 0.0f); /* (x - 127) / 128 */
+  assert_float_equal((255.0f / 255.0f - mean[1]) / std[1], 1.0f, 1e-6f);
+  assert_int_equal(tr_backbone_normalisation("alexnet", mean, std), TR_EINVAL);
   assert_null(tr_backbone_layers("alexnet", &layers));
 }
 
