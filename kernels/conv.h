@@ -25,8 +25,8 @@ typedef struct tr_conv_desc {
 } tr_conv_desc;
 
 typedef struct tr_conv_args {
-  int n;            /* images */
-  const float *src; /* first channel of the view in image 0 */
+  int n;                 /* images */
+  const float *src;      /* first channel of the view in image 0 */
   const float *residual; /* may be dst itself where dst is dense: the sum is then made in place */
   float *dst;
   void *scratch; /* scratch bytes of tr_conv_bytes, 64-byte aligned; not shared by runs that go on at once */

@@ -155,7 +155,8 @@ static tr_status list_scratch(tr_plan *plan, tr_device *device, const tr_graph *
     TR_TRY(tr_conv_bytes(device, &desc, images, &state_bytes, &scratch_bytes));
     plan->state_bytes += state_bytes;
     const tr_buffer *dst = &graph->buffers[graph->values[node->dst].buffer];
-    plan->macs += (double)dst->h * dst->w * desc.out_channels * (desc.in_channels / desc.groups) * desc.kernel_h * desc.kernel_w;
+    int window = desc.in_channels / desc.groups * desc.kernel_h * desc.kernel_w;
+    plan->macs += (double)dst->h * dst->w * desc.out_channels * window;
     if (scratch_bytes)
       blocks[(*count)++] = (block){aligned(scratch_bytes), 0, i, i, &plan->scratch[i]};
   }
@@ -181,8 +182,8 @@ tr_status tr_plan_make(tr_plan *plan, tr_device *device, const tr_graph *graph, 
   size_t buffers = (size_t)graph->buffer_count, nodes = (size_t)plan->nodes;
   plan->places = calloc(buffers, sizeof *plan->places);
   plan->scratch = calloc(nodes, sizeof *plan->scratch);
-  lifetime *lives = malloc(buffers * sizeof *lives);
-  block *blocks = malloc((buffers + nodes) * sizeof *blocks);
+  lifetime *lives = calloc(buffers, sizeof *lives);
+  block *blocks = calloc(buffers + nodes, sizeof *blocks);
   tr_status status = plan->places && plan->scratch && lives && blocks
                          ? lay_out(plan, device, graph, options, lives, blocks)
                          : tr_fail(TR_ENOMEM, "planning the buffers of backbone %s: out of memory", options->architecture);

@@ -24,9 +24,12 @@ static int compare_entries(const void *a, const void *b) {
   return strcmp(((const entry *)a)->name, ((const entry *)b)->name);
 }
 
+static int compare_key(const void *key, const void *item) {
+  return strcmp(key, ((const entry *)item)->name);
+}
+
 static const char *stored_name(const tr_tensors *tensors, const char *name) {
-  const entry key = {.name = (char *)(uintptr_t)name};
-  const entry *found = bsearch(&key, tensors->entries, tensors->count, sizeof key, compare_entries);
+  const entry *found = bsearch(name, tensors->entries, tensors->count, sizeof *tensors->entries, compare_key);
   return found ? found->stored : name; /* the reader says that it is missing */
 }
 

@@ -220,7 +220,7 @@ static void arguments_free(arguments *a) {
 
 static tr_status add_argument(arguments *a, int role, const dnnl_memory_desc_t *desc, dnnl_engine_t engine, const void *data) {
   dnnl_memory_t memory;
-  DNNL_TRY(dnnl_memory_create(&memory, desc, engine, (void *)(uintptr_t)data));
+  DNNL_TRY(dnnl_memory_create(&memory, desc, engine, (void *)data));
   a->items[a->count++] = (dnnl_exec_arg_t){role, memory};
   return TR_OK;
 }
