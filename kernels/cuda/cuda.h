@@ -69,6 +69,7 @@ tr_status tr_cuda_aggregate(tr_device *device, const tr_aggregate_args *args);
 tr_status tr_cuda_project(tr_device *device, const tr_project_args *args);
 size_t tr_cuda_coreset_scratch(const tr_device *device, size_t n, int d, size_t picks);
 tr_status tr_cuda_coreset(tr_device *device, const tr_coreset_args *args);
+size_t tr_cuda_nearest_scratch(const tr_device *device, size_t queries_count, size_t group, size_t bank_rows, int d, int k);
 tr_status tr_cuda_nearest(tr_device *device, const tr_nearest_args *args);
 tr_status tr_cuda_squared_norms(tr_device *device, const float *rows, size_t n, int d, float *norms);
 tr_status tr_cuda_reweight(tr_device *device, const tr_reweight_args *args);
