@@ -20,6 +20,7 @@ struct tr_cuda {
   cublasHandle_t blas;
   cudnnHandle_t dnn;
   void *blas_workspace; /* given to cuBLAS, so that its results do not depend on what else it allocates */
+  bool conv_tf32;       /* TOTALRECALL_CONV_MATH=tf32: convolutions may use tensor cores on float */
   int multiprocessors;
   size_t shared_bytes; /* dynamic shared memory a block may have, opted in */
 };

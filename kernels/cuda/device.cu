@@ -57,6 +57,14 @@ tr_status wanted_ordinal(const char *wanted, int *ordinal) {
   return TR_OK;
 }
 
+tr_status read_settings(cuda_state *s) {
+  const char *math = getenv("TOTALRECALL_CONV_MATH");
+  s->conv_tf32 = math && strcmp(math, "tf32") == 0;
+  if (math && !s->conv_tf32 && strcmp(math, "fma") != 0)
+    return tr_fail(TR_EINVAL, "TOTALRECALL_CONV_MATH is \"%s\": expected fma or tf32", math);
+  return TR_OK;
+}
+
 tr_status open_libraries(cuda_state *s) {
   TR_CUDA_TRY(cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking));
   TR_CUBLAS_TRY(cublasCreate(&s->blas));
@@ -93,7 +101,9 @@ tr_status cuda_open(const char *wanted, char *name, size_t name_bytes, char *des
   s->ordinal = ordinal;
   s->multiprocessors = properties.multiProcessorCount;
   s->shared_bytes = properties.sharedMemPerBlockOptin;
-  tr_status status = open_libraries(s);
+  tr_status status = read_settings(s);
+  if (status == TR_OK)
+    status = open_libraries(s);
   if (status != TR_OK) {
     cuda_close(static_cast<tr_cuda *>(s));
     return tr_fail_context(status, "opening device %s", wanted);
@@ -218,7 +228,9 @@ tr_status tr_cublas_failed(cublasStatus_t error, const char *call) {
 }
 
 tr_status tr_cudnn_failed(cudnnStatus_t error, const char *call) {
-  return tr_fail(TR_EDEVICE, "%s: %s", call, cudnnGetErrorString(error));
+  char reason[512] = "";
+  cudnnGetLastErrorString(reason, sizeof reason);
+  return tr_fail(TR_EDEVICE, "%s: %s%s%s", call, cudnnGetErrorString(error), *reason ? ": " : "", reason);
 }
 
 static const tr_operators cuda_operators = {

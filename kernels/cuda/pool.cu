@@ -6,70 +6,71 @@
  * pooling after conv1, 64 x 112 x 112 x 64 floats: 205 MB read, 51 MB written, 77 us of an H100's 3.35 TB/s for a chunk of 64
  * images; affine on DenseNet-201's largest map, 56 x 56 x 256: 0.41 GB, 0.12 ms a chunk. Not measured on a GPU yet.
  */
+#include "kernels/cuda/channels.h"
 #include "kernels/cuda/cuda.h"
 
 namespace {
 
 enum { THREADS = 256 };
 
-template <int V> struct channels { float value[V]; };
-
-template <int V> __device__ channels<V> load(const float *from) {
-  if constexpr (V == 4) {
-    const float4 four = __ldg(reinterpret_cast<const float4 *>(from));
-    return {four.x, four.y, four.z, four.w};
-  } else
-    return {__ldg(from)};
-}
-
-template <int V> __device__ void store(float *to, const channels<V> &from) {
-  if constexpr (V == 4)
-    *reinterpret_cast<float4 *>(to) = make_float4(from.value[0], from.value[1], from.value[2], from.value[3]);
-  else
-    *to = from.value[0];
-}
-
 struct window {
   int top, left, bottom, right; /* cells of the source, clipped; bottom and right are exclusive */
 };
 
 __device__ window window_at(const tr_pool_args &a, int y, int x) {
-  if (a.kind == TR_POOL_GLOBAL_AVERAGE)
-    return {0, 0, a.in_h, a.in_w};
   int top = y * a.stride - a.pad, left = x * a.stride - a.pad;
   return {max(top, 0), max(left, 0), min(top + a.kernel, a.in_h), min(left + a.kernel, a.in_w)};
 }
 
-template <int V> __device__ channels<V> window_max(const tr_pool_args &a, const float *src, window w) {
-  channels<V> most;
+template <int V> __device__ tr_channels<V> cell_at(const tr_pool_args &a, const float *src, int y, int x) {
+  return tr_load<V>(src + ((size_t)y * a.in_w + x) * a.src_pixel_stride);
+}
+
+template <int V> __device__ tr_channels<V> window_max(const tr_pool_args &a, const float *src, window w) {
+  tr_channels<V> most;
   for (int i = 0; i < V; ++i)
     most.value[i] = -INFINITY;
   for (int y = w.top; y < w.bottom; ++y)
     for (int x = w.left; x < w.right; ++x) {
-      channels<V> cell = load<V>(src + ((size_t)y * a.in_w + x) * a.src_pixel_stride);
+      const tr_channels<V> cell = cell_at<V>(a, src, y, x);
       for (int i = 0; i < V; ++i)
         most.value[i] = cell.value[i] > most.value[i] ? cell.value[i] : most.value[i];
     }
   return most;
 }
 
-template <int V> __device__ channels<V> window_average(const tr_pool_args &a, const float *src, window w) {
-  double sum[V] = {0};
+template <int V> __device__ tr_channels<V> window_average(const tr_pool_args &a, const float *src, window w) {
+  const float share = 1.0f / (float)((w.bottom - w.top) * (w.right - w.left));
+  tr_channels<V> sum = {};
   for (int y = w.top; y < w.bottom; ++y)
     for (int x = w.left; x < w.right; ++x) {
-      channels<V> cell = load<V>(src + ((size_t)y * a.in_w + x) * a.src_pixel_stride);
+      const tr_channels<V> cell = cell_at<V>(a, src, y, x);
+      for (int i = 0; i < V; ++i)
+        sum.value[i] += cell.value[i];
+    }
+  for (int i = 0; i < V; ++i)
+    sum.value[i] *= share;
+  return sum;
+}
+
+/* In double: the sum runs over up to thousands of cells. */
+template <int V> __device__ tr_channels<V> map_average(const tr_pool_args &a, const float *src) {
+  double sum[V] = {0};
+  for (int y = 0; y < a.in_h; ++y)
+    for (int x = 0; x < a.in_w; ++x) {
+      const tr_channels<V> cell = cell_at<V>(a, src, y, x);
       for (int i = 0; i < V; ++i)
         sum[i] += (double)cell.value[i];
     }
-  const double cells = (double)(w.bottom - w.top) * (w.right - w.left);
-  channels<V> mean;
+  tr_channels<V> mean;
   for (int i = 0; i < V; ++i)
-    mean.value[i] = (float)(sum[i] / cells);
+    mean.value[i] = (float)(sum[i] / ((double)a.in_h * a.in_w));
   return mean;
 }
 
 /* Grid: x covers the output pixels of a row times the vectors of a pixel, y the rows of all images. */
-template <int V, bool MAX> __global__ void __launch_bounds__(THREADS, 3) pool_rows(tr_pool_args a, int out_h, int out_w) {
+template <int V, tr_pool_kind KIND>
+__global__ void __launch_bounds__(THREADS, 3) pool_rows(tr_pool_args a, int out_h, int out_w) {
   const unsigned vectors = (unsigned)a.channels / V, at = blockIdx.x * THREADS + threadIdx.x;
   const unsigned x = at / vectors, c = at % vectors * V;
   if (x >= (unsigned)out_w)
@@ -78,8 +79,26 @@ template <int V, bool MAX> __global__ void __launch_bounds__(THREADS, 3) pool_ro
     const unsigned image = row / (unsigned)out_h, y = row % (unsigned)out_h;
     const float *src = a.src + (size_t)image * a.in_h * a.in_w * a.src_pixel_stride + c;
     float *dst = a.dst + ((size_t)row * out_w + x) * a.dst_pixel_stride + c;
-    const window w = window_at(a, (int)y, (int)x);
-    store<V>(dst, MAX ? window_max<V>(a, src, w) : window_average<V>(a, src, w));
+    if constexpr (KIND == TR_POOL_GLOBAL_AVERAGE)
+      tr_store<V>(dst, map_average<V>(a, src));
+    else if constexpr (KIND == TR_POOL_AVERAGE)
+      tr_store<V>(dst, window_average<V>(a, src, window_at(a, (int)y, (int)x)));
+    else
+      tr_store<V>(dst, window_max<V>(a, src, window_at(a, (int)y, (int)x)));
+  }
+}
+
+template <int V> void launch_pool(const tr_pool_args &a, dim3 grid, cudaStream_t stream, int out_h, int out_w) {
+  switch (a.kind) {
+  case TR_POOL_MAX:
+    TR_LAUNCH((pool_rows<V, TR_POOL_MAX>), grid, THREADS, 0, stream, a, out_h, out_w);
+    return;
+  case TR_POOL_AVERAGE:
+    TR_LAUNCH((pool_rows<V, TR_POOL_AVERAGE>), grid, THREADS, 0, stream, a, out_h, out_w);
+    return;
+  case TR_POOL_GLOBAL_AVERAGE:
+    TR_LAUNCH((pool_rows<V, TR_POOL_GLOBAL_AVERAGE>), grid, THREADS, 0, stream, a, out_h, out_w);
+    return;
   }
 }
 
@@ -90,25 +109,17 @@ __global__ void __launch_bounds__(THREADS) affine_pixels(tr_affine_args a, size_
   if (lane >= per_block)
     return;
   for (unsigned v = threadIdx.x % min(vectors, (unsigned)THREADS); v < vectors; v += THREADS) {
-    const channels<V> scale = load<V>(a.scale + v * V), shift = load<V>(a.shift + v * V);
+    const tr_channels<V> scale = tr_load<V>(a.scale + v * V), shift = tr_load<V>(a.shift + v * V);
     for (size_t pixel = (size_t)blockIdx.x * per_block + lane; pixel < pixels; pixel += (size_t)gridDim.x * per_block) {
-      channels<V> cell = load<V>(a.src + pixel * a.src_pixel_stride + v * V);
+      tr_channels<V> cell = tr_load<V>(a.src + pixel * a.src_pixel_stride + v * V);
       for (int i = 0; i < V; ++i) {
         float value = __fadd_rn(__fmul_rn(cell.value[i], scale.value[i]), shift.value[i]);
         value = value > low ? value : low;
         cell.value[i] = value < high ? value : high;
       }
-      store<V>(a.dst + pixel * a.dst_pixel_stride + v * V, cell);
+      tr_store<V>(a.dst + pixel * a.dst_pixel_stride + v * V, cell);
     }
   }
-}
-
-bool aligned(const void *pointer) {
-  return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
-}
-
-bool by_fours(int channels, int src_stride, int dst_stride, const void *src, const void *dst) {
-  return channels % 4 == 0 && src_stride % 4 == 0 && dst_stride % 4 == 0 && aligned(src) && aligned(dst);
 }
 
 } // namespace
@@ -118,18 +129,14 @@ tr_status tr_cuda_pool(tr_device *device, const tr_pool_args *args) {
   TR_CUDA_TRY(cudaSetDevice(cuda->ordinal));
   int out_h, out_w;
   tr_pool_shape(args, &out_h, &out_w);
-  const bool fours = by_fours(args->channels, args->src_pixel_stride, args->dst_pixel_stride, args->src, args->dst);
+  const bool fours = tr_by_fours(args->channels, args->src_pixel_stride, args->src) &&
+                     tr_by_fours(args->channels, args->dst_pixel_stride, args->dst);
   const size_t per_row = (size_t)out_w * (size_t)(args->channels / (fours ? 4 : 1)), rows = (size_t)args->n * (size_t)out_h;
   const dim3 grid(tr_cuda_blocks(per_row, THREADS), (unsigned)(rows < 65535 ? rows : 65535));
-  const bool max = args->kind == TR_POOL_MAX;
-  if (fours && max)
-    TR_LAUNCH((pool_rows<4, true>), grid, THREADS, 0, cuda->stream, *args, out_h, out_w);
-  else if (fours)
-    TR_LAUNCH((pool_rows<4, false>), grid, THREADS, 0, cuda->stream, *args, out_h, out_w);
-  else if (max)
-    TR_LAUNCH((pool_rows<1, true>), grid, THREADS, 0, cuda->stream, *args, out_h, out_w);
+  if (fours)
+    launch_pool<4>(*args, grid, cuda->stream, out_h, out_w);
   else
-    TR_LAUNCH((pool_rows<1, false>), grid, THREADS, 0, cuda->stream, *args, out_h, out_w);
+    launch_pool<1>(*args, grid, cuda->stream, out_h, out_w);
   TR_CUDA_LAUNCHED();
   return TR_OK;
 }
@@ -139,8 +146,10 @@ tr_status tr_cuda_affine(tr_device *device, const tr_affine_args *args) {
   TR_CUDA_TRY(cudaSetDevice(cuda->ordinal));
   const float low = args->activation == TR_ACT_NONE ? -INFINITY : 0.0f, high = args->activation == TR_ACT_RELU6 ? 6.0f : INFINITY;
   const size_t pixels = (size_t)args->n * (size_t)args->h * (size_t)args->w;
-  const bool fours = by_fours(args->channels, args->src_pixel_stride, args->dst_pixel_stride, args->src, args->dst) &&
-                     aligned(args->scale) && aligned(args->shift);
+  const bool fours = tr_by_fours(args->channels, args->src_pixel_stride, args->src) &&
+                     tr_by_fours(args->channels, args->dst_pixel_stride, args->dst) &&
+                     tr_by_fours(args->channels, args->channels, args->scale) &&
+                     tr_by_fours(args->channels, args->channels, args->shift);
   const size_t vectors = (size_t)(args->channels / (fours ? 4 : 1)), per_block = vectors < THREADS ? THREADS / vectors : 1;
   /* A thread keeps its scale and shift for about eight pixels. */
   const size_t wanted = (pixels + 8 * per_block - 1) / (8 * per_block), most = (size_t)cuda->multiprocessors * 32;

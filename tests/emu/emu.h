@@ -143,8 +143,6 @@ inline float __fsub_rn(float a, float b) { volatile float s = a - b; return s; }
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __fsqrt_rn(float a) { return std::sqrt(a); }
 inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
-inline double __dmul_rn(double a, double b) { return a * b; } /* -ffp-contract=off */
-inline double __dadd_rn(double a, double b) { return a + b; }
 inline float __saturatef(float x) { return x < 0 ? 0 : x > 1 ? 1 : x; }
 #ifndef rsqrtf
 inline float emu_rsqrtf(float x) { return 1.0f / std::sqrt(x); }

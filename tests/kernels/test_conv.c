@@ -1,7 +1,9 @@
-/* conv: the cpu's twin (oneDNN where it is found) and plain C against PyTorch and against each other. */
+/* conv: the twins (on the cpu oneDNN where it is found, on a GPU cuDNN and own kernels) and plain C against PyTorch and against each
+ * other. */
 #include "host/base/rng.h"
+#include "host/base/status.h"
 #include "kernels/cpu/conv_plain.h"
-#include "tests/golden/golden.h"
+#include "tests/kernels/devices.h"
 
 #include <math.h>
 
@@ -14,8 +16,8 @@ enum { FIELDS = 17 };
 typedef struct conv_case {
   int index, n, out_h, out_w;
   tr_conv_desc desc;
-  float *src, *weights, *bias, *residual, *dst; /* whole buffers; the views are their last channels */
-  size_t dst_floats;
+  float *src, *weights, *bias, *residual, *dst; /* host, whole buffers; the views are their last channels */
+  size_t src_floats, dst_floats;
 } conv_case;
 
 static float *draw(size_t count, int index, uint64_t array, float scale) {
@@ -52,7 +54,8 @@ static conv_case case_make(int index, const int32_t fields[FIELDS]) {
   tr_conv_shape(d, &c.out_h, &c.out_w);
   size_t fan_in = (size_t)(d->in_channels / d->groups * d->kernel_h * d->kernel_w);
   size_t out_pixels = (size_t)(c.n * c.out_h * c.out_w), out = (size_t)d->out_channels;
-  c.src = draw((size_t)(c.n * d->in_h * d->in_w * d->src_pixel_stride), index, 0, 1.0f);
+  c.src_floats = (size_t)(c.n * d->in_h * d->in_w * d->src_pixel_stride);
+  c.src = draw(c.src_floats, index, 0, 1.0f);
   c.weights = draw(out * fan_in, index, 1, (float)sqrt(9.0 / (double)fan_in));
   c.bias = draw(out, index, 2, 1.0f);
   c.residual = d->has_residual ? draw(out_pixels * out, index, 3, 1.0f) : NULL;
@@ -70,18 +73,8 @@ static void case_free(conv_case *c) {
   free(c->dst);
 }
 
-static const float *src_view(const conv_case *c) {
-  return c->src + c->desc.src_pixel_stride - c->desc.in_channels;
-}
-
 static float *dst_view(const conv_case *c) {
   return c->dst + c->desc.dst_pixel_stride - c->desc.out_channels;
-}
-
-static void *allocate(tr_device *device, size_t bytes) {
-  void *memory;
-  assert_int_equal(tr_device_alloc(device, bytes, &memory), TR_OK);
-  return memory;
 }
 
 static void clear_dst(conv_case *c) {
@@ -89,7 +82,40 @@ static void clear_dst(conv_case *c) {
     c->dst[i] = -77.0f;
 }
 
-static void run_twin(tr_device *device, conv_case *c) {
+/* The arrays of a case on a device; the views start at src_view and dst_view. */
+typedef struct device_case {
+  float *src, *residual, *dst;
+  const float *src_view;
+  float *dst_view;
+  void *scratch;
+  size_t scratch_bytes;
+} device_case;
+
+static size_t residual_bytes(const conv_case *c) {
+  return (size_t)(c->n * c->out_h * c->out_w * c->desc.out_channels) * sizeof(float);
+}
+
+static device_case device_case_make(tr_device *device, conv_case *c) {
+  clear_dst(c);
+  device_case d = {.src = device_copy_of(device, c->src, c->src_floats * sizeof *c->src),
+                   .residual = device_copy_of(device, c->residual, residual_bytes(c)),
+                   .dst = device_copy_of(device, c->dst, c->dst_floats * sizeof *c->dst)};
+  size_t state_bytes;
+  assert_int_equal(tr_conv_bytes(device, &c->desc, c->n, &state_bytes, &d.scratch_bytes), TR_OK);
+  d.scratch = device_array(device, d.scratch_bytes);
+  d.src_view = d.src + c->desc.src_pixel_stride - c->desc.in_channels;
+  d.dst_view = d.dst + c->desc.dst_pixel_stride - c->desc.out_channels;
+  return d;
+}
+
+static void device_case_free(tr_device *device, device_case *d) {
+  tr_device_free(device, d->src);
+  tr_device_free(device, d->residual);
+  tr_device_free(device, d->dst);
+  tr_device_free(device, d->scratch);
+}
+
+static tr_conv *create(tr_device *device, const conv_case *c) {
   tr_conv *conv;
   size_t state_bytes, scratch_bytes, before = tr_device_bytes(device);
   assert_int_equal(tr_conv_bytes(device, &c->desc, c->n, &state_bytes, &scratch_bytes), TR_OK);
@@ -97,25 +123,40 @@ static void run_twin(tr_device *device, conv_case *c) {
     fail_msg("case %d: %s", c->index, tr_last_error());
   size_t taken = tr_device_bytes(device) - before;
   assert_true(taken >= state_bytes && taken <= state_bytes + 128);
-  void *scratch = allocate(device, scratch_bytes);
-  clear_dst(c);
-  assert_int_equal(tr_conv_run(conv, &(tr_conv_args){c->n, src_view(c), c->residual, dst_view(c), scratch}), TR_OK);
-  tr_device_free(device, scratch);
+  return conv;
+}
+
+static void run(tr_conv *conv, const conv_case *c, const tr_conv_args *args) {
+  if (tr_conv_run(conv, args) != TR_OK)
+    fail_msg("case %d: %s", c->index, tr_last_error());
+}
+
+static void run_twin(tr_device *device, conv_case *c) {
+  size_t before = tr_device_bytes(device);
+  tr_conv *conv = create(device, c);
+  device_case d = device_case_make(device, c);
+  run(conv, c, &(tr_conv_args){c->n, d.src_view, d.residual, d.dst_view, d.scratch});
+  device_read(device, c->dst, d.dst, c->dst_floats * sizeof *c->dst);
+  device_case_free(device, &d);
   tr_conv_destroy(conv);
   assert_int_equal(tr_device_bytes(device), before);
 }
 
-static void run_plain(tr_device *device, conv_case *c) {
-  void *state;
+static void run_plain(conv_case *c) {
+  void *state, *scratch;
+  tr_device *cpu;
   size_t state_bytes, scratch_bytes;
-  assert_int_equal(tr_cpu_conv_plain_bytes(device, &c->desc, c->n, &state_bytes, &scratch_bytes), TR_OK);
-  assert_int_equal(tr_cpu_conv_plain_create(device, &c->desc, c->weights, c->bias, &state), TR_OK);
-  void *scratch = allocate(device, scratch_bytes);
+  assert_int_equal(tr_device_open("cpu", 1, &cpu), TR_OK);
+  assert_int_equal(tr_cpu_conv_plain_bytes(cpu, &c->desc, c->n, &state_bytes, &scratch_bytes), TR_OK);
+  assert_int_equal(tr_cpu_conv_plain_create(cpu, &c->desc, c->weights, c->bias, &state), TR_OK);
+  scratch = device_array(cpu, scratch_bytes);
   clear_dst(c);
-  const tr_conv_args args = {c->n, src_view(c), c->residual, dst_view(c), scratch};
-  assert_int_equal(tr_cpu_conv_plain_run(device, &c->desc, state, &args), TR_OK);
-  tr_device_free(device, scratch);
-  tr_cpu_conv_plain_destroy(device, state);
+  const float *src_view = c->src + c->desc.src_pixel_stride - c->desc.in_channels;
+  const tr_conv_args args = {c->n, src_view, c->residual, dst_view(c), scratch};
+  assert_int_equal(tr_cpu_conv_plain_run(cpu, &c->desc, state, &args), TR_OK);
+  tr_device_free(cpu, scratch);
+  tr_cpu_conv_plain_destroy(cpu, state);
+  tr_device_close(cpu);
 }
 
 static float rms(const float *values, size_t count) {
@@ -157,7 +198,7 @@ typedef struct fixture {
 
 static int setup(void **state) {
   static fixture f;
-  assert_int_equal(tr_device_open("cpu", 4, &f.device), TR_OK);
+  f.device = test_device_open(4);
   f.cases = golden_read("conv_cases.npy");
   f.expected = golden_read("conv_expected.npy");
   assert_int_equal(f.cases.shape[1], FIELDS);
@@ -184,7 +225,7 @@ static void test_golden(void **state) {
   for (size_t i = 0; i < f->cases.shape[0]; ++i) {
     conv_case c = case_at(f, i);
     const float *expected = (const float *)f->expected.data + i * samples;
-    run_plain(f->device, &c);
+    run_plain(&c);
     check_samples(&c, expected, samples);
     check_rest_untouched(&c);
     run_twin(f->device, &c);
@@ -198,7 +239,7 @@ static void test_twins_agree(void **state) {
   const fixture *f = *state;
   for (size_t i = 0; i < f->cases.shape[0]; ++i) {
     conv_case plain = case_at(f, i), twin = case_at(f, i);
-    run_plain(f->device, &plain);
+    run_plain(&plain);
     run_twin(f->device, &twin);
     float limit = 2 * TOLERANCE * rms(plain.dst, plain.dst_floats);
     for (size_t j = 0; j < plain.dst_floats; ++j)
@@ -212,19 +253,22 @@ static void test_twins_agree(void **state) {
 typedef struct lane_job {
   const conv_case *c;
   tr_conv *conv;
+  const float *src, *residual; /* device */
+  float *dst;
   char *scratch;
   size_t scratch_bytes;
-  float *dst;
 } lane_job;
 
+/* The job's images from `first` on, one at a time. */
 static tr_status run_lane(void *context, size_t first, size_t count, int lane) {
   const lane_job *job = context;
   const tr_conv_desc *d = &job->c->desc;
+  size_t in = (size_t)d->in_h * (size_t)d->in_w * (size_t)d->src_pixel_stride;
   size_t out = (size_t)job->c->out_h * (size_t)job->c->out_w * (size_t)d->out_channels;
-  const float *src = job->c->src + first * (size_t)d->in_h * (size_t)d->in_w * (size_t)d->src_pixel_stride;
-  const float *residual = job->c->residual ? job->c->residual + first * out : NULL;
-  return tr_conv_run(job->conv, &(tr_conv_args){(int)count, src, residual, job->dst + first * out,
-                                                job->scratch + (size_t)lane * job->scratch_bytes});
+  for (size_t i = first; i < first + count; ++i)
+    TR_TRY(tr_conv_run(job->conv, &(tr_conv_args){1, job->src + i * in, job->residual ? job->residual + i * out : NULL,
+                                                  job->dst + i * out, job->scratch + (size_t)lane * job->scratch_bytes}));
+  return TR_OK;
 }
 
 /* The same bits whether images come one by one in several lanes or all in one call outside any lane. */
@@ -234,17 +278,25 @@ static void test_lanes_and_batch(void **state) {
     conv_case c = case_at(f, i);
     if (c.n == 17) {
       run_twin(f->device, &c);
-      lane_job job = {.c = &c, .dst = malloc(c.dst_floats * sizeof(float))};
-      size_t state_bytes, lanes = (size_t)tr_device_lanes(f->device);
-      assert_non_null(job.dst);
-      assert_int_equal(tr_conv_bytes(f->device, &c.desc, 1, &state_bytes, &job.scratch_bytes), TR_OK);
-      job.scratch = allocate(f->device, lanes * job.scratch_bytes);
-      assert_int_equal(tr_conv_create(f->device, &c.desc, c.weights, c.bias, &job.conv), TR_OK);
+      float *whole = c.dst;
+      c.dst = malloc(c.dst_floats * sizeof *c.dst);
+      assert_non_null(c.dst);
+      device_case d = device_case_make(f->device, &c);
+      size_t lanes = (size_t)tr_device_lanes(f->device);
+      lane_job job = {.c = &c,
+                      .conv = create(f->device, &c),
+                      .src = d.src,
+                      .residual = d.residual,
+                      .dst = d.dst,
+                      .scratch = device_array(f->device, lanes * d.scratch_bytes),
+                      .scratch_bytes = d.scratch_bytes};
       assert_int_equal(tr_device_for_chunks(f->device, (size_t)c.n, run_lane, &job), TR_OK);
-      assert_memory_equal(job.dst, c.dst, c.dst_floats * sizeof(float));
+      device_read(f->device, c.dst, d.dst, c.dst_floats * sizeof *c.dst);
+      assert_memory_equal(c.dst, whole, c.dst_floats * sizeof(float));
       tr_conv_destroy(job.conv);
       tr_device_free(f->device, job.scratch);
-      free(job.dst);
+      device_case_free(f->device, &d);
+      free(whole);
     }
     case_free(&c);
   }
@@ -257,15 +309,17 @@ static void test_residual_in_place(void **state) {
     conv_case c = case_at(f, i);
     if (c.desc.has_residual && c.desc.dst_pixel_stride == c.desc.out_channels) {
       run_twin(f->device, &c);
-      tr_conv *conv;
-      size_t state_bytes, scratch_bytes;
-      assert_int_equal(tr_conv_bytes(f->device, &c.desc, 1, &state_bytes, &scratch_bytes), TR_OK);
-      void *scratch = allocate(f->device, scratch_bytes);
-      assert_int_equal(tr_conv_create(f->device, &c.desc, c.weights, c.bias, &conv), TR_OK);
-      assert_int_equal(tr_conv_run(conv, &(tr_conv_args){c.n, src_view(&c), c.residual, c.residual, scratch}), TR_OK);
-      assert_memory_equal(c.residual, c.dst, c.dst_floats * sizeof(float));
+      tr_conv *conv = create(f->device, &c);
+      float *apart = c.dst;
+      c.dst = malloc(c.dst_floats * sizeof *c.dst);
+      assert_non_null(c.dst);
+      device_case d = device_case_make(f->device, &c);
+      run(conv, &c, &(tr_conv_args){c.n, d.src_view, d.residual, d.residual, d.scratch});
+      device_read(f->device, c.dst, d.residual, residual_bytes(&c));
+      assert_memory_equal(c.dst, apart, c.dst_floats * sizeof(float));
       tr_conv_destroy(conv);
-      tr_device_free(f->device, scratch);
+      device_case_free(f->device, &d);
+      free(apart);
     }
     case_free(&c);
   }
@@ -316,7 +370,7 @@ static void test_errors(void **state) {
   d.has_residual = true;
   tr_conv *conv;
   assert_int_equal(tr_conv_create(f->device, &d, zeros, zeros, &conv), TR_OK);
-  float *data = zeros;
+  float *data = device_copy_of(f->device, zeros, 16 * 16 * 9 * sizeof *zeros);
   assert_int_equal(tr_conv_run(conv, &(tr_conv_args){1, data, NULL, data, NULL}), TR_EINVAL);
   assert_non_null(strstr(tr_last_error(), "residual"));
   assert_int_equal(tr_conv_run(conv, &(tr_conv_args){1, data, data, data, NULL}), TR_EINVAL);
@@ -326,6 +380,7 @@ static void test_errors(void **state) {
   assert_non_null(strstr(tr_last_error(), "scratch"));
   tr_conv_destroy(conv);
   tr_conv_destroy(NULL);
+  tr_device_free(f->device, data);
   free(zeros);
 }
 
@@ -335,5 +390,5 @@ int main(void) {
       cmocka_unit_test(test_lanes_and_batch), cmocka_unit_test(test_residual_in_place),
       cmocka_unit_test(test_errors),
   };
-  return cmocka_run_group_tests_name("conv", tests, setup, teardown);
+  return run_on_devices("conv", tests, setup, teardown);
 }
