@@ -196,6 +196,14 @@ tr_status fastest(tr_device *device, const tr_graph_problem &p, const std::vecto
   return TR_OK;
 }
 
+bool is_possible(tr_device *device, const tr_graph_problem &p, const tr_graph_choice &choice) {
+  tr_graph_plan *plan;
+  if (tr_graph_plan_create({tr_cuda_of(device)->dnn, nullptr}, p, choice, &plan) != TR_OK)
+    return false;
+  tr_graph_plan_destroy(plan);
+  return true;
+}
+
 bool tuning() {
   const char *text = getenv("TOTALRECALL_TUNE");
   return text && strcmp(text, "1") == 0;
@@ -211,7 +219,7 @@ tr_status tr_conv_choose(tr_device *device, const tr_graph_problem &problem, tr_
   if (!file.empty()) {
     const choice_table &table = table_of(file);
     auto stored = table.find(key);
-    if (stored != table.end()) {
+    if (stored != table.end() && is_possible(device, problem, stored->second)) {
       *out = stored->second;
       return TR_OK;
     }
