@@ -2,8 +2,7 @@
 #ifndef TR_TESTS_FEATOPS_H
 #define TR_TESTS_FEATOPS_H
 
-#include "golden.h"
-#include "kernels/device.h"
+#include "tests/kernels/devices.h"
 
 enum { FEATOPS_KEEP = 600 };
 
@@ -34,16 +33,18 @@ static inline size_t featops_assert_kept(const float *got, size_t n, const float
   return kept;
 }
 
-static inline tr_device *featops_device(int threads) {
-  tr_device *device;
-  assert_int_equal(tr_device_open("cpu", threads, &device), TR_OK);
-  return device;
+/* The twin that other devices are compared with. */
+static inline tr_device *featops_cpu(int threads) {
+  tr_device *cpu;
+  assert_int_equal(tr_device_open("cpu", threads, &cpu), TR_OK);
+  return cpu;
 }
 
-static inline void *featops_alloc(tr_device *device, size_t bytes) {
-  void *memory;
-  assert_int_equal(tr_device_alloc(device, bytes, &memory), TR_OK);
-  return memory;
+/* Host memory; free with free. */
+static inline float *featops_array(size_t count) {
+  float *values = malloc(count * sizeof *values);
+  assert_non_null(values);
+  return values;
 }
 
 /* The call failed for its arguments, and the text names the one at fault. */

@@ -1,4 +1,5 @@
-/* aggregate against a float64 transcription of the official code (tests/golden/make_featops.py), for many shapes. */
+/* aggregate against a float64 transcription of the official code (tests/golden/make_featops.py), for many shapes, and a GPU's
+ * result against the cpu's. */
 #include "kernels/aggregate.h"
 
 #include "kernels/aggregate_plan.h"
@@ -12,11 +13,11 @@ static size_t map_floats(const tr_aggregate_spec *spec, int layer, int n) {
   return (size_t)n * (size_t)spec->h[layer] * (size_t)spec->w[layer] * (size_t)spec->c[layer];
 }
 
-/* Maps of a case: stream 10 * number + layer; ReLU'd unless signed. */
-static void make_maps(tr_device *device, tr_aggregate_args *args, uint32_t number, bool with_sign) {
+/* Maps of a case, host memory: stream 10 * number + layer; ReLU'd unless signed. */
+static void make_maps(tr_aggregate_args *args, uint32_t number, bool with_sign) {
   for (int i = 0; i < args->spec.layers; ++i) {
     size_t count = map_floats(&args->spec, i, args->n);
-    float *map = featops_alloc(device, count * sizeof *map);
+    float *map = featops_array(count);
     for (size_t k = 0; k < count; ++k) {
       float value = featops_noise(10 * number + (uint32_t)i, (uint32_t)k);
       map[k] = with_sign || value > 0 ? value : 0;
@@ -25,25 +26,38 @@ static void make_maps(tr_device *device, tr_aggregate_args *args, uint32_t numbe
   }
 }
 
+static void free_maps(tr_aggregate_args *args) {
+  for (int i = 0; i < args->spec.layers; ++i)
+    free((void *)args->maps[i]);
+}
+
+static void free_maps_of(tr_device *device, tr_aggregate_args *args) {
+  for (int i = 0; i < args->spec.layers; ++i)
+    tr_device_free(device, (void *)args->maps[i]);
+}
+
 static size_t result_floats(const tr_aggregate_spec *spec, int n) {
   int h, w, d;
   assert_int_equal(tr_aggregate_shape(spec, &h, &w, &d), TR_OK);
   return (size_t)n * (size_t)h * (size_t)w * (size_t)d;
 }
 
-static void run(tr_device *device, tr_aggregate_args *args) {
-  size_t count = result_floats(&args->spec, args->n);
-  args->dst = featops_alloc(device, count * sizeof(float));
-  memset(args->dst, 0xff, count * sizeof(float)); /* NaN: a value not written shows */
-  args->scratch = featops_alloc(device, tr_aggregate_scratch(device, &args->spec, args->n));
-  assert_int_equal(tr_aggregate(device, args), TR_OK);
-  tr_device_free(device, args->scratch);
-}
-
-static void free_case(tr_device *device, tr_aggregate_args *args) {
-  for (int i = 0; i < args->spec.layers; ++i)
-    tr_device_free(device, (void *)args->maps[i]);
-  tr_device_free(device, args->dst);
+/* `given` with maps of the host; gives the result in host memory. */
+static float *run_on(tr_device *device, const tr_aggregate_args *given) {
+  tr_aggregate_args args = *given;
+  size_t bytes = result_floats(&args.spec, args.n) * sizeof(float);
+  float *result = featops_array(bytes / sizeof(float));
+  memset(result, 0xff, bytes); /* NaN: a value not written shows */
+  for (int i = 0; i < args.spec.layers; ++i)
+    args.maps[i] = device_copy_of(device, args.maps[i], map_floats(&args.spec, i, args.n) * sizeof(float));
+  args.dst = device_copy_of(device, result, bytes);
+  args.scratch = device_array(device, tr_aggregate_scratch(device, &args.spec, args.n));
+  assert_int_equal(tr_aggregate(device, &args), TR_OK);
+  device_read(device, result, args.dst, bytes);
+  free_maps_of(device, &args);
+  tr_device_free(device, args.dst);
+  tr_device_free(device, args.scratch);
+  return result;
 }
 
 static void read_case(const int32_t *row, tr_aggregate_args *args) {
@@ -61,12 +75,23 @@ static void read_case(const int32_t *row, tr_aggregate_args *args) {
   }
 }
 
+/* Every value, against the cpu's: two sums in float, in different orders, of what is mostly not negative. */
+static void assert_twins_agree(const tr_aggregate_args *args, const float *got, bool with_sign) {
+  if (strcmp(test_device, "cpu") == 0)
+    return;
+  tr_device *cpu = featops_cpu(1);
+  float *on_cpu = run_on(cpu, args);
+  golden_assert_close(got, on_cpu, result_floats(&args->spec, args->n), with_sign ? 1e-5f : 2e-6f, with_sign ? 1e-6f : 0.0f);
+  free(on_cpu);
+  tr_device_close(cpu);
+}
+
 static void test_against_official(void **state) {
   (void)state;
   golden_array cases = golden_read("featops_aggregate_cases.npy"), values = golden_read("featops_aggregate_values.npy");
   golden_array checks = golden_read("featops_aggregate_sums.npy");
   assert_int_equal(cases.shape[1], COLUMNS);
-  tr_device *device = featops_device(2);
+  tr_device *device = test_device_open(2);
   const float *expected = values.data;
   for (size_t i = 0; i < cases.shape[0]; ++i) {
     const int32_t *row = (const int32_t *)cases.data + i * COLUMNS;
@@ -76,20 +101,22 @@ static void test_against_official(void **state) {
     assert_int_equal(tr_aggregate_shape(&args.spec, &h, &w, &d), TR_OK);
     assert_int_equal(args.n * h * w, row[8]);
     assert_int_equal(d, row[9]);
-    make_maps(device, &args, (uint32_t)i, row[7]);
-    run(device, &args);
+    make_maps(&args, (uint32_t)i, row[7]);
+    float *got = run_on(device, &args);
     size_t count = result_floats(&args.spec, args.n);
     print_message("case %zu: %d layers, p %d, stride %d, %d -> %d\n", i, row[1], row[2], row[3], row[4], row[5]);
-    expected += featops_assert_kept(args.dst, count, expected, 1e-5, row[7] ? 1e-6 : 0);
+    expected += featops_assert_kept(got, count, expected, 1e-5, row[7] ? 1e-6 : 0);
     double sum = 0, squares = 0;
     for (size_t k = 0; k < count; ++k) {
-      sum += args.dst[k];
-      squares += (double)args.dst[k] * args.dst[k];
+      sum += got[k];
+      squares += (double)got[k] * got[k];
     }
     const double *check = (const double *)checks.data + 2 * i;
     assert_true(fabs(sum - check[0]) <= 1e-6 * fabs(check[0]));
     assert_true(fabs(squares - check[1]) <= 1e-6 * check[1]);
-    free_case(device, &args);
+    assert_twins_agree(&args, got, row[7]);
+    free(got);
+    free_maps(&args);
   }
   assert_ptr_equal(expected, (const float *)values.data + values.count);
   tr_device_close(device);
@@ -101,7 +128,7 @@ static void test_against_official(void **state) {
 /* The closed form of the reading notes, from its words: layers 2+3, 1024 -> 1024. */
 static void test_closed_form(void **state) {
   (void)state;
-  tr_device *device = featops_device(1);
+  tr_device *device = test_device_open(1);
   for (int p = 3; p <= 9; p += 6) {
     tr_aggregate_args args = {.spec = {.layers = 2,
                                        .h = {6, 6},
@@ -112,8 +139,8 @@ static void test_closed_form(void **state) {
                                        .layer_dimension = 1024,
                                        .dimension = 1024},
                               .n = 1};
-    make_maps(device, &args, 77, false);
-    run(device, &args);
+    make_maps(&args, 77, false);
+    float *result = run_on(device, &args);
     for (int y = 0; y < 6; ++y)
       for (int x = 0; x < 5; ++x)
         for (int j = 0; j < 1024; ++j) {
@@ -128,11 +155,12 @@ static void test_closed_form(void **state) {
             }
           double expected =
               j < 512 ? (sum + args.maps[0][(size_t)(y * 5 + x) * 512 + (size_t)j]) / (p * p + 1) : sum / (2 * p * p);
-          double got = args.dst[(size_t)(y * 5 + x) * 1024 + (size_t)j];
+          double got = result[(size_t)(y * 5 + x) * 1024 + (size_t)j];
           if (fabs(got - expected) > 1e-6 * expected)
             fail_msg("p %d, row %d, column %d, output %d: got %.9g, expected %.9g", p, y, x, j, got, expected);
         }
-    free_case(device, &args);
+    free(result);
+    free_maps(&args);
   }
   tr_device_close(device);
 }
@@ -189,34 +217,64 @@ static void test_same_bits(void **state) {
                                      .layer_dimension = 90,
                                      .dimension = 77},
                             .n = IMAGES};
-  tr_device *device = featops_device(1);
-  make_maps(device, &args, 99, false);
-  run(device, &args);
+  tr_device *device = test_device_open(1);
+  make_maps(&args, 99, false);
+  float *first = run_on(device, &args);
   size_t image = result_floats(&args.spec, 1);
+  assert_twins_agree(&args, first, false);
   for (int threads = 1; threads <= 4; threads *= 2) {
-    tr_device *other = featops_device(threads);
-    tr_aggregate_args all = args;
-    run(other, &all);
-    assert_memory_equal(all.dst, args.dst, IMAGES * image * sizeof(float));
-    tr_device_free(other, all.dst);
+    tr_device *other = test_device_open(threads);
+    float *all = run_on(other, &args);
+    assert_memory_equal(all, first, IMAGES * image * sizeof *all);
+    free(all);
     for (int i = 0; i < IMAGES; ++i) {
       tr_aggregate_args one = args;
       one.n = 1;
       for (int layer = 0; layer < 3; ++layer)
         one.maps[layer] += (size_t)i * map_floats(&args.spec, layer, 1);
-      run(other, &one);
-      assert_memory_equal(one.dst, args.dst + (size_t)i * image, image * sizeof(float));
-      tr_device_free(other, one.dst);
+      float *alone = run_on(other, &one);
+      assert_memory_equal(alone, first + (size_t)i * image, image * sizeof *alone);
+      free(alone);
     }
     tr_device_close(other);
   }
-  free_case(device, &args);
+  free(first);
+  free_maps(&args);
+  tr_device_close(device);
+}
+
+/* Every patch at stride 1 has a kernel of its own on a GPU. Odd sizes, one row, one cell. */
+static void test_every_patch(void **state) {
+  (void)state;
+  const int sizes[][4] = {{9, 17, 5, 8}, {1, 30, 1, 15}, {1, 1, 1, 1}};
+  tr_device *device = test_device_open(1);
+  for (int p = 1; p <= 15; p += 2)
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; ++i) {
+      tr_aggregate_args args = {.spec = {.layers = 2,
+                                         .h = {sizes[i][0], sizes[i][2]},
+                                         .w = {sizes[i][1], sizes[i][3]},
+                                         .c = {13, 37},
+                                         .patch = p,
+                                         .stride = 1,
+                                         .layer_dimension = 29,
+                                         .dimension = 40},
+                                .n = 3};
+      make_maps(&args, (uint32_t)(100 + p), false);
+      float *got = run_on(device, &args);
+      double sum = 0;
+      for (size_t k = 0; k < result_floats(&args.spec, args.n); ++k)
+        sum += got[k];
+      assert_true(sum > 0); /* no NaN */
+      assert_twins_agree(&args, got, false);
+      free(got);
+      free_maps(&args);
+    }
   tr_device_close(device);
 }
 
 static void test_bad_arguments(void **state) {
   (void)state;
-  tr_device *device = featops_device(1);
+  tr_device *device = test_device_open(1);
   float map[16] = {0}, dst[16], scratch[16];
   const tr_aggregate_args good = {
       .spec = {.layers = 1, .h = {2}, .w = {2}, .c = {4}, .patch = 1, .stride = 1, .layer_dimension = 4, .dimension = 4},
@@ -265,8 +323,8 @@ static void test_bad_arguments(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_against_official), cmocka_unit_test(test_closed_form),   cmocka_unit_test(test_weights_sum_to_one),
-      cmocka_unit_test(test_same_bits),        cmocka_unit_test(test_bad_arguments),
+      cmocka_unit_test(test_against_official), cmocka_unit_test(test_closed_form), cmocka_unit_test(test_weights_sum_to_one),
+      cmocka_unit_test(test_same_bits),        cmocka_unit_test(test_every_patch), cmocka_unit_test(test_bad_arguments),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_on_devices("aggregate", tests, NULL, NULL);
 }

@@ -1,8 +1,6 @@
-/* resize against torchvision on PIL, equal in every byte; fixtures by tests/golden/make_images.py. */
-#include "tests/golden/golden.h"
-
-#include "host/totalrecall.h"
+/* resize against torchvision on PIL, equal in every byte on every device; fixtures by tests/golden/make_images.py. */
 #include "kernels/resize.h"
+#include "tests/kernels/devices.h"
 
 static tr_device *device;
 
@@ -29,14 +27,42 @@ static void *block(size_t bytes) {
   return out;
 }
 
+/* The block itself where the device works on host memory, to keep its exact size; else a copy. */
+static void *to_device(void *host, size_t bytes) {
+  return strcmp(test_device, "cpu") == 0 ? host : device_copy_of(device, host, bytes);
+}
+
+static void from_device(void *host, void *memory, size_t bytes) {
+  if (!memory || memory == host)
+    return;
+  device_read(device, host, memory, bytes);
+  tr_device_free(device, memory);
+}
+
+/* `given` with arrays of the host. */
 static void run(const tr_resize_args *given) {
   tr_resize_args args = *given;
-  size_t bytes = tr_resize_scratch(&args.spec, args.src_h, args.src_w, args.channels);
-  assert_true(bytes > 0);
-  args.scratch = block(bytes);
+  int h, w;
+  assert_int_equal(tr_resize_shape(&args.spec, args.src_h, args.src_w, &h, &w), TR_OK);
+  size_t src_bytes = (size_t)args.src_h * (size_t)args.src_w * (size_t)args.channels;
+  size_t bytes = (size_t)h * (size_t)w * (size_t)args.channels;
+  size_t scratch_bytes = tr_resize_scratch(&args.spec, args.src_h, args.src_w, args.channels);
+  assert_true(scratch_bytes > 0);
+  void *scratch = block(scratch_bytes), *src = block(src_bytes);
+  memcpy(src, given->src, src_bytes);
+  args.scratch = to_device(scratch, scratch_bytes);
+  args.src = to_device(src, src_bytes);
+  args.dst_u8 = given->dst_u8 ? to_device(given->dst_u8, bytes) : NULL;
+  args.dst = given->dst ? to_device(given->dst, bytes * sizeof(float)) : NULL;
   if (tr_resize(device, &args) != TR_OK)
     fail_msg("%s", tr_last_error());
-  free(args.scratch);
+  from_device(given->dst_u8, args.dst_u8, bytes);
+  from_device(given->dst, args.dst, bytes * sizeof(float));
+  from_device(src, (void *)args.src, src_bytes);
+  assert_memory_equal(src, given->src, src_bytes);
+  from_device(scratch, args.scratch, scratch_bytes);
+  free(src);
+  free(scratch);
 }
 
 static void check_case(int number, const int64_t *row, const uint8_t *expected) {
@@ -136,7 +162,8 @@ static void test_refusals(void **state) {
 
 static int open_device(void **state) {
   (void)state;
-  return tr_device_open("cpu", 1, &device) == TR_OK ? 0 : -1;
+  device = test_device_open(1);
+  return 0;
 }
 
 static int close_device(void **state) {
@@ -151,5 +178,5 @@ int main(void) {
       cmocka_unit_test(test_normalisation),
       cmocka_unit_test(test_refusals),
   };
-  return cmocka_run_group_tests(tests, open_device, close_device);
+  return run_on_devices("resize", tests, open_device, close_device);
 }

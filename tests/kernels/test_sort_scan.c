@@ -1,8 +1,8 @@
-/* sort_scan against a comparison sort that is stable by construction. */
+/* sort_scan against a comparison sort that is stable by construction: there is one right result, on every device. */
 #include "host/base/rng.h"
 #include "host/base/status.h"
 #include "kernels/sort_scan.h"
-#include "tests/golden/golden.h"
+#include "tests/kernels/devices.h"
 
 #include <float.h>
 #include <math.h>
@@ -20,14 +20,18 @@ static int by_order(const void *a, const void *b) {
   return (x->place > y->place) - (x->place < y->place);
 }
 
+/* keys and payload: host, in place. */
 static void sort_on(int threads, float *keys, uint32_t *payload, size_t n) {
-  tr_device *device;
-  assert_int_equal(tr_device_open("cpu", threads, &device), TR_OK);
-  void *scratch;
-  assert_int_equal(tr_device_alloc(device, tr_sort_scan_scratch(device, n), &scratch), TR_OK);
-  tr_sort_scan_args args = {n, keys, payload, scratch};
+  tr_device *device = test_device_open(threads);
+  size_t bytes = n * sizeof *keys;
+  tr_sort_scan_args args = {n, device_copy_of(device, keys, bytes), device_copy_of(device, payload, bytes),
+                            device_array(device, tr_sort_scan_scratch(device, n))};
   assert_int_equal(tr_sort_scan(device, &args), TR_OK);
-  tr_device_free(device, scratch);
+  device_read(device, keys, args.keys, bytes);
+  device_read(device, payload, args.payload, bytes);
+  tr_device_free(device, args.keys);
+  tr_device_free(device, args.payload);
+  tr_device_free(device, args.scratch);
   tr_device_close(device);
 }
 
@@ -39,8 +43,8 @@ static void check(const float *keys, size_t n) {
   for (size_t i = 0; i < n; ++i)
     expected[i] = (pair){keys[i] == 0 ? 0.0f : keys[i], (uint32_t)i * 2654435761u, i};
   qsort(expected, n, sizeof *expected, by_order);
-  const int threads[] = {1, 2, 4};
-  for (int t = 0; t < 3; ++t) {
+  const int threads[] = {1, 2, 4}, runs = strcmp(test_device, "cpu") == 0 ? 3 : 1; /* of the host: nothing to a GPU */
+  for (int t = 0; t < runs; ++t) {
     for (size_t i = 0; i < n; ++i) {
       got[i] = keys[i];
       payload[i] = (uint32_t)i * 2654435761u;
@@ -56,19 +60,22 @@ static void check(const float *keys, size_t n) {
   free(expected);
 }
 
-static const size_t lengths[] = {0, 1, 2, 255, 256, 257, 4096, 4097, 100003};
+typedef float (*draw_fn)(tr_rng *rng, size_t i);
 
-static void for_lengths(float (*key)(tr_rng *rng, size_t i)) {
-  for (size_t l = 0; l < sizeof lengths / sizeof *lengths; ++l) {
-    size_t n = lengths[l];
-    tr_rng rng = tr_rng_make(1, TR_RNG_TEST, n);
-    float *keys = malloc((n + 1) * sizeof *keys);
-    assert_non_null(keys);
-    for (size_t i = 0; i < n; ++i)
-      keys[i] = key(&rng, i);
-    check(keys, n);
-    free(keys);
-  }
+static void for_length(draw_fn key, size_t n) {
+  tr_rng rng = tr_rng_make(1, TR_RNG_TEST, n);
+  float *keys = malloc((n + 1) * sizeof *keys);
+  assert_non_null(keys);
+  for (size_t i = 0; i < n; ++i)
+    keys[i] = key(&rng, i);
+  check(keys, n);
+  free(keys);
+}
+
+static void for_lengths(draw_fn key) {
+  const size_t lengths[] = {0, 1, 2, 255, 256, 257, 4097};
+  for (size_t l = 0; l < sizeof lengths / sizeof *lengths; ++l)
+    for_length(key, lengths[l]);
 }
 
 static float any_finite(tr_rng *rng, size_t i) {
@@ -116,6 +123,13 @@ static void test_any_finite(void **state) {
   (void)state;
   for_lengths(any_finite);
 }
+/* Many blocks, and blocks of several tiles, on every device. A cpu takes more. */
+static void test_many(void **state) {
+  (void)state;
+  for_length(any_finite, 57001);
+  if (strcmp(test_device, "cpu") == 0)
+    for_length(any_finite, 1000003);
+}
 static void test_few_values(void **state) {
   (void)state;
   for_lengths(few_values);
@@ -150,8 +164,7 @@ static void test_not_finite_goes_to_the_ends(void **state) {
 
 static void test_refusals(void **state) {
   (void)state;
-  tr_device *device;
-  assert_int_equal(tr_device_open("cpu", 1, &device), TR_OK);
+  tr_device *device = test_device_open(1);
   tr_sort_scan_args args = {.n = (size_t)1 << 32};
   assert_int_equal(tr_sort_scan(device, &args), TR_EINVAL);
   assert_non_null(strstr(tr_last_error(), "4294967296"));
@@ -162,14 +175,11 @@ static void test_refusals(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_any_finite),
-      cmocka_unit_test(test_few_values),
-      cmocka_unit_test(test_all_equal),
-      cmocka_unit_test(test_zeros),
-      cmocka_unit_test(test_one_digit),
-      cmocka_unit_test(test_sorted_already),
-      cmocka_unit_test(test_not_finite_goes_to_the_ends),
+      cmocka_unit_test(test_any_finite),     cmocka_unit_test(test_many),
+      cmocka_unit_test(test_few_values),     cmocka_unit_test(test_all_equal),
+      cmocka_unit_test(test_zeros),          cmocka_unit_test(test_one_digit),
+      cmocka_unit_test(test_sorted_already), cmocka_unit_test(test_not_finite_goes_to_the_ends),
       cmocka_unit_test(test_refusals),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_on_devices("sort_scan", tests, NULL, NULL);
 }
