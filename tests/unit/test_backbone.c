@@ -91,8 +91,8 @@ static void add_conv(writer *w, const char *module, const int shape[4]) {
   tr_rng rng = tr_rng_make(fnv1a(name), TR_RNG_WEIGHTS, 0);
   for (size_t i = 0; i < count; i += 4) {
     uint32_t word = tr_rng_u32(&rng);
-    for (size_t j = 0; j < 4 && i + j < count; ++j, word >>= 8)
-      fwrite(&halves[word & 255], 2, 1, w->data_stream);
+    const uint16_t four[4] = {halves[word & 255], halves[word >> 8 & 255], halves[word >> 16 & 255], halves[word >> 24]};
+    fwrite(four, 2, count - i < 4 ? count - i : 4, w->data_stream);
   }
 }
 
@@ -498,6 +498,13 @@ static void check_forecast(const char *architecture, const tr_weights *weights, 
   tr_backbone_options options = options_of(architecture, layers + 1, 2, 96, 80);
   assert_int_equal(tr_backbone_forecast(device, &options, &bytes, &macs), TR_OK);
   tr_backbone *backbone = create(device, &options, weights);
+  int h[2], w[2], c[2];
+  assert_int_equal(tr_backbone_shapes(device, &options, h, w, c), TR_OK);
+  for (int i = 0; i < 2; ++i) {
+    int made_h, made_w, made_c;
+    tr_backbone_tap_shape(backbone, i, &made_h, &made_w, &made_c);
+    assert_true(h[i] == made_h && w[i] == made_w && c[i] == made_c);
+  }
   size_t taken = tr_device_bytes(device);
   /* The device rounds each block up and adds a line of 64 bytes; there are a few hundred blocks. */
   if (!(taken >= bytes && taken - bytes < 64 * 1024 && tr_device_peak_bytes(device) == taken))
