@@ -9,7 +9,7 @@ steps=("$@")
 [ ${#steps[@]} -gt 0 ] || steps=(format gcc clang asan lint)
 scripts/setup.sh --tests
 
-sources() { git ls-files '*.c' '*.h'; }
+sources() { git ls-files '*.c' '*.h' '*.cpp' '*.cu'; }
 jobs=$(nproc)
 
 run_tests() { # build folder

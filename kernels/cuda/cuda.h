@@ -25,29 +25,31 @@ struct tr_cuda {
   size_t shared_bytes; /* dynamic shared memory a block may have, opted in */
 };
 
-static inline tr_cuda *tr_cuda_of(const tr_device *device) { return static_cast<tr_cuda *>(tr_device_state(device)); }
+static inline tr_cuda *tr_cuda_of(const tr_device *device) {
+  return static_cast<tr_cuda *>(tr_device_state(device));
+}
 
 /* Error text of a failed call: what was called, and what the library says. */
 tr_status tr_cuda_failed(cudaError_t error, const char *call);
 tr_status tr_cublas_failed(cublasStatus_t error, const char *call);
 tr_status tr_cudnn_failed(cudnnStatus_t error, const char *call);
 
-#define TR_CUDA_TRY(call)                       \
-  do {                                          \
-    cudaError_t tr_cuda_error_ = (call);        \
-    if (tr_cuda_error_ != cudaSuccess)          \
+#define TR_CUDA_TRY(call)                           \
+  do {                                              \
+    cudaError_t tr_cuda_error_ = (call);            \
+    if (tr_cuda_error_ != cudaSuccess)              \
       return tr_cuda_failed(tr_cuda_error_, #call); \
   } while (0)
-#define TR_CUBLAS_TRY(call)                     \
-  do {                                          \
-    cublasStatus_t tr_cublas_error_ = (call);   \
-    if (tr_cublas_error_ != CUBLAS_STATUS_SUCCESS) \
+#define TR_CUBLAS_TRY(call)                             \
+  do {                                                  \
+    cublasStatus_t tr_cublas_error_ = (call);           \
+    if (tr_cublas_error_ != CUBLAS_STATUS_SUCCESS)      \
       return tr_cublas_failed(tr_cublas_error_, #call); \
   } while (0)
-#define TR_CUDNN_TRY(call)                      \
-  do {                                          \
-    cudnnStatus_t tr_cudnn_error_ = (call);     \
-    if (tr_cudnn_error_ != CUDNN_STATUS_SUCCESS) \
+#define TR_CUDNN_TRY(call)                            \
+  do {                                                \
+    cudnnStatus_t tr_cudnn_error_ = (call);           \
+    if (tr_cudnn_error_ != CUDNN_STATUS_SUCCESS)      \
       return tr_cudnn_failed(tr_cudnn_error_, #call); \
   } while (0)
 
@@ -55,7 +57,9 @@ tr_status tr_cudnn_failed(cudnnStatus_t error, const char *call);
 #define TR_CUDA_LAUNCHED() TR_CUDA_TRY(cudaGetLastError())
 
 /* Blocks of `threads` that cover n items; refused beforehand where a grid could not hold them. */
-static inline unsigned tr_cuda_blocks(size_t n, unsigned threads) { return (unsigned)((n + threads - 1) / threads); }
+static inline unsigned tr_cuda_blocks(size_t n, unsigned threads) {
+  return (unsigned)((n + threads - 1) / threads);
+}
 
 extern "C" {
 tr_status tr_cuda_resize(tr_device *device, const tr_resize_args *args);

@@ -26,7 +26,9 @@ struct cuda_state : tr_cuda {
   std::map<const void *, size_t> sizes;
 };
 
-cuda_state *of(void *state) { return static_cast<cuda_state *>(static_cast<tr_cuda *>(state)); }
+cuda_state *of(void *state) {
+  return static_cast<cuda_state *>(static_cast<tr_cuda *>(state));
+}
 
 __global__ void gather_rows(const uint4 *from, const uint32_t *rows, uint4 *to, size_t count, unsigned vectors) {
   for (size_t row = blockIdx.x; row < count; row += gridDim.x)
@@ -88,7 +90,8 @@ void cuda_close(void *state) {
   delete s;
 }
 
-tr_status cuda_open(const char *wanted, char *name, size_t name_bytes, char *description, size_t description_bytes, void **state) {
+tr_status cuda_open(const char *wanted, char *name, size_t name_bytes, char *description, size_t description_bytes,
+                    void **state) {
   *state = nullptr;
   int ordinal = 0;
   TR_TRY(wanted_ordinal(wanted, &ordinal));
@@ -124,8 +127,8 @@ tr_status cuda_alloc(void *state, size_t bytes, void **out) {
     char asked[32], left[32];
     size_t free_bytes = 0, total = 0;
     (void)cudaMemGetInfo(&free_bytes, &total);
-    return tr_fail(TR_ENOMEM, "allocating %s on cuda:%d, which has %s left: %s", tr_format_bytes(bytes, asked, sizeof asked), s->ordinal,
-                   tr_format_bytes(free_bytes, left, sizeof left), cudaGetErrorString(error));
+    return tr_fail(TR_ENOMEM, "allocating %s on cuda:%d, which has %s left: %s", tr_format_bytes(bytes, asked, sizeof asked),
+                   s->ordinal, tr_format_bytes(free_bytes, left, sizeof left), cudaGetErrorString(error));
   }
   std::lock_guard<std::mutex> hold(s->lock);
   s->sizes[*out] = bytes;
@@ -174,11 +177,11 @@ tr_status cuda_zero(void *state, void *memory, size_t bytes) {
 tr_status launch_gather(cuda_state *s, void *to, const void *from, const uint32_t *device_rows, size_t count, size_t row_bytes) {
   unsigned blocks = (unsigned)(count < 65535 ? count : 65535);
   if (row_bytes % sizeof(uint4) == 0)
-    TR_LAUNCH(gather_rows, blocks, 128, 0, s->stream, static_cast<const uint4 *>(from), device_rows, static_cast<uint4 *>(to), count,
-              (unsigned)(row_bytes / sizeof(uint4)));
+    TR_LAUNCH(gather_rows, blocks, 128, 0, s->stream, static_cast<const uint4 *>(from), device_rows, static_cast<uint4 *>(to),
+              count, (unsigned)(row_bytes / sizeof(uint4)));
   else
-    TR_LAUNCH(gather_words, blocks, 128, 0, s->stream, static_cast<const uint32_t *>(from), device_rows, static_cast<uint32_t *>(to),
-              count, (unsigned)(row_bytes / sizeof(uint32_t)));
+    TR_LAUNCH(gather_words, blocks, 128, 0, s->stream, static_cast<const uint32_t *>(from), device_rows,
+              static_cast<uint32_t *>(to), count, (unsigned)(row_bytes / sizeof(uint32_t)));
   TR_CUDA_LAUNCHED();
   return TR_OK;
 }

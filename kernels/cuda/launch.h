@@ -8,10 +8,11 @@
 #include "tests/emu/emu.h"
 #else
 #include <cuda_runtime.h>
-#define TR_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) kernel<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__)
+#define TR_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
+  kernel<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__)
 /* Declares `name` as the block's dynamic shared memory, 16-byte aligned. */
-#define TR_DYNAMIC_SHARED(type, name)            \
-  extern __shared__ uint4 tr_dynamic_shared_[];  \
+#define TR_DYNAMIC_SHARED(type, name)           \
+  extern __shared__ uint4 tr_dynamic_shared_[]; \
   type *name = reinterpret_cast<type *>(tr_dynamic_shared_)
 #endif
 
