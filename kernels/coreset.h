@@ -15,13 +15,13 @@
 typedef struct tr_coreset_args {
   size_t n;
   int d;
-  const float *rows; /* [n, d] */
-  size_t picks;      /* <= n */
+  const float *rows;     /* [n, d] */
+  size_t picks;          /* <= n */
   const uint32_t *start; /* host */
   size_t starts;         /* >= 1 */
-  uint32_t *order;   /* host, [picks] */
-  float *radius;     /* host, [picks] */
-  void *scratch;     /* tr_coreset_scratch() bytes */
+  uint32_t *order;       /* host, [picks] */
+  float *radius;         /* host, [picks] */
+  void *scratch;         /* tr_coreset_scratch() bytes */
   tr_progress *progress; /* may be NULL */
 } tr_coreset_args;
 

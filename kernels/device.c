@@ -73,7 +73,9 @@ const char *tr_device_name(const tr_device *device) {
 const char *tr_device_description(const tr_device *device) {
   return device->description;
 }
-void *tr_device_state(const tr_device *device) { return device->state; }
+void *tr_device_state(const tr_device *device) {
+  return device->state;
+}
 tr_pool *tr_device_pool(const tr_device *device) {
   return device->pool;
 }
