@@ -20,6 +20,9 @@ typedef struct tr_backend {
   tr_status (*sync)(void *state);
   int (*lanes)(void *state, const tr_pool *pool);
   size_t (*chunk)(void *state);
+  /* NULL where calls are not recorded. */
+  tr_status (*replay)(void *state, tr_recording **recording, tr_record_fn fn, void *context);
+  void (*forget)(void *state, tr_recording *recording);
 } tr_backend;
 
 extern const tr_backend tr_cpu_backend;

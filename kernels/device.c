@@ -143,6 +143,15 @@ size_t tr_device_chunk(const tr_device *device) {
   return device->backend->chunk(device->state);
 }
 
+tr_status tr_device_replay(tr_device *device, tr_recording **recording, tr_record_fn fn, void *context) {
+  return device->backend->replay ? device->backend->replay(device->state, recording, fn, context) : fn(context);
+}
+
+void tr_recording_free(tr_device *device, tr_recording *recording) {
+  if (recording)
+    device->backend->forget(device->state, recording);
+}
+
 typedef struct chunk_job {
   tr_chunk_fn fn;
   void *context;

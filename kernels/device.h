@@ -54,6 +54,15 @@ size_t tr_device_chunk(const tr_device *device);
 typedef tr_status (*tr_chunk_fn)(void *context, size_t first, size_t count, int lane);
 tr_status tr_device_for_chunks(tr_device *device, size_t n, tr_chunk_fn fn, void *context);
 
+/* A recording of operator calls, replayed as one. On a GPU the first call runs fn as it is (operators may still allocate and choose
+ * kernels), the second one records what fn queues into a CUDA graph, and from then on the graph is launched and fn not called: a
+ * pass of a hundred small kernels costs one launch. On the cpu fn is called each time. fn must queue the same operators on the same
+ * addresses every time, and not wait for the device. *recording is NULL at first; freed by tr_recording_free (takes NULL). */
+typedef struct tr_recording tr_recording;
+typedef tr_status (*tr_record_fn)(void *context);
+tr_status tr_device_replay(tr_device *device, tr_recording **recording, tr_record_fn fn, void *context);
+void tr_recording_free(tr_device *device, tr_recording *recording);
+
 /* One entry per operator; a twin fills its table in kernels/cpu/device.c or kernels/cuda/device.cu. */
 typedef struct tr_operators tr_operators;
 const tr_operators *tr_device_operators(const tr_device *device);

@@ -3,6 +3,23 @@
 #include "host/base/status.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+/* Calls on the same addresses are recorded once for each number of images; the oldest makes room. */
+enum { RECORDINGS = 8 };
+
+typedef struct recorded_pass {
+  int n;
+  const float *images;
+  float *taps[TR_MAX_LAYERS];
+  tr_recording *recording;
+} recorded_pass;
+
+typedef struct lane_memory {
+  void *arena; /* device */
+  recorded_pass passes[RECORDINGS];
+  int next; /* of passes, to be replaced */
+} lane_memory;
 
 struct tr_backbone {
   tr_device *device;
@@ -12,7 +29,7 @@ struct tr_backbone {
   tr_conv **convs;    /* of each node; NULL for those of another kind */
   float **norms;      /* of each node: scale, then shift, in norm_memory */
   float *norm_memory; /* device */
-  void **arenas;      /* device, of each lane */
+  lane_memory *lane;
   int lanes;
 };
 
@@ -115,11 +132,11 @@ static tr_status fill(tr_backbone *backbone, const tr_backbone_options *options,
   size_t nodes = (size_t)backbone->plan.nodes, lanes = (size_t)tr_device_lanes(backbone->device);
   backbone->convs = calloc(nodes, sizeof *backbone->convs);
   backbone->norms = calloc(nodes, sizeof *backbone->norms);
-  backbone->arenas = calloc(lanes, sizeof *backbone->arenas);
-  if (!backbone->convs || !backbone->norms || !backbone->arenas)
+  backbone->lane = calloc(lanes, sizeof *backbone->lane);
+  if (!backbone->convs || !backbone->norms || !backbone->lane)
     return tr_fail(TR_ENOMEM, "creating backbone %s: out of memory", options->architecture);
   for (; backbone->lanes < (int)lanes; ++backbone->lanes)
-    TR_TRY(tr_device_alloc(backbone->device, backbone->plan.arena_bytes, &backbone->arenas[backbone->lanes]));
+    TR_TRY(tr_device_alloc(backbone->device, backbone->plan.arena_bytes, &backbone->lane[backbone->lanes].arena));
   tr_tensors *tensors;
   TR_TRY(tr_tensors_open(&backbone->graph, architecture, weights, &tensors));
   tr_status status = create_operators(backbone, tensors);
@@ -148,12 +165,15 @@ void tr_backbone_destroy(tr_backbone *backbone) {
     return;
   for (int i = 0; i < backbone->plan.nodes && backbone->convs; ++i)
     tr_conv_destroy(backbone->convs[i]);
-  for (int i = 0; i < backbone->lanes; ++i)
-    tr_device_free(backbone->device, backbone->arenas[i]);
+  for (int i = 0; i < backbone->lanes; ++i) {
+    for (int j = 0; j < RECORDINGS; ++j)
+      tr_recording_free(backbone->device, backbone->lane[i].passes[j].recording);
+    tr_device_free(backbone->device, backbone->lane[i].arena);
+  }
   tr_device_free(backbone->device, backbone->norm_memory);
   free(backbone->convs);
   free(backbone->norms);
-  free(backbone->arenas);
+  free(backbone->lane);
   tr_plan_free(&backbone->plan);
   tr_graph_free(&backbone->graph);
   free(backbone);
@@ -232,6 +252,33 @@ static tr_status run_affine(const pass *p, int index) {
                                                           .dst = pointer_to(p, node->dst)});
 }
 
+static tr_status run_nodes(void *context) {
+  const pass *p = context;
+  for (int i = 0; i < p->backbone->plan.nodes; ++i) {
+    tr_node_kind kind = p->backbone->graph.nodes[i].kind;
+    TR_TRY(kind == TR_NODE_CONV ? run_conv(p, i) : kind == TR_NODE_POOL ? run_pool(p, i) : run_affine(p, i));
+  }
+  return TR_OK;
+}
+
+static bool is_same_pass(const recorded_pass *r, const pass *p) {
+  return r->n == p->n && r->images == p->images &&
+         memcmp(r->taps, p->taps, (size_t)p->backbone->layer_count * sizeof *p->taps) == 0;
+}
+
+/* The recording of these addresses, or an empty one that takes the place of the oldest. */
+static recorded_pass *recording_of(lane_memory *lane, const pass *p) {
+  for (int i = 0; i < RECORDINGS; ++i)
+    if (is_same_pass(&lane->passes[i], p))
+      return &lane->passes[i];
+  recorded_pass *r = &lane->passes[lane->next];
+  lane->next = (lane->next + 1) % RECORDINGS;
+  tr_recording_free(p->backbone->device, r->recording);
+  *r = (recorded_pass){.n = p->n, .images = p->images};
+  memcpy(r->taps, p->taps, (size_t)p->backbone->layer_count * sizeof *p->taps);
+  return r;
+}
+
 tr_status tr_backbone_run(tr_backbone *backbone, int lane, int n, const float *images, float *const *taps) {
   if (lane < 0 || lane >= backbone->lanes || n < 1 || (size_t)n > tr_device_chunk(backbone->device))
     return tr_fail(TR_EINVAL, "backbone: lane %d of %d, %d images where a chunk holds %zu", lane, backbone->lanes, n,
@@ -241,10 +288,6 @@ tr_status tr_backbone_run(tr_backbone *backbone, int lane, int n, const float *i
   for (int i = 0; i < backbone->layer_count; ++i)
     if (!taps[i])
       return tr_fail(TR_EINVAL, "backbone: no memory for layer %d of %d", i + 1, backbone->layer_count);
-  const pass p = {backbone, n, backbone->arenas[lane], images, taps};
-  for (int i = 0; i < backbone->plan.nodes; ++i) {
-    tr_node_kind kind = backbone->graph.nodes[i].kind;
-    TR_TRY(kind == TR_NODE_CONV ? run_conv(&p, i) : kind == TR_NODE_POOL ? run_pool(&p, i) : run_affine(&p, i));
-  }
-  return TR_OK;
+  pass p = {backbone, n, backbone->lane[lane].arena, images, taps};
+  return tr_device_replay(backbone->device, &recording_of(&backbone->lane[lane], &p)->recording, run_nodes, &p);
 }

@@ -19,6 +19,12 @@ extern "C" {
 /* Images of a chunk: enough to fill 132 multiprocessors in the deepest layers (14 x 14 positions an image). */
 enum { CHUNK = 64, BLAS_WORKSPACE_BYTES = 32 << 20 };
 
+/* Calls recorded at their second time; one that could not be captured is made again each time. */
+struct tr_recording {
+  cudaGraphExec_t executable;
+  bool tried;
+};
+
 namespace {
 
 struct cuda_state : tr_cuda {
@@ -219,6 +225,52 @@ size_t cuda_chunk(void *state) {
   return CHUNK;
 }
 
+/* What fn queues, as an executable graph; NULL where it cannot be captured. */
+cudaGraphExec_t capture(cuda_state *s, tr_record_fn fn, void *context) {
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+  /* Thread-local: other threads may allocate meanwhile. */
+  if (cudaStreamBeginCapture(s->stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess)
+    return nullptr;
+  const tr_status status = fn(context);
+  if (cudaStreamEndCapture(s->stream, &graph) == cudaSuccess && status == TR_OK &&
+      cudaGraphInstantiate(&executable, graph, 0) != cudaSuccess)
+    executable = nullptr;
+  if (graph)
+    cudaGraphDestroy(graph);
+  (void)cudaGetLastError();
+  return executable;
+}
+
+tr_status cuda_replay(void *state, tr_recording **recording, tr_record_fn fn, void *context) {
+  cuda_state *s = of(state);
+  TR_CUDA_TRY(cudaSetDevice(s->ordinal));
+  if (!*recording) {
+    *recording = new (std::nothrow) tr_recording{};
+    if (!*recording)
+      return tr_fail(TR_ENOMEM, "recording calls of a GPU: out of memory");
+    return fn(context);
+  }
+  tr_recording *r = *recording;
+  if (!r->tried)
+    r->executable = capture(s, fn, context);
+  r->tried = true;
+  if (!r->executable)
+    return fn(context);
+  TR_CUDA_TRY(cudaGraphLaunch(r->executable, s->stream));
+  return TR_OK;
+}
+
+void cuda_forget(void *state, tr_recording *recording) {
+  cuda_state *s = of(state);
+  if (recording->executable) {
+    (void)cudaSetDevice(s->ordinal);
+    (void)cudaStreamSynchronize(s->stream); /* it may be running */
+    cudaGraphExecDestroy(recording->executable);
+  }
+  delete recording;
+}
+
 } // namespace
 
 tr_status tr_cuda_failed(cudaError_t error, const char *call) {
@@ -277,4 +329,6 @@ extern "C" const tr_backend tr_cuda_backend = {
     .sync = cuda_sync,
     .lanes = cuda_lanes,
     .chunk = cuda_chunk,
+    .replay = cuda_replay,
+    .forget = cuda_forget,
 };

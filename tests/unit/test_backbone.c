@@ -3,7 +3,7 @@
 #include "host/backbone/graph.h"
 #include "host/base/rng.h"
 #include "host/base/text.h"
-#include "tests/golden/golden.h"
+#include "tests/kernels/devices.h"
 
 #include <math.h>
 
@@ -253,12 +253,6 @@ static float *tap_read(const batch *b, int tap, int image) {
   return values;
 }
 
-static tr_device *device_open(int threads) {
-  tr_device *device;
-  assert_int_equal(tr_device_open("cpu", threads, &device), TR_OK);
-  return device;
-}
-
 static tr_backbone_options options_of(const char *architecture, const char *const *layers, int count, int h, int w) {
   return (tr_backbone_options){.architecture = architecture, .layers = layers, .layer_count = count, .in_h = h, .in_w = w};
 }
@@ -327,7 +321,7 @@ static void check_against_fixture(tr_device *device, const char *name, const cha
 
 static void test_architectures(void **state) {
   (void)state;
-  tr_device *device = device_open(1);
+  tr_device *device = test_device_open(1);
   size_t count;
   const char *const *names = tr_backbone_architectures(&count);
   assert_int_equal(count, 10);
@@ -342,7 +336,7 @@ static void test_architectures(void **state) {
 
 static void test_old_densenet_names(void **state) {
   (void)state;
-  tr_device *device = device_open(1);
+  tr_device *device = test_device_open(1);
   tr_weights *weights = weights_make("densenet201", &(spoil){.old_names = true});
   assert_non_null(tr_weights_find(weights, "features.denseblock2.denselayer3.norm.1.running_var"));
   check_against_fixture(device, "densenet201", "densenet201", weights);
@@ -395,7 +389,7 @@ static void expect_refused_file(tr_device *device, const spoil *spoilt, const ch
 
 static void test_bad_files(void **state) {
   (void)state;
-  tr_device *device = device_open(2);
+  tr_device *device = test_device_open(2);
   const char *conv = "layer2.0.conv1.weight", *variance = "layer2.1.bn2.running_var";
   expect_refused_file(device, &(spoil){.omit = conv}, "layer2", WORDS(conv, "test_backbone_"));
   expect_refused_file(device, &(spoil){.omit = variance}, "layer2", WORDS(variance));
@@ -411,7 +405,7 @@ static void test_bad_files(void **state) {
 /* What lies behind the last tap may be missing or wrong in shape. */
 static void test_truncated_file(void **state) {
   (void)state;
-  tr_device *device = device_open(1);
+  tr_device *device = test_device_open(1);
   tr_weights *weights = weights_make("resnet18", &(spoil){.omit = "layer3.0.conv1.weight", .arch = "resnet18"});
   const char *layers[] = {"layer1", "layer2", "layer3"};
   tr_backbone_options options = options_of("resnet18", layers, 2, 64, 64);
@@ -431,7 +425,7 @@ static void expect_refused_options(tr_device *device, tr_backbone_options option
 
 static void test_bad_options(void **state) {
   (void)state;
-  tr_device *device = device_open(1);
+  tr_device *device = test_device_open(1);
   const char *good[] = {"layer1", "layer2"}, *unknown[] = {"layer2", "layer5"}, *reversed[] = {"layer3", "layer2"};
   const char *twice[] = {"layer3", "layer3"};
   expect_refused_options(device, options_of("resnet18", unknown, 2, 64, 64),
@@ -452,7 +446,7 @@ static void test_bad_options(void **state) {
 
 static void test_bad_run(void **state) {
   (void)state;
-  tr_device *device = device_open(2);
+  tr_device *device = test_device_open(2);
   tr_weights *weights = weights_make("resnet18", NULL);
   const char *layer = "layer1";
   tr_backbone_options options = options_of("resnet18", &layer, 1, 32, 32);
@@ -478,7 +472,7 @@ static void test_macs(void **state) {
   } known[] = {{"resnet18", "layer4", 1.814},         {"resnet50", "layer4", 4.087},
                {"wide_resnet50_2", "layer4", 11.396}, {"resnet50_v1", "layer4", 3.856},
                {"resnext101_32x8d", "layer4", 16.41}, {"efficientnet_lite0", "blocks.6", 0.364}};
-  tr_device *device = device_open(1);
+  tr_device *device = test_device_open(1);
   for (size_t i = 0; i < sizeof known / sizeof *known; ++i) {
     size_t bytes;
     double macs;
@@ -494,7 +488,7 @@ static void check_forecast(const char *architecture, const tr_weights *weights, 
   size_t known, bytes;
   double macs;
   const char *const *layers = tr_backbone_layers(architecture, &known);
-  tr_device *device = device_open(threads);
+  tr_device *device = test_device_open(threads);
   tr_backbone_options options = options_of(architecture, layers + 1, 2, 96, 80);
   assert_int_equal(tr_backbone_forecast(device, &options, &bytes, &macs), TR_OK);
   tr_backbone *backbone = create(device, &options, weights);
@@ -517,12 +511,12 @@ static void check_forecast(const char *architecture, const tr_weights *weights, 
 /* Every tap of every image, in one buffer; free it. */
 static float *all_taps(const char *architecture, const tr_weights *weights, const char *const *layers, int count, int threads,
                        int n, size_t *floats) {
-  tr_device *device = device_open(threads);
+  tr_device *device = test_device_open(threads);
   tr_backbone_options options = options_of(architecture, layers, count, 75, 64);
   tr_backbone *backbone = create(device, &options, weights);
   batch b = batch_make(device, backbone, count, n, 75, 64);
-  batch_run(&b);
-  batch_run(&b); /* buffers that hold another pass's values change nothing */
+  for (int i = 0; i < 3; ++i) /* buffers that hold another pass's values, and recordings, change nothing */
+    batch_run(&b);
   *floats = 0;
   for (int i = 0; i < count; ++i)
     *floats += b.tap_floats[i];
@@ -577,7 +571,7 @@ static void test_real_weights(void **state) {
     skip();
   tr_weights *weights;
   assert_int_equal(tr_weights_open(path, &weights), TR_OK);
-  tr_device *device = device_open(1);
+  tr_device *device = test_device_open(1);
   check_against_fixture(device, "real", "resnet50_v1", weights);
   const char *layer = "layer1";
   tr_backbone_options options = options_of("resnet50", &layer, 1, 64, 64);
@@ -600,5 +594,5 @@ int main(void) {
       cmocka_unit_test(test_forecast_and_bits),
       cmocka_unit_test(test_real_weights),
   };
-  return cmocka_run_group_tests_name("backbone", tests, NULL, NULL);
+  return run_on_devices("backbone", tests, NULL, NULL);
 }
