@@ -6,8 +6,12 @@
 
 #ifdef TR_EMULATED
 #include "tests/emu/emu.h"
+#define TR_UNROLL(count)
 #else
 #include <cuda_runtime.h>
+/* Before a loop: how far to unroll it. */
+#define TR_UNROLL(count) TR_PRAGMA_(unroll count)
+#define TR_PRAGMA_(text) _Pragma(#text)
 #define TR_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
   kernel<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__)
 /* Declares `name` as the block's dynamic shared memory, 16-byte aligned. */

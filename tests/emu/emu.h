@@ -208,6 +208,12 @@ inline float __fsqrt_rn(float a) {
 inline float __fmaf_rn(float a, float b, float c) {
   return fmaf(a, b, c);
 }
+inline double __dmul_rn(double a, double b) {
+  return a * b;
+} /* -ffp-contract=off */
+inline double __dadd_rn(double a, double b) {
+  return a + b;
+}
 inline float __saturatef(float x) {
   return x < 0 ? 0 : x > 1 ? 1 : x;
 }
