@@ -20,10 +20,14 @@ typedef struct run_arguments {
 } run_arguments;
 
 static bool parse_shard(const char *text, tr_plan_options *plan) {
-  int used = 0;
-  if (sscanf(text, "%d/%d%n", &plan->shard, &plan->shards, &used) != 2 || text[used])
+  char *slash, *end;
+  long shard = strtol(text, &slash, 10);
+  long shards = *slash == '/' ? strtol(slash + 1, &end, 10) : 0;
+  if (slash == text || shards < 1 || *end || shards > 100000 || shard < 1 || shard > shards)
     return false;
-  return plan->shard >= 1 && plan->shard <= plan->shards && plan->shards <= 100000;
+  plan->shard = (int)shard;
+  plan->shards = (int)shards;
+  return true;
 }
 
 /* CLI_OK to go on; else the exit code. */

@@ -79,7 +79,8 @@ cli_progress *cli_progress_create(void) {
   if (!p)
     return NULL;
   p->progress = (tr_progress){.update = update, .line = line, .user = p};
-  p->terminal = isatty(STDERR_FILENO) && !(getenv("TERM") && strcmp(getenv("TERM"), "dumb") == 0);
+  const char *kind = getenv("TERM");
+  p->terminal = isatty(STDERR_FILENO) && kind && strcmp(kind, "dumb") != 0;
   p->shown = tr_seconds(); /* what ends sooner than the first interval needs no line */
   return p;
 }

@@ -30,13 +30,13 @@ typedef enum value_kind {
 
 typedef struct key {
   const char *name;
-  value_kind kind;
   size_t offset; /* in tr_setting */
   const char *const *(*names)(size_t *count);
   double low, high;
-  bool open; /* low itself is not allowed */
   const struct key *keys;
   size_t key_count;
+  value_kind kind;
+  bool open; /* low itself is not allowed */
 } key;
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -589,19 +589,19 @@ static tr_status yaml_problem(const char *file, const yaml_parser_t *parser) {
 }
 
 /* One document; more than one is refused, a list does the same. */
-static tr_status parse_document(reader *r, yaml_parser_t *parser) {
+static tr_status parse_documents(const char *name, yaml_parser_t *parser, tr_experiments *out) {
   yaml_document_t document;
   if (!yaml_parser_load(parser, &document))
-    return yaml_problem(r->file, parser);
-  r->document = &document;
-  tr_status status = read_root(r);
+    return yaml_problem(name, parser);
+  reader r = {.file = name, .document = &document, .out = out};
+  tr_status status = read_root(&r);
   yaml_document_delete(&document);
   if (status != TR_OK)
     return status;
   if (!yaml_parser_load(parser, &document))
-    return yaml_problem(r->file, parser);
+    return yaml_problem(name, parser);
   if (yaml_document_get_root_node(&document))
-    status = tr_fail(TR_EFORMAT, "%s:%zu: a second document; write several experiments as a list", r->file,
+    status = tr_fail(TR_EFORMAT, "%s:%zu: a second document; write several experiments as a list", name,
                      line_of(yaml_document_get_root_node(&document)));
   yaml_document_delete(&document);
   return status;
@@ -615,8 +615,7 @@ tr_status tr_experiments_parse(const char *name, const char *text, size_t bytes,
   if (!yaml_parser_initialize(&parser))
     return tr_fail(TR_ENOMEM, "reading %s", name);
   yaml_parser_set_input_string(&parser, (const unsigned char *)text, bytes);
-  reader r = {.file = name, .out = out};
-  tr_status status = parse_document(&r, &parser);
+  tr_status status = parse_documents(name, &parser, out);
   yaml_parser_delete(&parser);
   if (status != TR_OK)
     tr_experiments_free(out);

@@ -232,26 +232,67 @@ static tr_status judge_group(planner *p, tr_group *group) {
   return TR_OK;
 }
 
-/* Takes the group over. One that does not fit, or holds a setting that cannot be, is halved until the guilty run stands alone. */
+static tr_status place_group(planner *p, tr_group *group);
+
+static tr_status refuse_group(planner *p, tr_group *group) {
+  group->refused = strdup(tr_last_error());
+  return append_group(p, group);
+}
+
+static tr_status halve_group(planner *p, tr_group *group) {
+  tr_group rest;
+  tr_status status = split_group(group, group->run_count / 2, &rest);
+  if (status != TR_OK) {
+    release_group(group);
+    return status;
+  }
+  status = place_group(p, group);
+  if (status == TR_OK)
+    return place_group(p, &rest);
+  release_group(&rest);
+  return status;
+}
+
+/* Takes the runs that cannot be on this class out, each as a refused group of its own; the others stay together. */
+static tr_status sort_out_group(planner *p, tr_group *group) {
+  size_t kept = 0, count = group->run_count;
+  tr_status status = TR_OK;
+  for (size_t i = 0; i < count; ++i) {
+    tr_group single = *group;
+    single.run_count = 1;
+    single.runs = status == TR_OK ? malloc(sizeof *single.runs) : NULL;
+    if (status == TR_OK && !single.runs)
+      status = no_memory();
+    if (single.runs)
+      single.runs[0] = group->runs[i];
+    if (single.runs && judge_group(p, &single) == TR_EINVAL) {
+      status = refuse_group(p, &single);
+      continue;
+    }
+    free(single.runs);
+    group->runs[kept++] = group->runs[i];
+  }
+  group->run_count = kept;
+  bool sorted = kept > 0 && kept < count; /* else there would be no end */
+  if (status == TR_OK && sorted)
+    return place_group(p, group);
+  if (status == TR_OK && kept)
+    return refuse_group(p, group);
+  release_group(group);
+  return status;
+}
+
+/* Takes the group over: appends it, in parts where it does not fit into memory, and without the runs that cannot be. */
 static tr_status place_group(planner *p, tr_group *group) {
   tr_status status = judge_group(p, group);
   if (status == TR_OK)
     return append_group(p, group);
-  if (group->run_count > 1 && !group->class_->error) {
-    tr_group rest;
-    status = split_group(group, group->run_count / 2, &rest);
-    if (status != TR_OK) {
-      release_group(group);
-      return status;
-    }
-    status = place_group(p, group);
-    if (status == TR_OK)
-      return place_group(p, &rest);
-    release_group(&rest);
-    return status;
-  }
-  group->refused = strdup(tr_last_error());
-  return append_group(p, group);
+  bool divisible = group->run_count > 1 && !group->class_->error;
+  if (divisible && status == TR_ENOMEM)
+    return halve_group(p, group);
+  if (divisible && status == TR_EINVAL)
+    return sort_out_group(p, group);
+  return refuse_group(p, group);
 }
 
 /* The group of all settings that share features with the first one, on one class. */

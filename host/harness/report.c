@@ -220,24 +220,23 @@ static tr_status difference_note(const report *r, const tr_result *run, char **o
   if (!other_backbone && !reduced)
     return TR_OK;
   char *weights = other_backbone ? tr_format("%s in place of " PAPERS_BACKBONE, run->backbone) : strdup("");
-  char *data = reduced ? tr_format("%s%zu of %zu training and %zu of %zu test images of %s", other_backbone ? "; " : "",
-                                   run->train_images, train, run->images, test, run->class_name)
+  char *data = reduced ? tr_format("%s%zu of %zu training and %zu of %zu test images", other_backbone ? "; " : "",
+                                   run->train_images, train, run->images, test)
                        : strdup("");
   if (weights && data)
-    *out = tr_format("Other than in the paper: %s%s.", weights, data);
+    *out = tr_format("Not as in the paper: %s%s.", weights, data);
   free(weights);
   free(data);
   return *out ? TR_OK : tr_fail(TR_ENOMEM, "writing the report: out of memory");
 }
 
+#define NEEDS(data, experiment)                                                                                     \
+  "Not run: needs " data " and `" PAPERS_BACKBONE "` weights (torchvision's wide_resnet50_2-95faca4d.pth) in DIR; " \
+  "`totalrecall run experiments/" experiment ".yaml --data ROOT --weights DIR`."
+
 static char *missing_note(const char *dataset) {
-  if (strcmp(dataset, "mtd") == 0)
-    return tr_format("Not run: needs MTD under ROOT/mtd and `" PAPERS_BACKBONE
-                     "` weights (torchvision's wide_resnet50_2-95faca4d.pth) in DIR; "
-                     "`totalrecall run experiments/table6.yaml --data ROOT --weights DIR`.");
-  return tr_format("Not run: needs MVTec AD under ROOT/mvtec and `" PAPERS_BACKBONE
-                   "` weights (torchvision's wide_resnet50_2-95faca4d.pth) in "
-                   "DIR; `totalrecall run experiments/table1.yaml --data ROOT --weights DIR`.");
+  bool mtd = strcmp(dataset, "mtd") == 0;
+  return strdup(mtd ? NEEDS("MTD under ROOT/mtd", "table6") : NEEDS("MVTec AD under ROOT/mvtec", "table1"));
 }
 
 /* ---- cells ---- */
@@ -446,9 +445,9 @@ static void write_parity_times(report *r, size_t row, const tr_result *run) {
     return;
   }
   double fit = run->seconds.fit, predict = run->seconds.score_per_image * (double)run->images;
-  write_text(r, " %.0f (fit %.0f, of that the coreset %.0f; scoring %.0f) | %.1f GB | %.1f | %s |\n", fit + predict, fit,
-             run->seconds.coreset, predict, (double)run->peak_bytes / 1e9, theirs / (fit + predict),
-             run->processor ? run->processor : "");
+  write_text(r, " %.0f (fit %.0f, of that the coreset %.1f; scoring %.0f) | %.1f GB | %.1f | %s, %d threads |\n", fit + predict,
+             fit, run->seconds.coreset, predict, (double)run->peak_bytes / 1e9, theirs / (fit + predict),
+             run->processor ? run->processor : "", run->threads);
 }
 
 static tr_status write_parity(report *r) {
@@ -456,17 +455,17 @@ static tr_status write_parity(report *r) {
   if (!csv->rows)
     return TR_OK;
   write_text(r, "\n## The authors' code with the same weights and images\n\n"
-                "amazon-science/patchcore-inspection @fcaa92f on the CPU, seed 0, with the ResNet50 v1 weights and the images at "
-                "hand. Our seeds draw "
-                "other projections and other starting points, so the coresets differ as theirs would from seed to seed.\n\n"
-                "| class | metric | authors' code | ours | difference | tolerance | within |\n|---|---|---|---|---|---|---|\n");
+                "amazon-science/patchcore-inspection @fcaa92f on the CPU, seed 0, with the ResNet50 v1 weights and the\n"
+                "images at hand. Our seeds draw other projections and other starting points, so the coresets differ as\n"
+                "theirs would from seed to seed.\n\n"
+                "| class | metric | authors' code | ours | difference | tolerance | within |\n"
+                "|---|---|---|---|---|---|---|\n");
   for (size_t i = 0; i < csv->rows; ++i)
     TR_TRY(write_parity_metrics(r, i, parity_run(r, i)));
-  write_text(r,
-             "\nSeconds of a whole run and peak memory. Several settings of one class share the training pass, whose seconds and "
-             "memory then stand "
-             "in each of their rows. The authors' code ran on 2 cores (MTD with some other load on the machine).\n\n"
-             "| class | authors' code, s | peak | ours, s | peak | times faster | processor |\n|---|---|---|---|---|---|---|\n");
+  write_text(r, "\nSeconds of a whole run of one setting, and peak memory (ours: of all settings of the class at\n"
+                "once). The authors' code ran on 2 cores, MTD with some other load on the machine.\n\n"
+                "| class | authors' code, s | peak | ours, s | peak | times faster | on |\n"
+                "|---|---|---|---|---|---|---|\n");
   for (size_t i = 0; i < csv->rows; ++i)
     write_parity_times(r, i, parity_run(r, i));
   return TR_OK;
@@ -529,9 +528,8 @@ static tr_status write_runs(report *r, bool synthetic) {
   }
   qsort(rows, count, sizeof *rows, compare_results);
   if (count)
-    write_text(r, "| run | class | image AUROC | pixel AUROC | PRO | misclassified | seeds | bank rows | fit, s | coreset, s | "
-                  "s/image | peak | "
-                  "forecast |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
+    write_text(r, "| run | class | image AUROC | pixel AUROC | PRO | misclassified | seeds | bank rows | fit, s | coreset, s "
+                  "| s/image | peak | forecast |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
   tr_status status = TR_OK;
   for (size_t i = 0; status == TR_OK && i < count; ++i)
     status = write_run_row(r, rows[i]);
@@ -544,15 +542,13 @@ static tr_status write_runs(report *r, bool synthetic) {
 
 static tr_status write_all_runs(report *r) {
   write_text(r, "\n## The default run: synthetic images\n\n"
-                "Images drawn by the program, EfficientNet-Lite0's ImageNet weights. It shows that everything works; it says "
-                "nothing about the paper's "
-                "data.\n\n");
+                "Images drawn by the program, EfficientNet-Lite0's ImageNet weights. It shows that everything works; it\n"
+                "says nothing about the paper's data.\n\n");
   TR_TRY(write_runs(r, true));
   write_text(r, "\n## All runs on real images\n\n"
-                "Fractions, mean and standard deviation over seeds; the named seed is the first. Fit: the whole training pass of "
-                "the group, shared by its "
-                "runs. s/image: decoding, backbone, search and map, all threads together. Peak and forecast: resident bytes of "
-                "the process.\n\n");
+                "Fractions, mean and standard deviation over seeds; the named seed is the first. Fit: the training pass\n"
+                "and the run's own selection. s/image: decoding, backbone, search and map, all threads together. Peak\n"
+                "and forecast: resident bytes of the process, for all settings that shared the pass.\n\n");
   return write_runs(r, false);
 }
 
@@ -645,12 +641,10 @@ static tr_status read_results(report *r, const char *results, tr_progress *progr
 }
 
 static tr_status write_report(report *r) {
-  write_text(
-      r, "# Reproduction of PatchCore\n\n"
-         "Roth et al., \"Towards Total Recall in Industrial Anomaly Detection\", CVPR 2022. Written by `totalrecall report` from "
-         "`results/`: the published numbers (`results/published/`, with their sources) beside what this program measured. "
-         "Numbers in "
-         "brackets refer to the notes under a table.\n");
+  write_text(r, "# Reproduction of PatchCore\n\n"
+                "Roth et al., \"Towards Total Recall in Industrial Anomaly Detection\", CVPR 2022. Written by\n"
+                "`totalrecall report` from `results/`: the published numbers (`results/published/`, with their sources)\n"
+                "beside what this program measured. Numbers in brackets refer to the notes under a table.\n");
   TR_TRY(write_parity(r));
   TR_TRY(write_means(r));
   TR_TRY(write_class_table(r, TABLE_S1, "S1", &image_auroc));

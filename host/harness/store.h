@@ -11,8 +11,8 @@
 typedef struct tr_run_seconds {
   double decode;          /* files to normalised images, training and test; lanes' seconds summed / lanes */
   double backbone;        /* as decode */
-  double coreset;         /* of this variant */
-  double fit;             /* the whole training pass and the selections of all variants of the group, wall clock */
+  double coreset;         /* of this variant's selection, which its percentages share */
+  double fit;             /* the training pass, wall clock, and this variant's selection */
   double nearest;         /* of this variant, lanes' seconds summed / lanes */
   double maps;            /* upsampling and smoothing of this variant */
   double metrics;         /* of this variant */
