@@ -31,10 +31,7 @@ const tr_picture_class *const *tr_picture_classes(int *count) {
 /* ---- one picture ---- */
 
 static void picture_streams(const tr_picture *picture, tr_rng *scene, tr_rng *flaw) {
-  uint64_t class_number = 0;
-  while (picture_classes[class_number] != picture->class_)
-    ++class_number;
-  uint64_t index = class_number << 48 | (uint64_t)picture->group << 40 | (uint64_t)picture->number << 1;
+  uint64_t index = (uint64_t)picture->class_->key << 48 | (uint64_t)picture->group << 40 | (uint64_t)picture->number << 1;
   *scene = tr_rng_make(picture->seed, TR_RNG_SYNTHETIC, index);
   *flaw = tr_rng_make(picture->seed, TR_RNG_SYNTHETIC, index | 1);
 }

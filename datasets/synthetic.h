@@ -33,6 +33,7 @@ typedef struct tr_camera {
 
 typedef struct tr_picture_class {
   const char *name;
+  int key;           /* its random streams are keyed by it; no two classes share one */
   int width, height; /* design units */
   const char *const *defects;
   int defect_count;

@@ -100,8 +100,8 @@ static void draw_cut(tr_canvas *canvas, const board *scene, tr_rng *flaw) {
   float x, y, along = tr_rng_between(flaw, -8, 8);
   tr_pose_apply(&scene->pose, cut[0] + along * cosf(cut[2]), cut[1] + along * sinf(cut[2]), &x, &y);
   tr_pose at = tr_pose_make(x, y, cut[2] + atan2f(scene->pose.sin_a, scene->pose.cos_a) + tr_rng_between(flaw, -0.5f, 0.5f));
-  float half = tr_rng_between(flaw, 2.5f, 7), alpha = tr_rng_between(flaw, 0.7f, 0.98f);
-  block(canvas, &at, 0, 0, half, 3.4f, 1, tr_mix(scene->mask, (tr_colour){0.62f, 0.56f, 0.36f}, 0.7f), alpha, 0.8f);
+  float half = tr_rng_between(flaw, 3.5f, 8), alpha = tr_rng_between(flaw, 0.75f, 0.98f);
+  block(canvas, &at, 0, 0, half, 4.2f, 1, tr_mix(scene->mask, (tr_colour){0.72f, 0.65f, 0.44f}, 0.75f), alpha, 0.8f);
 }
 
 static void draw_pads(tr_canvas *canvas, const board *scene) {
@@ -233,4 +233,4 @@ static void draw_board(tr_canvas *canvas, tr_rng *rng, tr_rng *flaw, int defect,
 }
 
 const tr_picture_class tr_picture_board = {
-    .name = "board", .width = 320, .height = 320, .defects = defects, .defect_count = 4, .draw = draw_board};
+    .name = "board", .key = 0, .width = 320, .height = 320, .defects = defects, .defect_count = 4, .draw = draw_board};

@@ -123,7 +123,7 @@ static void draw_crack(tr_canvas *canvas, tr_rng *flaw, const capsule *scene) {
            edge = curve;
   for (int i = 0; i < edge.count; ++i)
     edge.y[i] += 1;
-  float half = tr_rng_between(flaw, 0.6f, 1.5f), alpha = tr_rng_between(flaw, 0.5f, 0.9f);
+  float half = tr_rng_between(flaw, 0.8f, 1.6f), alpha = tr_rng_between(flaw, 0.6f, 0.95f);
   tr_paint_curve(canvas, &edge, half, true, (tr_colour){0.95f, 0.90f, 0.82f}, 0.45f * alpha);
   tr_paint_curve(canvas, &curve, half, true, (tr_colour){0.08f, 0.05f, 0.04f}, alpha);
 }
@@ -132,14 +132,14 @@ static void plan_squeeze(capsule *scene, tr_rng *flaw) {
   scene->pinch_side = (int)tr_rng_below(flaw, 3) - 1;
   scene->pinch_u = tr_rng_between(flaw, -70, 70);
   scene->pinch_width = tr_rng_between(flaw, 12, 30);
-  scene->pinch = tr_rng_between(flaw, 1.5f, 6) * (scene->pinch_side ? 1.5f : 1);
+  scene->pinch = tr_rng_between(flaw, 2.2f, 6.5f) * (scene->pinch_side ? 1.5f : 1);
 }
 
 static void plan_dent(capsule *scene, tr_rng *flaw) {
   scene->dent_u = tr_rng_between(flaw, -85, 85);
   scene->dent_v = tr_rng_between(flaw, -24, 24);
   scene->dent_radius = tr_rng_between(flaw, 4, 11);
-  scene->dent_depth = tr_rng_between(flaw, 0.12f, 0.40f);
+  scene->dent_depth = tr_rng_between(flaw, 0.18f, 0.45f);
 }
 
 static void draw_capsule(tr_canvas *canvas, tr_rng *rng, tr_rng *flaw, int defect, tr_camera *camera) {
@@ -165,4 +165,4 @@ static void draw_capsule(tr_canvas *canvas, tr_rng *rng, tr_rng *flaw, int defec
 }
 
 const tr_picture_class tr_picture_capsule = {
-    .name = "capsule", .width = 400, .height = 320, .defects = defects, .defect_count = 4, .draw = draw_capsule};
+    .name = "capsule", .key = 1, .width = 400, .height = 320, .defects = defects, .defect_count = 4, .draw = draw_capsule};

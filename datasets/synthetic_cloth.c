@@ -153,4 +153,4 @@ static void draw_cloth(tr_canvas *canvas, tr_rng *rng, tr_rng *flaw, int defect,
 }
 
 const tr_picture_class tr_picture_cloth = {
-    .name = "cloth", .width = 320, .height = 320, .defects = defects, .defect_count = 4, .draw = draw_cloth};
+    .name = "cloth", .key = 2, .width = 320, .height = 320, .defects = defects, .defect_count = 4, .draw = draw_cloth};

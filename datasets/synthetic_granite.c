@@ -70,7 +70,7 @@ static void chip_pixel(const tr_canvas *canvas, const void *context, float x, fl
 static void draw_chip(tr_canvas *canvas, tr_rng *flaw, float x, float y) {
   float angle = tr_rng_between(flaw, 0, 6.2831853f);
   chip_paint chip = {.light_x = cosf(angle), .light_y = sinf(angle)};
-  chip.blob = tr_blob_draw(flaw, x, y, tr_rng_between(flaw, 6, 14), 0.7f);
+  chip.blob = tr_blob_draw(flaw, x, y, tr_rng_between(flaw, 7.5f, 15), 0.7f);
   float reach = 2 * chip.blob.radius * chip.blob.stretch;
   tr_paint_region(canvas, x - reach, y - reach, x + reach, y + reach, chip_pixel, &chip);
 }
@@ -89,7 +89,7 @@ static void draw_scratch(tr_canvas *canvas, tr_rng *flaw, float x, float y) {
     float length = tr_rng_between(flaw, 40, 120), turn = tr_rng_between(flaw, -0.12f, 0.12f);
     float dx = tr_rng_between(flaw, -6, 6), dy = tr_rng_between(flaw, -6, 6);
     tr_curve curve = tr_curve_draw(flaw, x + dx, y + dy, angle + turn, length, 2 * turn, 0.15f);
-    float half = tr_rng_between(flaw, 0.6f, 1.3f);
+    float half = tr_rng_between(flaw, 0.8f, 1.6f);
     tr_paint_curve(canvas, &curve, half, true, (tr_colour){0.93f, 0.93f, 0.92f}, tr_rng_between(flaw, 0.6f, 0.95f));
   }
 }
@@ -121,4 +121,4 @@ static void draw_granite(tr_canvas *canvas, tr_rng *rng, tr_rng *flaw, int defec
 }
 
 const tr_picture_class tr_picture_granite = {
-    .name = "granite", .width = 320, .height = 320, .defects = defects, .defect_count = 4, .draw = draw_granite};
+    .name = "granite", .key = 3, .width = 320, .height = 320, .defects = defects, .defect_count = 4, .draw = draw_granite};

@@ -185,4 +185,4 @@ static void draw_nut(tr_canvas *canvas, tr_rng *rng, tr_rng *flaw, int defect, t
 }
 
 const tr_picture_class tr_picture_nut = {
-    .name = "nut", .width = 320, .height = 320, .defects = defects, .defect_count = 4, .draw = draw_nut};
+    .name = "nut", .key = 4, .width = 320, .height = 320, .defects = defects, .defect_count = 4, .draw = draw_nut};

@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
 done
 
 scripts/setup.sh
-cmake --preset cpu -G Ninja >/dev/null
+cmake --preset cpu -G Ninja -DBUILD_TESTING=OFF >/dev/null
 cmake --build build/cpu --target totalrecall
 program=build/cpu/totalrecall
 

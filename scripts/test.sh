@@ -24,7 +24,7 @@ for step in "${steps[@]}"; do
       sources | xargs clang-format --dry-run -Werror
       ;;
     gcc)
-      cmake --preset cpu -G Ninja -DCMAKE_C_COMPILER=gcc >/dev/null
+      cmake --preset cpu -G Ninja -DCMAKE_C_COMPILER=gcc -DBUILD_TESTING=ON >/dev/null
       cmake --build build/cpu
       run_tests build/cpu
       ;;

@@ -3,9 +3,17 @@
  * Queries are cut into blocks, one task each; a block passes over the bank tile by tile. For a tile, one matrix product bounds the
  * distances from below: of the sketches (kernels/cpu/sketch.h, 128 numbers a row) where the bank has one, else of the rows
  * themselves. The row that looks nearest is measured first, in double; then every row whose bound is not above the k-th best
- * distance so far. Where sketches leave too many rows to measure, the rows' own product, eight times as dear but sharp to float
- * rounding, decides. So results are those of a brute force in double, ties by index, whatever the
- * product's rounding, blocks, tiles or threads; no distance carries cancellation.
+ * distance so far. Where sketches leave too many rows to measure, the rows' own product decides, eight times as dear but sharp to
+ * float rounding. So results are those of a brute force in double, ties by index, whatever the product's rounding, blocks, tiles
+ * or threads, and no distance carries cancellation.
+ *
+ * Measured on ResNet50 features of MVTec bottle (784 queries of a test image, d = 1024, greedy bank; processor time of one core of
+ * an EPYC 9004 beside other jobs; FAISS 1.15 IndexFlatL2 and this in turn): 940 rows 15 and 8 ms, 9,408 rows 155 and 35 ms, 16,384
+ * rows 261 and 56 ms. FAISS runs at the product's peak. Here the sketches' product takes half of the time, and the measured rows
+ * (6, 38 and 59 a query) a fifth to a third.
+ * Tried and left out: sketches of 64, 96 and 192 numbers (the same or slower), tiles of 512, 2048 and 4096 rows (the same),
+ * prefetching the rows to be measured (the same). An 8-bit integer product of whole rows would rule out about as much as sketches
+ * do, at 430 GOP/s (oneDNN on VNNI) in 61 ms for 16,384 rows; it needs such a processor, sketches need none.
  */
 #include "host/base/status.h"
 #include "kernels/cpu/cpu.h"
@@ -364,6 +372,9 @@ tr_status tr_cpu_nearest(tr_device *device, const tr_nearest_args *args) {
   size_t d = (size_t)args->d, k = (size_t)args->k;
   search s = {.args = args, .sketch = args->sketch, .d = d, .k = k, .by_row = {.depth = d}, .slots = args->scratch};
   TR_TRY(check_bank(args, &s.by_row.largest_norm2));
+  if (s.sketch && (s.sketch->d != d || s.sketch->rows < args->bank_rows))
+    return tr_fail(TR_EINVAL, "nearest: expected a sketch of at least %zu rows of %zu dimensions, found %zu of %zu",
+                   args->bank_rows, d, s.sketch->rows, s.sketch->d);
   if (s.sketch)
     s.by_sketch = (bound){.depth = TR_SKETCH,
                           .error = s.sketch->error,

@@ -342,6 +342,47 @@ static void test_from_lanes(void **state) {
   free(rows);
 }
 
+static void test_wrong_sketch(void **state) {
+  (void)state;
+  float *rows = rows_near_subspace(2, 1200, 256, 15, 1, 1), distance;
+  uint32_t index;
+  tr_device *device;
+  assert_int_equal(tr_device_open("cpu", 2, &device), TR_OK);
+  void *sketch, *sketch_scratch, *scratch;
+  float norms[1200];
+  assert_int_equal(tr_nearest_sketch_bytes(device, 1200, 8), 0); /* of no use */
+  assert_int_equal(tr_device_alloc(device, tr_nearest_sketch_bytes(device, 600, 256), &sketch), TR_OK);
+  assert_int_equal(tr_device_alloc(device, tr_nearest_sketch_scratch(device, 600, 256), &sketch_scratch), TR_OK);
+  assert_int_equal(tr_nearest_sketch(device, NULL, 600, 256, sketch, sketch_scratch), TR_EINVAL);
+  assert_int_equal(tr_nearest_sketch(device, rows, 600, 256, sketch, sketch_scratch), TR_OK);
+  assert_int_equal(tr_device_alloc(device, tr_nearest_scratch(device, 1, 1, 1200, 256, 1), &scratch), TR_OK);
+  assert_int_equal(tr_squared_norms(device, rows, 1200, 256, norms), TR_OK);
+  tr_nearest_args args = {.queries_count = 1,
+                          .group = 1,
+                          .queries = rows + 599 * 256,
+                          .bank_rows = 600,
+                          .bank = rows,
+                          .bank_norms = norms,
+                          .sketch = sketch,
+                          .d = 256,
+                          .k = 1,
+                          .distances = &distance,
+                          .indices = &index,
+                          .scratch = scratch};
+  assert_int_equal(tr_nearest(device, &args), TR_OK);
+  assert_true(index == 599 && distance == 0);
+  args.bank_rows = 601; /* more rows than were sketched */
+  assert_int_equal(tr_nearest(device, &args), TR_EINVAL);
+  args.bank_rows = 600;
+  args.d = 128;
+  assert_int_equal(tr_nearest(device, &args), TR_EINVAL);
+  tr_device_free(device, scratch);
+  tr_device_free(device, sketch_scratch);
+  tr_device_free(device, sketch);
+  tr_device_close(device);
+  free(rows);
+}
+
 static void test_bad_arguments(void **state) {
   (void)state;
   float rows[8] = {0, 1, 2, 3, 4, 5, 6, 7}, distances[4], norms[4];
@@ -410,7 +451,7 @@ int main(void) {
       cmocka_unit_test(test_golden),         cmocka_unit_test(test_without_sketch),  cmocka_unit_test(test_sketch),
       cmocka_unit_test(test_sketch_in_vain), cmocka_unit_test(test_far_from_origin), cmocka_unit_test(test_ties),
       cmocka_unit_test(test_prefix),         cmocka_unit_test(test_query_alone),     cmocka_unit_test(test_from_lanes),
-      cmocka_unit_test(test_bad_arguments),
+      cmocka_unit_test(test_wrong_sketch),   cmocka_unit_test(test_bad_arguments),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

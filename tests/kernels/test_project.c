@@ -2,14 +2,26 @@
 #include "host/base/rng.h"
 #include "host/base/status.h"
 #include "kernels/project.h"
-#include "tests/golden/golden.h"
+#include "tests/kernels/devices.h"
 
 #include <math.h>
 
 static tr_status project_on(int threads, size_t n, int d, int d_star, const float *src, const float *matrix, float *dst) {
-  tr_device *device;
-  assert_int_equal(tr_device_open("cpu", threads, &device), TR_OK);
-  tr_status status = tr_project(device, &(tr_project_args){n, d, d_star, src, matrix, dst});
+  tr_device *device = test_device_open(threads);
+  size_t src_bytes = n * (size_t)d * sizeof(float), matrix_bytes = (size_t)d_star * (size_t)d * sizeof(float);
+  size_t dst_bytes = n * (size_t)d_star * sizeof(float);
+  tr_project_args args = {n,
+                          d,
+                          d_star,
+                          device_copy_of(device, src, src_bytes),
+                          device_copy_of(device, matrix, matrix_bytes),
+                          dst ? device_array(device, dst_bytes) : NULL};
+  tr_status status = tr_project(device, &args);
+  if (status == TR_OK && n > 0)
+    device_read(device, dst, args.dst, dst_bytes);
+  tr_device_free(device, (void *)args.src);
+  tr_device_free(device, (void *)args.matrix);
+  tr_device_free(device, args.dst);
   tr_device_close(device);
   return status;
 }
@@ -67,12 +79,39 @@ static void test_row_alone(void **state) {
     src[i] = tr_rng_normal(&rng);
   tr_project_matrix(0, D, D_STAR, matrix);
   const int threads[] = {1, 2, 4};
-  for (int t = 0; t < 3; ++t) {
+  const bool on_gpu = strcmp(test_device, "cpu") != 0; /* where a call costs a whole tile, and threads make no difference */
+  for (int t = 0; t < (on_gpu ? 1 : 3); ++t) {
     assert_int_equal(project_on(threads[t], N, D, D_STAR, src, matrix, dst), TR_OK);
-    for (size_t i = 0; i < N; ++i) {
+    for (size_t i = 0; i < N; i += on_gpu ? 43 : 1) {
       assert_int_equal(project_on(1, 1, D, D_STAR, src + i * D, matrix, alone), TR_OK);
       assert_memory_equal(dst + i * D_STAR, alone, sizeof alone);
     }
+  }
+  free(src);
+  free(dst);
+}
+
+/* More rows than any device multiplies at once. */
+static void test_many_rows(void **state) {
+  (void)state;
+  enum { N = 40001, D = 9, D_STAR = 5 };
+  float *src = malloc(N * D * sizeof *src), *dst = malloc(N * D_STAR * sizeof *dst), matrix[D_STAR * D], alone[D_STAR];
+  assert_true(src && dst);
+  tr_rng rng = tr_rng_make(2, TR_RNG_TEST, 0);
+  for (size_t i = 0; i < N * D; ++i)
+    src[i] = tr_rng_normal(&rng);
+  tr_project_matrix(0, D, D_STAR, matrix);
+  assert_int_equal(project_on(2, N, D, D_STAR, src, matrix, dst), TR_OK);
+  for (size_t i = 0; i < N; ++i)
+    for (size_t k = 0; k < D_STAR; ++k) {
+      double sum = 0;
+      for (size_t j = 0; j < D; ++j)
+        sum += (double)src[i * D + j] * (double)matrix[k * D + j];
+      assert_true(fabs((double)dst[i * D_STAR + k] - sum) < 2e-6); /* 9 terms of at most 5 x 1/3 */
+    }
+  for (size_t i = 0; i < N; i += N / 7) {
+    assert_int_equal(project_on(1, 1, D, D_STAR, src + i * D, matrix, alone), TR_OK);
+    assert_memory_equal(dst + i * D_STAR, alone, sizeof alone);
   }
   free(src);
   free(dst);
@@ -91,10 +130,8 @@ static void test_bad_arguments(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_golden),
-      cmocka_unit_test(test_matrix),
-      cmocka_unit_test(test_row_alone),
-      cmocka_unit_test(test_bad_arguments),
+      cmocka_unit_test(test_golden),    cmocka_unit_test(test_matrix),        cmocka_unit_test(test_row_alone),
+      cmocka_unit_test(test_many_rows), cmocka_unit_test(test_bad_arguments),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_on_devices("project", tests, NULL, NULL);
 }
