@@ -16,6 +16,7 @@ struct cli_progress {
   char stage[96];
   double stage_began, shown;
   size_t began_at; /* items done when the stage was first seen */
+  size_t done;     /* as told last */
 };
 
 static void erase(cli_progress *p) {
@@ -49,7 +50,9 @@ static void format_line(const cli_progress *p, double now, size_t done, size_t t
 static void update(tr_progress *self, const char *stage, size_t done, size_t total, const char *unit) {
   cli_progress *p = self->user;
   double now = tr_seconds();
-  if (strncmp(p->stage, stage, sizeof p->stage - 1) != 0) {
+  bool again = done < p->done; /* the next selection of the same class */
+  p->done = done;
+  if (again || strncmp(p->stage, stage, sizeof p->stage - 1) != 0) {
     snprintf(p->stage, sizeof p->stage, "%s", stage);
     p->stage_began = now;
     p->began_at = done;
