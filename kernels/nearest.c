@@ -14,6 +14,23 @@ size_t tr_nearest_scratch(const tr_device *device, size_t queries_count, size_t 
   return tr_device_operators(device)->nearest_scratch(device, queries_count, group, bank_rows, d, k);
 }
 
+static tr_status check_blocks(const tr_nearest_args *args) {
+  if (args->block_rows < 1 || args->block_rows > args->bank_rows)
+    return tr_fail(TR_EINVAL, "nearest: expected blocks of 1 to the bank's %zu rows, found %zu", args->bank_rows,
+                   args->block_rows);
+  size_t rows = 0, blocks = (args->bank_rows + args->block_rows - 1) / args->block_rows;
+  for (size_t i = 0; i < args->block_count; ++i) {
+    if (args->blocks[i] >= blocks)
+      return tr_fail(TR_EINVAL, "nearest: there is no block %u: the bank has %zu of %zu rows", args->blocks[i], blocks,
+                     args->block_rows);
+    tr_nearest_range range = tr_nearest_range_at(args, i);
+    rows += range.end - range.first;
+  }
+  if ((size_t)args->k > rows)
+    return tr_fail(TR_EINVAL, "nearest: %d neighbours of %zu rows in %zu blocks", args->k, rows, args->block_count);
+  return TR_OK;
+}
+
 tr_status tr_nearest(tr_device *device, const tr_nearest_args *args) {
   if (args->queries_count == 0)
     return TR_OK;
@@ -32,6 +49,8 @@ tr_status tr_nearest(tr_device *device, const tr_nearest_args *args) {
   for (size_t i = 0; i < sizeof needed / sizeof *needed; ++i)
     if (!needed[i].pointer)
       return tr_fail(TR_EINVAL, "nearest: %s is NULL", needed[i].name);
+  if (args->blocks)
+    TR_TRY(check_blocks(args));
   return tr_device_operators(device)->nearest(device, args);
 }
 

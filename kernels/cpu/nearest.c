@@ -1,7 +1,7 @@
 /* nearest on the CPU: exact distances for the few bank rows that a cheap bound cannot rule out.
  *
  * Queries are cut into blocks, one task each; a block passes over the bank tile by tile. For a tile, one matrix product bounds the
- * distances from below: of the sketches (kernels/cpu/sketch.h, 128 numbers a row) where the bank has one, else of the rows
+ * distances from below: of the sketches (kernels/cpu/sketch.h, 32 or 128 numbers a row) where the bank has one, else of the rows
  * themselves. The row that looks nearest is measured first, in double; then every row whose bound is not above the k-th best
  * distance so far. Where sketches leave too many rows to measure, the rows' own product decides, eight times as dear but sharp to
  * float rounding. So results are those of a brute force in double, ties by index, whatever the product's rounding, blocks, tiles
@@ -11,7 +11,10 @@
  * an EPYC 9004 beside other jobs; FAISS 1.15 IndexFlatL2 and this in turn): 940 rows 15 and 8 ms, 9,408 rows 155 and 35 ms, 16,384
  * rows 261 and 56 ms. FAISS runs at the product's peak. Here the sketches' product takes half of the time, and the measured rows
  * (6, 38 and 59 a query) a fifth to a third.
- * Tried and left out: sketches of 64, 96 and 192 numbers (the same or slower), tiles of 512, 2048 and 4096 rows (the same),
+ * SPADE's shallow features (3,136 queries against 50 images of as many rows, d = 256): 0.70 s, half of it the sketches' product;
+ * with sketches of 64 numbers 0.82, of 128 1.29, the rows' own product at its peak 2.2 s. Of the rows that a narrow sketch leaves
+ * possible, 0.3 to 1 %, float distances sort most out: 10 % faster than measuring all in double, for d = 1024, too.
+ * Tried and left out, for d = 1024: sketches of 64, 96 and 192 numbers (the same or slower), tiles of 512, 2048 and 4096 rows (the same),
  * prefetching the rows to be measured (the same). An 8-bit integer product of whole rows would rule out about as much as sketches
  * do, at 430 GOP/s (oneDNN on VNNI) in 61 ms for 16,384 rows; it needs such a processor, sketches need none.
  */
@@ -26,11 +29,12 @@
 #include <math.h>
 
 enum {
-  BLOCK = 112,        /* queries a task: 28 x 28 patches are seven */
-  TILE = 1024,        /* bank rows; a tile's products stay in the second-level cache */
-  LANES = 32,         /* columns looked at together */
-  FEW_SHARE = 16,     /* as many possible rows of a tile are measured at once */
-  NORMS_BLOCK = 1024, /* rows a task of squared_norms */
+  BLOCK = 112,             /* queries a task: 28 x 28 patches are seven */
+  TILE = 1024,             /* bank rows at most; a tile's products stay in the second-level cache */
+  PITCH = TILE + TR_PANEL, /* of products: a tile may begin within a panel of sketches */
+  LANES = 32,              /* columns looked at together */
+  FEW_SHARE = 16,          /* as many possible rows of a tile are measured at once */
+  NORMS_BLOCK = 1024,      /* rows a task of squared_norms */
 };
 
 /* How a kind of product bounds distances: |q - b| >= |z - z'| - error * (distance of q + largest distance in the bank). */
@@ -69,8 +73,8 @@ typedef struct block {
   double *norm2;        /* [BLOCK] |q|^2 */
   double *sketch_norm2; /* [BLOCK] |z|^2 */
   double *distance;     /* [BLOCK] |q - centre| */
-  float *sketches;      /* [BLOCK, TR_SKETCH] */
-  float *products;      /* [BLOCK, TILE] */
+  float *sketches;      /* [BLOCK, sketch width] */
+  float *products;      /* [BLOCK, PITCH] */
   float *half_norms;    /* [TILE] */
   uint32_t *unsettled;  /* [BLOCK] */
   float *work;          /* the sketches', then a panel of bank rows */
@@ -90,8 +94,8 @@ static void lay_out(block *b, tr_sections *s, size_t d, size_t k) {
   b->norm2 = tr_section(s, BLOCK * sizeof(double));
   b->sketch_norm2 = tr_section(s, BLOCK * sizeof(double));
   b->distance = tr_section(s, BLOCK * sizeof(double));
-  b->sketches = tr_section(s, BLOCK * TR_SKETCH * sizeof(float));
-  b->products = tr_section(s, BLOCK * TILE * sizeof(float));
+  b->sketches = tr_section(s, BLOCK * tr_sketch_width(d) * sizeof(float));
+  b->products = tr_section(s, BLOCK * PITCH * sizeof(float));
   b->half_norms = tr_section(s, TILE * sizeof(float));
   b->unsettled = tr_section(s, BLOCK * sizeof(uint32_t));
   b->work = tr_section(s, panel > work ? panel : work);
@@ -143,10 +147,17 @@ static bool known(const query *q, size_t k, uint32_t row) {
   return false;
 }
 
+/* Most rows that a bound lets pass are too far by more than a float's rounding. */
+static bool is_too_far(const search *s, const query *q, const float *row) {
+  float distance2 = tr_float_distance2(q->row, row, s->d);
+  return distance2 <= FLT_MAX && (double)distance2 * (1 - tr_product_error(s->d)) > q->best[s->k - 1].distance2;
+}
+
 static void measure(const search *s, const query *q, size_t row) {
-  if (known(q, s->k, (uint32_t)row))
+  const float *bank_row = s->args->bank + row * s->d;
+  if (known(q, s->k, (uint32_t)row) || is_too_far(s, q, bank_row))
     return;
-  neighbour found = {tr_exact_distance2(q->row, s->args->bank + row * s->d, s->d), (uint32_t)row};
+  neighbour found = {tr_exact_distance2(q->row, bank_row, s->d), (uint32_t)row};
   if (!precedes(found, q->best[s->k - 1]))
     return;
   size_t place = s->k - 1;
@@ -189,6 +200,8 @@ static float largest(const float *products, const float *half_norms, size_t n) {
 /* Measures the row of [from, to) that looks nearest, if it may be among the best. */
 static bool measure_likeliest(const search *s, const query *q, const bound *by, const tile *t, const float *products, size_t from,
                               size_t to) {
+  if (from == to)
+    return false;
   float value = largest(products + from, t->half_norms + from, to - from);
   if (!(value >= limit_of(s, q, by)))
     return false;
@@ -222,7 +235,7 @@ static void measure_possible(const search *s, const query *q, const bound *by, c
 }
 
 /* Settles a query on a tile and returns 0, or leaves it and returns how many rows are possible, when they are more than `most`. A
- * query without k neighbours yet gets the likeliest of k parts of the tile first: a bank's first tile has k rows. */
+ * query without k neighbours yet gets the likeliest of k parts of the tile first. */
 static size_t settle(const search *s, const query *q, const bound *by, const tile *t, const float *products, size_t most) {
   size_t parts = q->best[s->k - 1].distance2 < INFINITY ? 1 : s->k;
   bool any = false;
@@ -251,12 +264,11 @@ typedef struct leftover {
   size_t queries, possible;
 } leftover;
 
-static leftover settle_by_sketch(const search *s, const block *b, const tile *t) {
-  tr_panels_product(b->sketches, TR_SKETCH, b->n, s->sketch->panels + t->first * TR_SKETCH, t->n, TR_SKETCH, b->products, TILE);
+static leftover settle_by_sketch(const search *s, const block *b, const tile *t, const float *products) {
   leftover left = {0, 0};
   for (size_t i = 0; i < b->n; ++i) {
     query q = query_of(s, b, i, true);
-    size_t possible = settle(s, &q, &s->by_sketch, t, b->products + i * TILE, t->n / FEW_SHARE);
+    size_t possible = settle(s, &q, &s->by_sketch, t, products + i * PITCH, t->n / FEW_SHARE);
     if (possible > 0)
       b->unsettled[left.queries++] = (uint32_t)i;
     left.possible += possible;
@@ -277,12 +289,12 @@ static void settle_by_row(const search *s, const block *b, size_t first, size_t 
     size_t width = n - j < TR_PANEL ? n - j : TR_PANEL;
     tr_panels_pack(s->args->bank + (first + j) * s->d, width, s->d, 0, b->work);
     tr_panels_product(s->args->queries + (b->first + from) * s->d, s->d, range_of(b, left), b->work, width, s->d, b->products + j,
-                      TILE);
+                      PITCH);
   }
   tile t = {first, n, b->half_norms};
   for (size_t u = 0; u < left.queries; ++u) {
     query q = query_of(s, b, b->unsettled[u], false);
-    settle(s, &q, &s->by_row, &t, b->products + (b->unsettled[u] - from) * TILE, n);
+    settle(s, &q, &s->by_row, &t, b->products + (b->unsettled[u] - from) * PITCH, n);
   }
 }
 
@@ -310,8 +322,11 @@ static void search_tile(const search *s, const block *b, size_t first, size_t n)
       measure_tile(s, b, first, n);
     return;
   }
+  size_t lead = first % TR_PANEL, width = s->sketch->width;
+  const float *products = b->products + lead;
+  tr_panels_product(b->sketches, width, b->n, s->sketch->panels + (first - lead) * width, lead + n, width, b->products, PITCH);
   tile t = {first, n, s->sketch->half_norms + first};
-  leftover left = settle_by_sketch(s, b, &t);
+  leftover left = settle_by_sketch(s, b, &t, products);
   if (left.queries == 0)
     return;
   if (product_is_cheaper(b, n, left)) {
@@ -320,7 +335,7 @@ static void search_tile(const search *s, const block *b, size_t first, size_t n)
   }
   for (size_t u = 0; u < left.queries; ++u) {
     query q = query_of(s, b, b->unsettled[u], true);
-    measure_possible(s, &q, &s->by_sketch, &t, b->products + b->unsettled[u] * TILE);
+    measure_possible(s, &q, &s->by_sketch, &t, products + b->unsettled[u] * PITCH);
   }
 }
 
@@ -336,21 +351,27 @@ static tr_status begin_block(const search *s, block *b) {
     b->best[i] = (neighbour){INFINITY, UINT32_MAX};
   for (size_t i = 0; s->sketch && i < b->n; i += TR_SKETCH_TILE) {
     size_t n = b->n - i < TR_SKETCH_TILE ? b->n - i : TR_SKETCH_TILE;
-    tr_sketch_rows(s->sketch, s->args->queries + (b->first + i) * s->d, n, b->sketches + i * TR_SKETCH, b->distance + i, b->work);
+    tr_sketch_rows(s->sketch, s->args->queries + (b->first + i) * s->d, n, b->sketches + i * s->sketch->width, b->distance + i,
+                   b->work);
   }
   for (size_t i = 0; s->sketch && i < b->n; ++i)
-    b->sketch_norm2[i] = tr_exact_norm2(b->sketches + i * TR_SKETCH, TR_SKETCH);
+    b->sketch_norm2[i] = tr_exact_norm2(b->sketches + i * s->sketch->width, s->sketch->width);
   return TR_OK;
+}
+
+/* Tiles as equal as whole panels allow. */
+static void search_range(const search *s, const block *b, tr_nearest_range range) {
+  size_t rows = range.end - range.first, tiles = (rows + TILE - 1) / TILE, width = tr_panels_rows((rows + tiles - 1) / tiles);
+  for (size_t first = range.first; first < range.end; first += width)
+    search_tile(s, b, first, range.end - first < width ? range.end - first : width);
 }
 
 static tr_status search_block(void *context, size_t task) {
   const search *s = context;
   block b = take_slot(s, task);
   TR_TRY(begin_block(s, &b));
-  for (size_t first = 0; first < s->args->bank_rows; first += TILE) {
-    size_t left = s->args->bank_rows - first;
-    search_tile(s, &b, first, left < TILE ? left : TILE);
-  }
+  for (size_t i = 0; i < tr_nearest_range_count(s->args); ++i)
+    search_range(s, &b, tr_nearest_range_at(s->args, i));
   for (size_t i = 0; i < b.n * s->k; ++i) {
     s->args->distances[b.first * s->k + i] = (float)b.best[i].distance2;
     s->args->indices[b.first * s->k + i] = b.best[i].row;
@@ -358,8 +379,8 @@ static tr_status search_block(void *context, size_t task) {
   return TR_OK;
 }
 
-static tr_status check_bank(const tr_nearest_args *args, double *largest_norm2) {
-  for (size_t i = 0; i < args->bank_rows; ++i) {
+static tr_status check_range(const tr_nearest_args *args, tr_nearest_range range, double *largest_norm2) {
+  for (size_t i = range.first; i < range.end; ++i) {
     if (!(args->bank_norms[i] <= FLT_MAX))
       return tr_fail(TR_EINVAL, "nearest: bank row %zu: expected finite features, found |row|^2 = %g", i,
                      (double)args->bank_norms[i]);
@@ -371,12 +392,13 @@ static tr_status check_bank(const tr_nearest_args *args, double *largest_norm2) 
 tr_status tr_cpu_nearest(tr_device *device, const tr_nearest_args *args) {
   size_t d = (size_t)args->d, k = (size_t)args->k;
   search s = {.args = args, .sketch = args->sketch, .d = d, .k = k, .by_row = {.depth = d}, .slots = args->scratch};
-  TR_TRY(check_bank(args, &s.by_row.largest_norm2));
+  for (size_t i = 0; i < tr_nearest_range_count(args); ++i)
+    TR_TRY(check_range(args, tr_nearest_range_at(args, i), &s.by_row.largest_norm2));
   if (s.sketch && (s.sketch->d != d || s.sketch->rows < args->bank_rows))
     return tr_fail(TR_EINVAL, "nearest: expected a sketch of at least %zu rows of %zu dimensions, found %zu of %zu",
                    args->bank_rows, d, s.sketch->rows, s.sketch->d);
   if (s.sketch)
-    s.by_sketch = (bound){.depth = TR_SKETCH,
+    s.by_sketch = (bound){.depth = s.sketch->width,
                           .error = s.sketch->error,
                           .largest_distance = s.sketch->largest_distance,
                           .largest_norm2 = s.sketch->largest_norm2};

@@ -13,30 +13,36 @@
 #include <string.h>
 
 enum {
-  RANK = TR_SKETCH_RANK,
   TILE = TR_SKETCH_TILE,
   SAMPLE = 2048,
   ITERATIONS = 2,
-  LEAST_ROWS = 512, /* a smaller bank, or a smaller d, is searched as fast without */
-  LEAST_D = 2 * TR_SKETCH,
+  LEAST_ROWS = 512, /* a smaller bank is searched as fast without */
+  LEAST_D = 128,    /* as are shorter rows */
+  NARROW = 32,      /* width for rows up to */
+  NARROW_D = 511,
 };
 
 /* ---- memory ---- */
 
+/* A narrow sketch costs less and settles less. */
+size_t tr_sketch_width(size_t d) {
+  return d < LEAST_D ? 0 : d <= NARROW_D ? NARROW : TR_SKETCH_MOST;
+}
+
 static bool worthwhile(size_t rows, size_t d) {
-  return rows >= LEAST_ROWS && d >= LEAST_D;
+  return rows >= LEAST_ROWS && tr_sketch_width(d) > 0;
 }
 
 /* The sketch's arrays while they are written, and the scratch. */
 typedef struct build {
   tr_sketch *sketch;
   const float *bank;
-  size_t rows, d, sample;
+  size_t rows, d, width, rank, sample; /* rank: of the subspace */
   float *centre, *into, *back, *panels, *half_norms;
   float *sample_panels; /* centred sample X, as packed X^T: d rows of `sample` */
-  float *coordinates;   /* [RANK, sample] = V X^T */
-  float *basis;         /* [RANK, d] = V */
-  double *exact_basis;  /* [RANK, d], to orthonormalise it in */
+  float *coordinates;   /* [rank, sample] = V X^T */
+  float *basis;         /* [rank, d] = V */
+  double *exact_basis;  /* [rank, d], to orthonormalise it in */
   double *largest;      /* [tiles of rows] max |x| */
   char *workers;        /* their tiles */
   size_t worker_bytes;
@@ -45,22 +51,22 @@ typedef struct build {
 static void lay_out_sketch(build *b, tr_sections *s) {
   b->sketch = tr_section(s, sizeof(tr_sketch));
   b->centre = tr_section(s, b->d * sizeof(float));
-  b->into = tr_section(s, tr_panels_rows(RANK) * b->d * sizeof(float));
-  b->back = tr_section(s, tr_panels_rows(b->d) * RANK * sizeof(float));
-  b->panels = tr_section(s, tr_panels_rows(b->rows) * TR_SKETCH * sizeof(float));
+  b->into = tr_section(s, tr_panels_rows(b->rank) * b->d * sizeof(float));
+  b->back = tr_section(s, tr_panels_rows(b->d) * b->rank * sizeof(float));
+  b->panels = tr_section(s, tr_panels_rows(b->rows) * b->width * sizeof(float));
   b->half_norms = tr_section(s, b->rows * sizeof(float));
 }
 
 /* A worker's: sketches of a tile, |x|, work. */
 typedef struct tile_memory {
-  float *z; /* [TILE, TR_SKETCH] */
+  float *z; /* [TILE, width] */
   double *distance;
   float *work;
 } tile_memory;
 
 static tile_memory lay_out_tile(tr_sections *s, size_t d) {
   tile_memory t;
-  t.z = tr_section(s, TILE * TR_SKETCH * sizeof(float));
+  t.z = tr_section(s, TILE * tr_sketch_width(d) * sizeof(float));
   t.distance = tr_section(s, TILE * sizeof(double));
   t.work = tr_section(s, tr_sketch_work_bytes(d));
   return t;
@@ -68,9 +74,9 @@ static tile_memory lay_out_tile(tr_sections *s, size_t d) {
 
 static void lay_out_scratch(build *b, const tr_device *device, tr_sections *s) {
   b->sample_panels = tr_section(s, tr_panels_rows(b->d) * b->sample * sizeof(float));
-  b->coordinates = tr_section(s, RANK * b->sample * sizeof(float));
-  b->basis = tr_section(s, RANK * b->d * sizeof(float));
-  b->exact_basis = tr_section(s, RANK * b->d * sizeof(double));
+  b->coordinates = tr_section(s, b->rank * b->sample * sizeof(float));
+  b->basis = tr_section(s, b->rank * b->d * sizeof(float));
+  b->exact_basis = tr_section(s, b->rank * b->d * sizeof(double));
   b->largest = tr_section(s, (b->rows + TILE - 1) / TILE * sizeof(double));
   tr_sections worker = TR_SECTIONS_COUNT;
   lay_out_tile(&worker, b->d);
@@ -84,7 +90,8 @@ static tile_memory worker_tile(const build *b) {
 }
 
 static build make_build(size_t rows, size_t d) {
-  return (build){.rows = rows, .d = d, .sample = rows < SAMPLE ? rows : SAMPLE};
+  size_t width = tr_sketch_width(d);
+  return (build){.rows = rows, .d = d, .width = width, .rank = width ? width - 1 : 0, .sample = rows < SAMPLE ? rows : SAMPLE};
 }
 
 size_t tr_cpu_nearest_sketch_bytes(const tr_device *device, size_t bank_rows, int d) {
@@ -117,28 +124,29 @@ static void centre_row(const float *row, const float *centre, size_t d, float *x
 
 /* rest2[i] = |x_i - V^T y_i|^2, a panel of columns at a time. */
 static void measure_rest(const tr_sketch *sketch, const float *x, const float *y, size_t n, float *columns, double *rest2) {
+  size_t rank = sketch->width - 1;
   for (size_t i = 0; i < n; ++i)
     rest2[i] = 0;
   for (size_t j0 = 0; j0 < sketch->d; j0 += TR_PANEL) {
     size_t width = sketch->d - j0 < TR_PANEL ? sketch->d - j0 : TR_PANEL;
-    tr_panels_product(y, TR_SKETCH, n, sketch->back + j0 * RANK, width, RANK, columns, TR_PANEL);
+    tr_panels_product(y, sketch->width, n, sketch->back + j0 * rank, width, rank, columns, TR_PANEL);
     for (size_t i = 0; i < n; ++i)
       rest2[i] += tr_exact_distance2(x + i * sketch->d + j0, columns + i * TR_PANEL, width);
   }
 }
 
 void tr_sketch_rows(const tr_sketch *sketch, const float *rows, size_t n, float *z, double *distance, void *work) {
-  size_t d = sketch->d;
+  size_t d = sketch->d, width = sketch->width;
   float *x = work, *columns = x + TILE * d;
   double rest2[TILE];
   for (size_t i = 0; i < n; ++i) {
     centre_row(rows + i * d, sketch->centre, d, x + i * d);
     distance[i] = sqrt(tr_exact_norm2(x + i * d, d));
   }
-  tr_panels_product(x, d, n, sketch->into, RANK, d, z, TR_SKETCH);
+  tr_panels_product(x, d, n, sketch->into, width - 1, d, z, width);
   measure_rest(sketch, x, z, n, columns, rest2);
   for (size_t i = 0; i < n; ++i)
-    z[i * TR_SKETCH + RANK] = (float)sqrt(rest2[i]);
+    z[i * width + width - 1] = (float)sqrt(rest2[i]);
 }
 
 /* ---- subspace ---- */
@@ -181,9 +189,9 @@ static double dot(const double *a, const double *b, size_t d) {
 /* Gram-Schmidt, each row `passes` times. A row that depends on those before it becomes 0: a smaller subspace. */
 static void orthonormalise(build *b, int passes) {
   size_t d = b->d;
-  for (size_t i = 0; i < RANK * d; ++i)
+  for (size_t i = 0; i < b->rank * d; ++i)
     b->exact_basis[i] = (double)b->basis[i];
-  for (size_t i = 0; i < RANK; ++i) {
+  for (size_t i = 0; i < b->rank; ++i) {
     double *row = b->exact_basis + i * d, before = sqrt(dot(row, row, d));
     for (int pass = 0; pass < passes; ++pass)
       for (size_t k = 0; k < i; ++k) {
@@ -196,7 +204,7 @@ static void orthonormalise(build *b, int passes) {
     for (size_t j = 0; j < d; ++j)
       row[j] *= scale;
   }
-  for (size_t i = 0; i < RANK * d; ++i)
+  for (size_t i = 0; i < b->rank * d; ++i)
     b->basis[i] = (float)b->exact_basis[i];
 }
 
@@ -207,10 +215,10 @@ static tr_status apply_basis(void *context, size_t task) {
   tile_memory t = worker_tile(b);
   for (size_t i = 0; i < n; ++i)
     centre_row(sample_row(b, first + i), b->centre, b->d, t.work + i * b->d);
-  tr_panels_product(t.work, b->d, n, b->into, RANK, b->d, t.z, TR_SKETCH);
-  for (size_t p = 0; p < RANK; ++p)
+  tr_panels_product(t.work, b->d, n, b->into, b->rank, b->d, t.z, b->width);
+  for (size_t p = 0; p < b->rank; ++p)
     for (size_t i = 0; i < n; ++i)
-      b->coordinates[p * b->sample + first + i] = t.z[i * TR_SKETCH + p];
+      b->coordinates[p * b->sample + first + i] = t.z[i * b->width + p];
   return TR_OK;
 }
 
@@ -218,18 +226,18 @@ static tr_status apply_basis(void *context, size_t task) {
 static tr_status apply_sample(void *context, size_t task) {
   build *b = context;
   size_t j0 = task * TR_PANEL, width = b->d - j0 < TR_PANEL ? b->d - j0 : TR_PANEL;
-  tr_panels_product(b->coordinates, b->sample, RANK, b->sample_panels + j0 * b->sample, width, b->sample, b->basis + j0, b->d);
+  tr_panels_product(b->coordinates, b->sample, b->rank, b->sample_panels + j0 * b->sample, width, b->sample, b->basis + j0, b->d);
   return TR_OK;
 }
 
 static tr_status find_subspace(build *b, tr_pool *pool) {
   find_centre(b);
   pack_sample(b);
-  for (size_t i = 0; i < RANK; ++i)
-    centre_row(sample_row(b, i * b->sample / RANK), b->centre, b->d, b->basis + i * b->d);
+  for (size_t i = 0; i < b->rank; ++i)
+    centre_row(sample_row(b, i * b->sample / b->rank), b->centre, b->d, b->basis + i * b->d);
   orthonormalise(b, 1);
   for (int iteration = 1; iteration <= ITERATIONS; ++iteration) {
-    tr_panels_pack(b->basis, RANK, b->d, 0, b->into);
+    tr_panels_pack(b->basis, b->rank, b->d, 0, b->into);
     TR_TRY(tr_pool_run(pool, (b->sample + TILE - 1) / TILE, apply_basis, b));
     TR_TRY(tr_pool_run(pool, (b->d + TR_PANEL - 1) / TR_PANEL, apply_sample, b));
     orthonormalise(b, iteration == ITERATIONS ? 2 : 1);
@@ -239,19 +247,19 @@ static tr_status find_subspace(build *b, tr_pool *pool) {
 
 /* V as the products want it, both ways. */
 static void pack_basis(build *b) {
-  tr_panels_pack(b->basis, RANK, b->d, 0, b->into);
-  memset(b->back, 0, tr_panels_rows(b->d) * RANK * sizeof(float));
-  for (size_t p = 0; p < RANK; ++p)
+  tr_panels_pack(b->basis, b->rank, b->d, 0, b->into);
+  memset(b->back, 0, tr_panels_rows(b->d) * b->rank * sizeof(float));
+  for (size_t p = 0; p < b->rank; ++p)
     for (size_t j = 0; j < b->d; ++j)
-      b->back[(j / TR_PANEL * RANK + p) * TR_PANEL + j % TR_PANEL] = b->basis[p * b->d + j];
+      b->back[(j / TR_PANEL * b->rank + p) * TR_PANEL + j % TR_PANEL] = b->basis[p * b->d + j];
 }
 
 /* c of sketch.h, with e = ||V V^T - I|| over the rows of V that are not 0. */
 static double error_factor(build *b) {
-  double sum = 0, root = sqrt((double)RANK);
-  for (size_t i = 0; i < RANK * b->d; ++i)
+  double sum = 0, root = sqrt((double)b->rank);
+  for (size_t i = 0; i < b->rank * b->d; ++i)
     b->exact_basis[i] = (double)b->basis[i];
-  for (size_t i = 0; i < RANK; ++i)
+  for (size_t i = 0; i < b->rank; ++i)
     for (size_t k = 0; k <= i; ++k) {
       double entry = dot(b->exact_basis + i * b->d, b->exact_basis + k * b->d, b->d);
       if (k == i && entry > 0)
@@ -259,7 +267,7 @@ static double error_factor(build *b) {
       sum += (k == i ? 1 : 2) * entry * entry;
     }
   double e = sqrt(sum);
-  return 1.01 * ((2 + 2 * e) * tr_product_error(b->d) * root + tr_product_error(RANK) * root + 4 * 0x1p-24 + e);
+  return 1.01 * ((2 + 2 * e) * tr_product_error(b->d) * root + tr_product_error(b->rank) * root + 4 * 0x1p-24 + e);
 }
 
 /* ---- all rows ---- */
@@ -269,10 +277,10 @@ static tr_status sketch_tile(void *context, size_t task) {
   size_t first = task * TILE, n = b->rows - first < TILE ? b->rows - first : TILE;
   tile_memory t = worker_tile(b);
   tr_sketch_rows(b->sketch, b->bank + first * b->d, n, t.z, t.distance, t.work);
-  tr_panels_pack(t.z, n, TR_SKETCH, first, b->panels);
+  tr_panels_pack(t.z, n, b->width, first, b->panels);
   b->largest[task] = 0;
   for (size_t i = 0; i < n; ++i) {
-    b->half_norms[first + i] = (float)(tr_exact_norm2(t.z + i * TR_SKETCH, TR_SKETCH) / 2);
+    b->half_norms[first + i] = (float)(tr_exact_norm2(t.z + i * b->width, b->width) / 2);
     b->largest[task] = fmax(b->largest[task], t.distance[i]);
   }
   return TR_OK;
@@ -298,6 +306,7 @@ tr_status tr_cpu_nearest_sketch(tr_device *device, const float *bank, size_t ban
   pack_basis(&b);
   *b.sketch = (tr_sketch){.rows = b.rows,
                           .d = b.d,
+                          .width = b.width,
                           .error = error_factor(&b),
                           .centre = b.centre,
                           .into = b.into,

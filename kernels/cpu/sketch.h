@@ -1,4 +1,4 @@
-/* A sketch of a bank: each row as TR_SKETCH numbers from whose distance the distance of the rows is bounded below.
+/* A sketch of a bank: each row as `width` numbers from whose distance the distance of the rows is bounded below.
  *
  * Deep features lie near a subspace (on ResNet50's layers 2 and 3, 127 of 1024 directions hold 97 % of the variance). With V an
  * orthonormal basis of such a subspace and m a centre, the sketch of a row q is z = (V x, |x - V^T V x|) with x = q - m: the
@@ -17,22 +17,25 @@
 
 #include <stddef.h>
 
-enum { TR_SKETCH = 128, TR_SKETCH_RANK = TR_SKETCH - 1, TR_SKETCH_TILE = 32 /* most rows sketched at once */ };
+enum { TR_SKETCH_MOST = 128, TR_SKETCH_TILE = 32 /* most rows sketched at once */ };
+
+/* Numbers of a row's sketch, a whole number of panels; 0: rows of d numbers are not sketched. */
+size_t tr_sketch_width(size_t d);
 
 /* Lies at the start of the sketch's memory; the arrays follow it. */
 typedef struct tr_sketch {
-  size_t rows, d;
+  size_t rows, d, width;
   double error;            /* c */
   double largest_distance; /* max |x| over the bank */
   double largest_norm2;    /* max |z|^2 over the bank */
   const float *centre;     /* [d] */
-  const float *into;       /* V, packed: TR_SKETCH_RANK rows of d */
-  const float *back;       /* V^T, packed: d rows of TR_SKETCH_RANK */
-  const float *panels;     /* sketches of the bank, packed: `rows` rows of TR_SKETCH */
+  const float *into;       /* V, packed: width - 1 rows of d */
+  const float *back;       /* V^T, packed: d rows of width - 1 */
+  const float *panels;     /* sketches of the bank, packed: `rows` rows of `width` */
   const float *half_norms; /* [rows]: |z|^2 / 2 */
 } tr_sketch;
 
-/* Sketches n <= TR_SKETCH_TILE rows: z [n, TR_SKETCH], distance [n] = |x|. work: tr_sketch_work_bytes(d). */
+/* Sketches n <= TR_SKETCH_TILE rows: z [n, width], distance [n] = |x|. work: tr_sketch_work_bytes(d). */
 size_t tr_sketch_work_bytes(size_t d);
 void tr_sketch_rows(const tr_sketch *sketch, const float *rows, size_t n, float *z, double *distance, void *work);
 

@@ -278,6 +278,66 @@ static void test_prefix(void **state) {
   free(rows);
 }
 
+/* The rows that the blocks leave out lie where no query finds them; blocks are what is searched, in any order. */
+static void check_blocks(int d, int k, size_t block_rows, const uint32_t *blocks, size_t block_count) {
+  enum { N = 130, ROWS = 2500 };
+  float *queries = rows_near_subspace(1, N, (size_t)d, 12, 1, 1), *rows = rows_near_subspace(2, ROWS, (size_t)d, 12, 1, 1);
+  problem p = {N, ROWS, d, k, queries, rows};
+  tr_device *device;
+  assert_int_equal(tr_device_open("cpu", 2, &device), TR_OK);
+  tr_bank *bank = bank_of(device, &p);
+  answer sketched = answer_make(&p), plain = answer_make(&p), expected = answer_make(&p);
+  void *scratch;
+  assert_int_equal(tr_device_alloc(device, tr_bank_search_scratch(bank, N, N, ROWS, k), &scratch), TR_OK);
+  assert_int_equal(tr_bank_search_blocks(bank, blocks, block_count, block_rows, queries, N, N, k, sketched.distances,
+                                         sketched.indices, scratch),
+                   TR_OK);
+  tr_nearest_args args = {.queries_count = N,
+                          .group = N,
+                          .queries = queries,
+                          .bank_rows = ROWS,
+                          .bank = rows,
+                          .bank_norms = tr_bank_norms(bank),
+                          .blocks = blocks,
+                          .block_count = block_count,
+                          .block_rows = block_rows,
+                          .d = d,
+                          .k = k,
+                          .distances = plain.distances,
+                          .indices = plain.indices,
+                          .scratch = scratch};
+  assert_int_equal(tr_nearest(device, &args), TR_OK);
+  assert_identical(&p, &plain, &sketched);
+  for (size_t row = 0; row < ROWS; ++row) {
+    bool searched = false;
+    for (size_t i = 0; i < block_count; ++i)
+      searched = searched || row / block_rows == blocks[i];
+    for (int j = 0; j < d && !searched; ++j)
+      rows[row * (size_t)d + (size_t)j] = 1e6f;
+  }
+  brute_force(&p, &expected);
+  assert_same(&p, &sketched, &expected);
+  answer_free(&sketched);
+  answer_free(&plain);
+  answer_free(&expected);
+  tr_device_free(device, scratch);
+  tr_bank_destroy(bank);
+  tr_device_close(device);
+  free(queries);
+  free(rows);
+}
+
+static void test_blocks(void **state) {
+  (void)state;
+  const int dimensions[] = {90, 260, 600}; /* without a sketch, with a narrow and with a wide one */
+  for (int i = 0; i < 3; ++i) {
+    check_blocks(dimensions[i], 1, 1200, (const uint32_t[]){2, 1}, 2); /* the last is short */
+    check_blocks(dimensions[i], 9, 49, (const uint32_t[]){50, 3, 4, 17, 0}, 5);
+    check_blocks(dimensions[i], 7, 3, (const uint32_t[]){700, 2, 833}, 3); /* a block has fewer than k */
+    check_blocks(dimensions[i], 2, 2500, (const uint32_t[]){0}, 1);
+  }
+}
+
 /* A query alone, and in whatever company: the same bits. */
 static void test_query_alone(void **state) {
   (void)state;
@@ -426,6 +486,17 @@ static void test_bad_arguments(void **state) {
   REFUSED(distances = NULL);
   REFUSED(indices = NULL);
   REFUSED(scratch = NULL);
+  good.blocks = (const uint32_t[]){1};
+  good.block_count = 1;
+  good.block_rows = 2;
+  assert_int_equal(tr_nearest(device, &good), TR_OK);
+  assert_true(indices[0] == 2 && indices[1] == 3);
+  REFUSED(block_rows = 0);
+  REFUSED(block_rows = 5);
+  REFUSED(block_rows = 3);  /* the block has one row, fewer than k */
+  REFUSED(block_rows = 4);  /* there is one block */
+  REFUSED(block_count = 0); /* no rows */
+  good.blocks = NULL;
   norms[2] = INFINITY;
   assert_int_equal(tr_nearest(device, &good), TR_EINVAL);
   assert_non_null(strstr(tr_last_error(), "bank row 2"));
@@ -450,8 +521,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_golden),         cmocka_unit_test(test_without_sketch),  cmocka_unit_test(test_sketch),
       cmocka_unit_test(test_sketch_in_vain), cmocka_unit_test(test_far_from_origin), cmocka_unit_test(test_ties),
-      cmocka_unit_test(test_prefix),         cmocka_unit_test(test_query_alone),     cmocka_unit_test(test_from_lanes),
-      cmocka_unit_test(test_wrong_sketch),   cmocka_unit_test(test_bad_arguments),
+      cmocka_unit_test(test_prefix),         cmocka_unit_test(test_blocks),          cmocka_unit_test(test_query_alone),
+      cmocka_unit_test(test_from_lanes),     cmocka_unit_test(test_wrong_sketch),    cmocka_unit_test(test_bad_arguments),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
