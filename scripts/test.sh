@@ -28,10 +28,10 @@ for step in "${steps[@]}"; do
       cmake --build build/cpu
       run_tests build/cpu
       ;;
-    clang) # the build alone, and without oneDNN, OpenBLAS and libjpeg, whose plain C twins are tested here
+    clang) # without oneDNN, OpenBLAS and libjpeg: what steps in for them is tested here
       cmake --preset cpu -B build/clang -G Ninja -DCMAKE_C_COMPILER=clang -DTR_ONEDNN=OFF -DTR_OPENBLAS=OFF -DTR_JPEG=OFF >/dev/null
       cmake --build build/clang
-      ctest --test-dir build/clang --output-on-failure --no-tests=error -j "$jobs" -L operators
+      ctest --test-dir build/clang --output-on-failure --no-tests=error -j "$jobs" -L kernels
       ;;
     asan)
       cmake --preset asan -G Ninja -DCMAKE_C_COMPILER=gcc >/dev/null
