@@ -3,8 +3,10 @@
 #define TR_KERNELS_OPERATORS_H
 
 #include "kernels/aggregate.h"
+#include "kernels/channels.h"
 #include "kernels/conv.h"
 #include "kernels/coreset.h"
+#include "kernels/gaussian.h"
 #include "kernels/nearest.h"
 #include "kernels/pool.h"
 #include "kernels/project.h"
@@ -40,6 +42,13 @@ struct tr_operators {
   tr_status (*smooth)(tr_device *device, const tr_smooth_args *args);
   size_t (*sort_scan_scratch)(const tr_device *device, size_t n);
   tr_status (*sort_scan)(tr_device *device, const tr_sort_scan_args *args);
+  /* NULL where a device cannot do it yet. */
+  size_t (*channels_scratch)(const tr_device *device, const tr_channels_spec *spec, int n);
+  tr_status (*channels)(tr_device *device, const tr_channels_args *args);
+  size_t (*gaussian_scratch)(const tr_device *device, const tr_gaussian_spec *spec);
+  tr_status (*gaussian_add)(tr_device *device, const tr_gaussian_args *args);
+  tr_status (*gaussian_finish)(tr_device *device, const tr_gaussian_args *args);
+  tr_status (*gaussian_distance)(tr_device *device, const tr_gaussian_args *args);
 };
 
 extern const tr_operators tr_cpu_operators;

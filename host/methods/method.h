@@ -8,21 +8,28 @@
 #define TR_METHODS_METHOD_H
 
 #include "host/base/progress.h"
-#include "kernels/aggregate.h"
+#include "kernels/channels.h"
 
 typedef enum tr_subsampling { TR_SUBSAMPLE_GREEDY, TR_SUBSAMPLE_RANDOM, TR_SUBSAMPLE_NONE } tr_subsampling;
-typedef enum tr_image_score { TR_SCORE_MAX, TR_SCORE_REWEIGHTED } tr_image_score;
+/* smoothed_max is the maximum of the upsampled and smoothed map: whoever makes the maps takes it, and the method gives the patch
+ * scores' maximum. */
+typedef enum tr_image_score { TR_SCORE_MAX, TR_SCORE_REWEIGHTED, TR_SCORE_SMOOTHED_MAX } tr_image_score;
 typedef enum tr_distance { TR_DISTANCE_SQUARED, TR_DISTANCE_EUCLIDEAN } tr_distance;
 
-/* What differs from variant to variant. */
+/* What differs from variant to variant. A method looks at what concerns it. */
 typedef struct tr_variant {
   uint64_t seed;
-  tr_subsampling subsampling;
-  double percent; /* of the patches that stay in the bank, (0, 100]; rows = floor(n * (percent / 100)), at least 1 */
-  int projection; /* d* of the greedy selection; features of that dimension are not projected (official: 128) */
   tr_image_score image_score;
+  /* patchcore */
+  tr_subsampling subsampling;
+  double percent;       /* of the patches that stay in the bank, (0, 100]; rows = floor(n * (percent / 100)), at least 1 */
+  int projection;       /* d* of the greedy selection; features of that dimension are not projected (official: 128) */
   tr_distance distance; /* of patch scores: official squared, paper Euclidean */
   int neighbours;       /* b of Eq. 7 */
+  /* padim */
+  int dimension;          /* channels drawn of all tapped ones */
+  tr_placement placement; /* of deeper layers on the first one's grid */
+  double epsilon;         /* added to the covariance's diagonal */
 } tr_variant;
 
 /* What all variants of a model share. */
@@ -41,8 +48,9 @@ typedef struct tr_model tr_model;
 typedef struct tr_model_info {
   size_t bank_rows;
   int dimension;
-  double coreset_seconds, nearest_seconds; /* summed over calls; lanes count together / lanes */
-  double aggregate_seconds;                /* of the scored images, shared by all variants; summed likewise */
+  double coreset_seconds,
+      nearest_seconds;      /* summed over calls; lanes count together / lanes. padim: of Gaussians, of distances */
+  double aggregate_seconds; /* of the scored images, shared by all variants; summed likewise */
 } tr_model_info;
 
 typedef struct tr_method {
@@ -53,9 +61,11 @@ typedef struct tr_method {
   tr_status (*fit_images)(tr_model *model, int lane, size_t first, size_t n, const float *const *maps);
   tr_status (*fit_end)(tr_model *model);
   /* patch_scores: host, [variant][n][grid_h * grid_w] at `variant_stride` floats; image_scores: host, [variant][n] likewise
-   * at `image_stride`. Called from lane `lane`. */
+   * at `image_stride`. Called from lane `lane`. Where there is a score_end, scores may be written as late as that. */
   tr_status (*score_images)(tr_model *model, int lane, size_t n, const float *const *maps, float *patch_scores,
                             size_t variant_stride, float *image_scores, size_t image_stride);
+  /* After the last of some images, not from a lane: their scores are complete. NULL where they are at once. */
+  tr_status (*score_end)(tr_model *model);
   tr_status (*info)(const tr_model *model, size_t variant, tr_model_info *out);
   /* Bank rows of a variant in selection order as patch indices (image * patches + patch); NULL where it has no bank. */
   const uint32_t *(*bank_order)(const tr_model *model, size_t variant, size_t *rows);
@@ -65,6 +75,6 @@ typedef struct tr_method {
 
 const tr_method *tr_method_find(const char *name); /* NULL when unknown */
 const char *const *tr_method_names(size_t *count);
-extern const tr_method tr_method_patchcore;
+extern const tr_method tr_method_patchcore, tr_method_padim;
 
 #endif

@@ -434,7 +434,7 @@ static tr_status score_images(tr_model *model, int lane, size_t n, const float *
         continue;
       const tr_variant *variant = &model->variants[v];
       patch_scores_of(variant, b->host_distances, queries, patch_scores + v * variant_stride);
-      if (variant->image_score == TR_SCORE_MAX)
+      if (variant->image_score != TR_SCORE_REWEIGHTED)
         image_maximum(patch_scores + v * variant_stride, n, model->patches, image_scores + v * image_stride);
       else
         TR_TRY(image_reweighted(model, b, &model->searches[s], variant, n, image_scores + v * image_stride));

@@ -29,4 +29,11 @@ tr_status tr_cpu_smooth(tr_device *device, const tr_smooth_args *args);
 size_t tr_cpu_sort_scan_scratch(const tr_device *device, size_t n);
 tr_status tr_cpu_sort_scan(tr_device *device, const tr_sort_scan_args *args);
 
+size_t tr_cpu_channels_scratch(const tr_device *device, const tr_channels_spec *spec, int n);
+tr_status tr_cpu_channels(tr_device *device, const tr_channels_args *args);
+size_t tr_cpu_gaussian_scratch(const tr_device *device, const tr_gaussian_spec *spec);
+tr_status tr_cpu_gaussian_add(tr_device *device, const tr_gaussian_args *args);
+tr_status tr_cpu_gaussian_finish(tr_device *device, const tr_gaussian_args *args);
+tr_status tr_cpu_gaussian_distance(tr_device *device, const tr_gaussian_args *args);
+
 #endif

@@ -134,6 +134,12 @@ const tr_operators tr_cpu_operators = {
     .smooth = tr_cpu_smooth,
     .sort_scan_scratch = tr_cpu_sort_scan_scratch,
     .sort_scan = tr_cpu_sort_scan,
+    .channels_scratch = tr_cpu_channels_scratch,
+    .channels = tr_cpu_channels,
+    .gaussian_scratch = tr_cpu_gaussian_scratch,
+    .gaussian_add = tr_cpu_gaussian_add,
+    .gaussian_finish = tr_cpu_gaussian_finish,
+    .gaussian_distance = tr_cpu_gaussian_distance,
 };
 
 const tr_backend tr_cpu_backend = {

@@ -1,7 +1,7 @@
 """host/base/rng.h in NumPy, so that fixtures and C tests draw the same numbers without shipping them."""
 import numpy as np
 
-WEIGHTS, TEST = 5, 100  # tr_rng_purpose
+WEIGHTS, CHANNELS, TEST = 5, 6, 100  # tr_rng_purpose
 
 
 def u32(seed, purpose, index, count):
@@ -21,6 +21,20 @@ def between(seed, purpose, index, shape, low, high):
     """tr_rng_between, element by element, in float32 as C computes it."""
     unit = (u32(seed, purpose, index, int(np.prod(shape))) >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
     return (np.float32(low) + (np.float32(high) - np.float32(low)) * unit).reshape(shape)
+
+
+def sample(seed, purpose, index, n, k):
+    """tr_rng_sample without its final shuffle: k distinct numbers of [0, n), n < 2^32, by Floyd's method."""
+    words = iter(u32(seed, purpose, index, 4 * k + 64).tolist())
+    drawn = set()
+    for top in range(n - k, n):
+        while True:
+            value = (next(words) << 32) | next(words)
+            if value >= 2**64 % (top + 1):
+                break
+        value %= top + 1
+        drawn.add(top if value in drawn else value)
+    return np.array(sorted(drawn))
 
 
 def fnv1a(text):

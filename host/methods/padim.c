@@ -1,0 +1,449 @@
+/* PaDiM (Defard et al., "PaDiM: a Patch Distribution Modeling Framework for Anomaly Detection and Localization", 2021): at every
+ * position of the first layer's grid a Gaussian of randomly drawn channels of all tapped layers; a patch's score is its Mahalanobis
+ * distance.
+ *
+ * Each variant has its own draw and its own Gaussians; variants share the backbone alone. Images are gathered in batches
+ * (batches.h), since a position's Gaussian is hundreds of kilobytes: for training images because sums are made batch by batch in
+ * their order, for test images because a batch is scored in the time that reading the Gaussians for one image takes.
+ */
+#include "host/base/clock.h"
+#include "host/base/rng.h"
+#include "host/base/status.h"
+#include "host/methods/batches.h"
+#include "host/methods/method.h"
+#include "kernels/gaussian.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Where a test image's scores go. */
+typedef struct target {
+  float *patch_scores, *image_score;
+} target;
+
+typedef struct estimate {
+  tr_model *model;
+  tr_variant variant;
+  uint32_t *channels; /* [dimension], ascending */
+  tr_channels_spec draw;
+  tr_gaussian_spec spec;
+  tr_gaussian gaussian;
+  tr_batches *batches;                  /* of training images, then of test images */
+  void *scratch;                        /* of gaussian */
+  double fit_seconds, distance_seconds; /* all lanes together */
+} estimate;
+
+typedef struct lane_buffers {
+  void *scratch;  /* of channels */
+  double seconds; /* in drawing channels of test images */
+} lane_buffers;
+
+struct tr_model {
+  tr_device *device;
+  tr_aggregate_spec maps; /* shapes of the taps */
+  tr_progress *progress;
+  size_t train_images, positions;
+  estimate *estimates; /* one a variant */
+  size_t count;
+  int lanes;
+  lane_buffers *buffers;
+  size_t scored; /* test images since the last score_end */
+  pthread_mutex_t lock;
+};
+
+/* ---- set-up ---- */
+
+static void release_model(tr_model *model) {
+  for (size_t v = 0; model->estimates && v < model->count; ++v) {
+    estimate *e = &model->estimates[v];
+    tr_batches_destroy(e->batches);
+    void *const device_memory[] = {e->gaussian.means, e->gaussian.factors, e->gaussian.samples, e->gaussian.sums, e->scratch};
+    for (size_t i = 0; i < sizeof device_memory / sizeof *device_memory; ++i)
+      tr_device_free(model->device, device_memory[i]);
+    free(e->channels);
+  }
+  for (int lane = 0; model->buffers && lane < model->lanes; ++lane)
+    tr_device_free(model->device, model->buffers[lane].scratch);
+  free(model->buffers);
+  free(model->estimates);
+  pthread_mutex_destroy(&model->lock);
+  free(model);
+}
+
+static void destroy(tr_model *model) {
+  if (model)
+    release_model(model);
+}
+
+/* A random choice of all channels (section III-C), one for all positions. In ascending order: the distance does not depend on it. */
+static tr_status draw_channels(const tr_variant *variant, size_t total, uint32_t *channels) {
+  size_t count = (size_t)variant->dimension;
+  uint64_t *drawn = malloc(count * sizeof *drawn);
+  uint8_t *kept = calloc(total, 1);
+  tr_status status = drawn && kept ? TR_OK : tr_fail(TR_ENOMEM, "drawing %zu channels: out of memory", count);
+  tr_rng rng = tr_rng_make(variant->seed, TR_RNG_CHANNELS, 0);
+  if (status == TR_OK)
+    status = tr_rng_sample(&rng, total, count, drawn);
+  for (size_t i = 0; status == TR_OK && i < count; ++i)
+    kept[drawn[i]] = 1;
+  for (size_t channel = 0, i = 0; status == TR_OK && channel < total; ++channel)
+    if (kept[channel])
+      channels[i++] = (uint32_t)channel;
+  free(drawn);
+  free(kept);
+  return status;
+}
+
+static tr_status plan_estimate(tr_model *model, const tr_variant *variant, estimate *e) {
+  const tr_aggregate_spec *maps = &model->maps;
+  size_t total = 0;
+  for (int i = 0; i < maps->layers; ++i)
+    total += (size_t)maps->c[i];
+  if (variant->dimension < 1 || (size_t)variant->dimension > total)
+    return tr_fail(TR_EINVAL, "padim: dimension: expected 1 to the %zu channels of the tapped layers, found %d", total,
+                   variant->dimension);
+  if (variant->image_score == TR_SCORE_REWEIGHTED)
+    return tr_fail(TR_EINVAL, "padim: image_score: expected max or smoothed_max, found reweighted");
+  *e = (estimate){.model = model, .variant = *variant, .channels = calloc((size_t)variant->dimension, sizeof *e->channels)};
+  if (!e->channels)
+    return tr_fail(TR_ENOMEM, "padim: %d channels: out of memory", variant->dimension);
+  e->draw = (tr_channels_spec){
+      .layers = maps->layers, .placement = variant->placement, .count = variant->dimension, .channels = e->channels};
+  memcpy(e->draw.h, maps->h, sizeof e->draw.h);
+  memcpy(e->draw.w, maps->w, sizeof e->draw.w);
+  memcpy(e->draw.c, maps->c, sizeof e->draw.c);
+  e->spec = (tr_gaussian_spec){
+      .positions = model->positions, .samples = model->train_images, .d = variant->dimension, .epsilon = variant->epsilon};
+  TR_TRY(tr_gaussian_check(&e->spec));
+  TR_TRY(draw_channels(variant, total, e->channels));
+  return tr_channels_check(&e->draw);
+}
+
+/* All that costs no memory to speak of. */
+static tr_status plan_model(const tr_method_options *options, tr_model **out) {
+  *out = NULL;
+  int grid_h, grid_w, channels;
+  TR_TRY(tr_aggregate_shape(&options->aggregate, &grid_h, &grid_w, &channels));
+  if (options->train_images == 0 || options->variant_count == 0)
+    return tr_fail(TR_EINVAL, "padim: expected at least one training image and one variant, found %zu and %zu",
+                   options->train_images, options->variant_count);
+  tr_model *model = calloc(1, sizeof *model);
+  if (!model)
+    return tr_fail(TR_ENOMEM, "creating a PaDiM model: out of memory");
+  pthread_mutex_init(&model->lock, NULL);
+  model->device = options->device;
+  model->maps = options->aggregate;
+  model->progress = options->progress;
+  model->train_images = options->train_images;
+  model->positions = (size_t)options->aggregate.h[0] * (size_t)options->aggregate.w[0];
+  model->count = options->variant_count;
+  model->lanes = tr_device_lanes(options->device);
+  model->estimates = calloc(model->count, sizeof *model->estimates);
+  model->buffers = calloc((size_t)model->lanes, sizeof *model->buffers);
+  tr_status status = TR_OK;
+  if (!model->estimates || !model->buffers)
+    status = tr_fail(TR_ENOMEM, "creating a PaDiM model of %zu variants: out of memory", model->count);
+  for (size_t v = 0; status == TR_OK && v < model->count; ++v)
+    status = plan_estimate(model, &options->variants[v], &model->estimates[v]);
+  if (status != TR_OK) {
+    release_model(model);
+    return status;
+  }
+  *out = model;
+  return TR_OK;
+}
+
+static tr_status add_work(void *context, const tr_batch *batch, size_t first, size_t count);
+static tr_status distance_work(void *context, const tr_batch *batch, size_t first, size_t count);
+static tr_status distance_end(void *context, const tr_batch *batch);
+
+static tr_batches_options fit_batches(estimate *e) {
+  tr_device *device = e->model->device;
+  return (tr_batches_options){.device = device,
+                              .positions = e->spec.positions,
+                              .width = tr_gaussian_width(&e->spec),
+                              .capacity = tr_gaussian_batch(device, &e->spec),
+                              .items = e->spec.samples,
+                              .in_order = tr_gaussian_form_of(&e->spec) == TR_GAUSSIAN_COVARIANCE,
+                              .work = add_work,
+                              .context = e};
+}
+
+static tr_batches_options score_batches(estimate *e) {
+  tr_device *device = e->model->device;
+  return (tr_batches_options){.device = device,
+                              .positions = e->spec.positions,
+                              .width = tr_gaussian_width(&e->spec),
+                              .capacity = tr_gaussian_queries(device),
+                              .items = SIZE_MAX,
+                              .results = true,
+                              .note_bytes = sizeof(target),
+                              .work = distance_work,
+                              .end = distance_end,
+                              .context = e};
+}
+
+static size_t channels_bytes(const tr_model *model) {
+  size_t most = 0;
+  for (size_t v = 0; v < model->count; ++v) {
+    size_t bytes = tr_channels_scratch(model->device, &model->estimates[v].draw, (int)tr_device_chunk(model->device));
+    most = bytes > most ? bytes : most;
+  }
+  return most;
+}
+
+static tr_status allocate_estimate(estimate *e) {
+  tr_device *device = e->model->device;
+  tr_gaussian_bytes bytes = tr_gaussian_sizes(&e->spec);
+  TR_TRY(tr_device_alloc(device, bytes.means, (void **)&e->gaussian.means));
+  TR_TRY(tr_device_alloc(device, bytes.factors, (void **)&e->gaussian.factors));
+  TR_TRY(tr_device_alloc(device, bytes.samples, (void **)&e->gaussian.samples));
+  return tr_device_alloc(device, tr_gaussian_scratch(device, &e->spec), &e->scratch);
+}
+
+static tr_status allocate_lanes(tr_model *model) {
+  for (int lane = 0; lane < model->lanes; ++lane)
+    TR_TRY(tr_device_alloc(model->device, channels_bytes(model), &model->buffers[lane].scratch));
+  return TR_OK;
+}
+
+static tr_status create(const tr_method_options *options, tr_model **out) {
+  *out = NULL;
+  tr_model *model;
+  TR_TRY(plan_model(options, &model));
+  tr_status status = allocate_lanes(model);
+  for (size_t v = 0; status == TR_OK && v < model->count; ++v) {
+    estimate *e = &model->estimates[v];
+    status = allocate_estimate(e);
+    if (status == TR_OK)
+      status = tr_device_alloc(model->device, tr_gaussian_sizes(&e->spec).sums, (void **)&e->gaussian.sums);
+    if (status == TR_OK) {
+      tr_batches_options batches = fit_batches(e);
+      status = tr_batches_create(&batches, &e->batches);
+    }
+  }
+  if (status != TR_OK) {
+    release_model(model);
+    return tr_fail_context(status, "padim: memory for Gaussians of %d channels at %zu positions", options->variants[0].dimension,
+                           (size_t)options->aggregate.h[0] * (size_t)options->aggregate.w[0]);
+  }
+  *out = model;
+  return TR_OK;
+}
+
+/* ---- images into batches ---- */
+
+/* Draws a variant's channels of images [first, first + n), where n ends with a batch at the latest. */
+static tr_status write_images(estimate *e, int lane, size_t n, const float *const *maps, float *at) {
+  size_t width = tr_gaussian_width(&e->spec);
+  tr_channels_args args = {.spec = e->draw,
+                           .n = (int)n,
+                           .dst = at,
+                           .image_pitch = width,
+                           .position_pitch = tr_batches_capacity(e->batches) * width,
+                           .scratch = e->model->buffers[lane].scratch};
+  for (int i = 0; i < e->draw.layers; ++i)
+    args.maps[i] = maps[i];
+  return tr_channels(e->model->device, &args);
+}
+
+/* The taps from image `skip` of a call on. */
+static void later_maps(const estimate *e, size_t skip, const float *const *maps, const float **out) {
+  for (int i = 0; i < e->draw.layers; ++i)
+    out[i] = maps[i] + skip * (size_t)e->draw.h[i] * (size_t)e->draw.w[i] * (size_t)e->draw.c[i];
+}
+
+static tr_gaussian_args gaussian_args(const estimate *e, const tr_batch *batch, size_t first, size_t count) {
+  return (tr_gaussian_args){.spec = e->spec,
+                            .gaussian = e->gaussian,
+                            .first_position = first,
+                            .positions = count,
+                            .n = batch->count,
+                            .rows = batch->rows,
+                            .position_pitch = tr_batches_capacity(e->batches) * tr_gaussian_width(&e->spec),
+                            .first = batch->first,
+                            .distances = batch->results,
+                            .scratch = e->scratch};
+}
+
+/* ---- fitting ---- */
+
+static tr_status add_work(void *context, const tr_batch *batch, size_t first, size_t count) {
+  const estimate *e = context;
+  tr_gaussian_args args = gaussian_args(e, batch, first, count);
+  TR_TRY(tr_gaussian_add(e->model->device, &args));
+  return tr_device_sync(e->model->device);
+}
+
+static tr_status fit_estimate(estimate *e, int lane, size_t first, size_t n, const float *const *maps) {
+  for (size_t done = 0, count; done < n; done += count) {
+    const float *later[TR_MAX_LAYERS];
+    float *at;
+    void *notes;
+    count = n - done;
+    TR_TRY(tr_batches_room(e->batches, first + done, &count, &at, &notes));
+    later_maps(e, done, maps, later);
+    TR_TRY(write_images(e, lane, count, later, at));
+    TR_TRY(tr_batches_written(e->batches, first + done, count));
+  }
+  return TR_OK;
+}
+
+static tr_status fit_images(tr_model *model, int lane, size_t first, size_t n, const float *const *maps) {
+  for (size_t v = 0; v < model->count; ++v)
+    TR_TRY(fit_estimate(&model->estimates[v], lane, first, n, maps));
+  return TR_OK;
+}
+
+/* Test images take the training images' place. */
+static tr_status start_scoring(estimate *e) {
+  tr_batches_destroy(e->batches);
+  e->batches = NULL;
+  tr_batches_options batches = score_batches(e);
+  return tr_batches_create(&batches, &e->batches);
+}
+
+static tr_status finish_estimate(estimate *e) {
+  tr_device *device = e->model->device;
+  TR_TRY(tr_batches_finish(e->batches));
+  e->fit_seconds = tr_batches_seconds(e->batches);
+  double start = tr_seconds();
+  TR_TRY(tr_gaussian_finish(
+      device,
+      &(tr_gaussian_args){.spec = e->spec, .gaussian = e->gaussian, .positions = e->spec.positions, .scratch = e->scratch}));
+  TR_TRY(tr_device_sync(device));
+  e->fit_seconds += (tr_seconds() - start) * e->model->lanes;
+  tr_device_free(device, e->gaussian.sums);
+  e->gaussian.sums = NULL;
+  return start_scoring(e);
+}
+
+static tr_status fit_end(tr_model *model) {
+  for (size_t v = 0; v < model->count; ++v) {
+    tr_progress_update(model->progress, "Gaussians", v, model->count, "runs");
+    tr_status status = finish_estimate(&model->estimates[v]);
+    if (status != TR_OK)
+      return tr_fail_context(status, "padim");
+  }
+  return TR_OK;
+}
+
+/* ---- scoring ---- */
+
+static tr_status distance_work(void *context, const tr_batch *batch, size_t first, size_t count) {
+  const estimate *e = context;
+  tr_gaussian_args args = gaussian_args(e, batch, first, count);
+  TR_TRY(tr_gaussian_distance(e->model->device, &args));
+  return tr_device_sync(e->model->device);
+}
+
+static tr_status distance_end(void *context, const tr_batch *batch) {
+  const estimate *e = context;
+  const target *targets = batch->notes;
+  size_t positions = e->spec.positions;
+  for (size_t i = 0; i < batch->count; ++i) {
+    float *scores = targets[i].patch_scores, largest = 0;
+    TR_TRY(tr_device_download(e->model->device, scores, batch->results + i * positions, positions * sizeof *scores));
+    TR_TRY(tr_device_sync(e->model->device));
+    for (size_t p = 0; p < positions; ++p)
+      largest = fmaxf(largest, scores[p]);
+    *targets[i].image_score = largest;
+  }
+  return TR_OK;
+}
+
+static tr_status score_estimate(estimate *e, int lane, size_t first, size_t n, const float *const *maps, float *patch_scores,
+                                float *image_scores) {
+  for (size_t done = 0, count; done < n; done += count) {
+    const float *later[TR_MAX_LAYERS];
+    float *at;
+    void *notes;
+    count = n - done;
+    TR_TRY(tr_batches_room(e->batches, first + done, &count, &at, &notes));
+    for (size_t i = 0; i < count; ++i)
+      ((target *)notes)[i] = (target){patch_scores + (done + i) * e->spec.positions, image_scores + done + i};
+    double start = tr_seconds();
+    later_maps(e, done, maps, later);
+    TR_TRY(write_images(e, lane, count, later, at));
+    e->model->buffers[lane].seconds += tr_seconds() - start;
+    TR_TRY(tr_batches_written(e->batches, first + done, count));
+  }
+  return TR_OK;
+}
+
+static tr_status score_images(tr_model *model, int lane, size_t n, const float *const *maps, float *patch_scores,
+                              size_t variant_stride, float *image_scores, size_t image_stride) {
+  pthread_mutex_lock(&model->lock);
+  size_t first = model->scored;
+  model->scored += n;
+  pthread_mutex_unlock(&model->lock);
+  for (size_t v = 0; v < model->count; ++v)
+    TR_TRY(score_estimate(&model->estimates[v], lane, first, n, maps, patch_scores + v * variant_stride,
+                          image_scores + v * image_stride));
+  return TR_OK;
+}
+
+static tr_status score_end(tr_model *model) {
+  for (size_t v = 0; v < model->count; ++v)
+    TR_TRY(tr_batches_finish(model->estimates[v].batches));
+  model->scored = 0;
+  return TR_OK;
+}
+
+static tr_status info(const tr_model *model, size_t variant, tr_model_info *out) {
+  if (variant >= model->count)
+    return tr_fail(TR_EINVAL, "padim: there is no variant %zu of %zu", variant, model->count);
+  const estimate *e = &model->estimates[variant];
+  double seconds = 0;
+  for (int lane = 0; lane < model->lanes; ++lane)
+    seconds += model->buffers[lane].seconds;
+  *out = (tr_model_info){.dimension = e->variant.dimension,
+                         .coreset_seconds = e->fit_seconds / model->lanes,
+                         .nearest_seconds = tr_batches_seconds(e->batches) / model->lanes,
+                         .aggregate_seconds = seconds / model->lanes};
+  return TR_OK;
+}
+
+static const uint32_t *bank_order(const tr_model *model, size_t variant, size_t *rows) {
+  (void)model;
+  (void)variant;
+  *rows = 0;
+  return NULL;
+}
+
+/* ---- forecast ---- */
+
+static tr_status forecast(const tr_method_options *options, size_t test_images, size_t *fit_bytes, size_t *score_bytes) {
+  (void)test_images; /* scores leave the model batch by batch */
+  tr_model *model;
+  TR_TRY(plan_model(options, &model));
+  size_t shared = (size_t)model->lanes * channels_bytes(model), fitted = 0, sums = 0, training = 0, test = 0;
+  for (size_t v = 0; v < model->count; ++v) {
+    estimate *e = &model->estimates[v];
+    tr_gaussian_bytes bytes = tr_gaussian_sizes(&e->spec);
+    tr_batches_options fit = fit_batches(e), score = score_batches(e);
+    fitted += bytes.means + bytes.factors + bytes.samples + tr_gaussian_scratch(model->device, &e->spec);
+    sums += bytes.sums;
+    training += tr_batches_bytes(&fit);
+    test += tr_batches_bytes(&score);
+  }
+  *fit_bytes = shared + fitted + sums + training;
+  *score_bytes = shared + fitted + test;
+  release_model(model);
+  return TR_OK;
+}
+
+const tr_method tr_method_padim = {
+    .name = "padim",
+    .create = create,
+    .destroy = destroy,
+    .fit_images = fit_images,
+    .fit_end = fit_end,
+    .score_images = score_images,
+    .score_end = score_end,
+    .info = info,
+    .bank_order = bank_order,
+    .forecast = forecast,
+};

@@ -1,0 +1,120 @@
+/* gaussian: sizes, checks and dispatch. */
+#include "kernels/gaussian.h"
+
+#include "host/base/status.h"
+#include "kernels/operators.h"
+
+enum { BATCH = 32 };
+
+/* Multiply-adds of one distance: a triangle, or X twice and a smaller triangle twice. */
+tr_gaussian_form tr_gaussian_form_of(const tr_gaussian_spec *spec) {
+  size_t width = tr_gaussian_width(spec);
+  size_t samples = 2 * spec->samples * width + 2 * tr_triangle_floats(spec->samples);
+  return samples <= tr_triangle_floats(width) ? TR_GAUSSIAN_SAMPLES : TR_GAUSSIAN_COVARIANCE;
+}
+
+const char *tr_gaussian_form_name(tr_gaussian_form form) {
+  return form == TR_GAUSSIAN_SAMPLES ? "samples" : "covariance";
+}
+
+tr_status tr_gaussian_check(const tr_gaussian_spec *spec) {
+  if (spec->positions < 1 || spec->positions > 1u << 30)
+    return tr_fail(TR_EINVAL, "gaussian: positions: expected 1 to %u, found %zu", 1u << 30, spec->positions);
+  if (spec->samples < 1 || spec->samples > 1u << 30)
+    return tr_fail(TR_EINVAL, "gaussian: training vectors of a position: expected 1 to %u, found %zu", 1u << 30, spec->samples);
+  if (spec->d < 1 || spec->d > 1 << 14)
+    return tr_fail(TR_EINVAL, "gaussian: dimensions: expected 1 to %d, found %d", 1 << 14, spec->d);
+  if (!(spec->epsilon > 0 && spec->epsilon < 1e30))
+    return tr_fail(TR_EINVAL, "gaussian: epsilon: expected a number above 0, found %g", spec->epsilon);
+  return TR_OK;
+}
+
+tr_gaussian_bytes tr_gaussian_sizes(const tr_gaussian_spec *spec) {
+  size_t vectors = spec->positions * tr_gaussian_width(spec);
+  bool samples = tr_gaussian_form_of(spec) == TR_GAUSSIAN_SAMPLES;
+  size_t rank = samples ? spec->samples : (size_t)spec->d;
+  return (tr_gaussian_bytes){
+      .means = vectors * sizeof(float),
+      .factors = spec->positions * tr_triangle_floats(rank) * sizeof(float),
+      .samples = samples ? vectors * spec->samples * sizeof(float) : 0,
+      .sums = samples ? 0 : vectors * sizeof(double),
+  };
+}
+
+/* The samples form keeps vectors as they come; what is summed is summed in batches of one size everywhere, for the same bits. */
+size_t tr_gaussian_batch(const tr_device *device, const tr_gaussian_spec *spec) {
+  return tr_gaussian_form_of(spec) == TR_GAUSSIAN_SAMPLES ? tr_device_chunk(device) : BATCH;
+}
+
+size_t tr_gaussian_queries(const tr_device *device) {
+  size_t chunk = tr_device_chunk(device);
+  return chunk > BATCH ? chunk : BATCH;
+}
+
+size_t tr_gaussian_scratch(const tr_device *device, const tr_gaussian_spec *spec) {
+  const tr_operators *operators = tr_device_operators(device);
+  return operators->gaussian_scratch ? operators->gaussian_scratch(device, spec) : 0;
+}
+
+static tr_status check_range(const tr_device *device, const tr_gaussian_args *args) {
+  const tr_gaussian_spec *spec = &args->spec;
+  TR_TRY(tr_gaussian_check(spec));
+  if (!tr_device_operators(device)->gaussian_add)
+    return tr_fail(TR_EDEVICE, "gaussian: device %s cannot fit Gaussians yet; use the cpu", tr_device_name(device));
+  if (args->first_position > spec->positions || args->positions > spec->positions - args->first_position)
+    return tr_fail(TR_EINVAL, "gaussian: positions %zu to %zu are not among the %zu", args->first_position,
+                   args->first_position + args->positions, spec->positions);
+  bool samples = tr_gaussian_form_of(spec) == TR_GAUSSIAN_SAMPLES;
+  if (!args->gaussian.means || !args->gaussian.factors || (samples && !args->gaussian.samples) || !args->scratch)
+    return tr_fail(TR_EINVAL, "gaussian: no %s given",
+                   !args->gaussian.means     ? "means"
+                   : !args->gaussian.factors ? "factors"
+                   : !args->scratch          ? "scratch"
+                                             : "samples");
+  return TR_OK;
+}
+
+static tr_status check_rows(const tr_gaussian_args *args, size_t most) {
+  if (args->n > most)
+    return tr_fail(TR_EINVAL, "gaussian: expected at most %zu vectors at once, found %zu", most, args->n);
+  if (!args->rows || args->position_pitch < args->n * tr_gaussian_width(&args->spec))
+    return tr_fail(TR_EINVAL, "gaussian: %zu vectors of %d dimensions: %s", args->n, args->spec.d,
+                   args->rows ? "positions are too close" : "rows is NULL");
+  return TR_OK;
+}
+
+tr_status tr_gaussian_add(tr_device *device, const tr_gaussian_args *args) {
+  TR_TRY(check_range(device, args));
+  if (args->n == 0 || args->positions == 0)
+    return TR_OK;
+  size_t samples = args->spec.samples, batch = tr_gaussian_batch(device, &args->spec);
+  TR_TRY(check_rows(args, batch));
+  if (args->first > samples || args->n > samples - args->first)
+    return tr_fail(TR_EINVAL, "gaussian: training vectors %zu to %zu are not among the %zu", args->first, args->first + args->n,
+                   samples);
+  if (tr_gaussian_form_of(&args->spec) == TR_GAUSSIAN_COVARIANCE) {
+    if (args->first % batch != 0 || (args->n < batch && args->first + args->n < samples))
+      return tr_fail(TR_EINVAL, "gaussian: expected a whole batch of %zu training vectors, found %zu to %zu of %zu", batch,
+                     args->first, args->first + args->n, samples);
+    if (!args->gaussian.sums)
+      return tr_fail(TR_EINVAL, "gaussian: no sums given");
+  }
+  return tr_device_operators(device)->gaussian_add(device, args);
+}
+
+tr_status tr_gaussian_finish(tr_device *device, const tr_gaussian_args *args) {
+  TR_TRY(check_range(device, args));
+  if (tr_gaussian_form_of(&args->spec) == TR_GAUSSIAN_COVARIANCE && !args->gaussian.sums)
+    return tr_fail(TR_EINVAL, "gaussian: no sums given");
+  return args->positions ? tr_device_operators(device)->gaussian_finish(device, args) : TR_OK;
+}
+
+tr_status tr_gaussian_distance(tr_device *device, const tr_gaussian_args *args) {
+  TR_TRY(check_range(device, args));
+  if (args->n == 0 || args->positions == 0)
+    return TR_OK;
+  TR_TRY(check_rows(args, tr_gaussian_queries(device)));
+  if (!args->distances)
+    return tr_fail(TR_EINVAL, "gaussian: distances is NULL");
+  return tr_device_operators(device)->gaussian_distance(device, args);
+}

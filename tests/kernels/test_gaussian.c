@@ -1,0 +1,412 @@
+/* gaussian against float64 NumPy (tests/golden/make_padim.py), both forms; the triangles it is made of against sums in double. */
+#include "kernels/gaussian.h"
+
+#include "kernels/cpu/triangle.h"
+#include "tests/golden/featops.h"
+
+#include <math.h>
+
+/* Both forms come within 2e-6 of float64 on these cases, whose strong direction (variance about 1 beside 0.01) is what features of
+ * bottle look like; more would be an error of the method, not of float. */
+static const double tolerance = 1e-5;
+
+typedef struct fit {
+  tr_device *device;
+  tr_gaussian_spec spec;
+  tr_gaussian gaussian;
+  size_t width;
+  void *scratch;
+} fit;
+
+/* Number k of a vector: as make_padim.py has it. */
+static float component(uint32_t stream, const tr_gaussian_spec *spec, size_t vector, size_t position, size_t k) {
+  size_t place = vector * spec->positions + position;
+  double small = featops_noise(stream, (uint32_t)(place * (size_t)spec->d + k));
+  double strength = featops_noise(stream + 1, (uint32_t)place);
+  double direction = featops_noise(stream + 2, (uint32_t)(position * (size_t)spec->d + k));
+  return (float)(2 + 0.125 * small + strength * direction);
+}
+
+/* [positions, n, width], vectors first to first + n; columns after the d-th are not numbers. */
+static float *make_rows(const fit *f, uint32_t stream, size_t first, size_t n) {
+  float *rows = featops_alloc(f->device, f->spec.positions * n * f->width * sizeof *rows);
+  for (size_t p = 0; p < f->spec.positions; ++p)
+    for (size_t i = 0; i < n; ++i)
+      for (size_t k = 0; k < f->width; ++k)
+        rows[(p * n + i) * f->width + k] = k < (size_t)f->spec.d ? component(stream, &f->spec, first + i, p, k) : NAN;
+  return rows;
+}
+
+static void assert_ok(tr_status status) {
+  if (status != TR_OK)
+    fail_msg("%s", tr_last_error());
+}
+
+static tr_gaussian_args args_of(const fit *f) {
+  return (tr_gaussian_args){.spec = f->spec, .gaussian = f->gaussian, .positions = f->spec.positions, .scratch = f->scratch};
+}
+
+/* Adds all vectors, in calls for `range` positions at a time. */
+static void add_all(fit *f, uint32_t stream, size_t range) {
+  size_t batch = tr_gaussian_batch(f->device, &f->spec);
+  for (size_t first = 0; first < f->spec.samples; first += batch) {
+    tr_gaussian_args args = args_of(f);
+    args.first = first;
+    args.n = f->spec.samples - first < batch ? f->spec.samples - first : batch;
+    args.position_pitch = args.n * f->width;
+    float *rows = make_rows(f, stream, first, args.n);
+    args.rows = rows;
+    for (size_t p = 0; p < f->spec.positions; p += range) {
+      args.first_position = p;
+      args.positions = f->spec.positions - p < range ? f->spec.positions - p : range;
+      assert_ok(tr_gaussian_add(f->device, &args));
+    }
+    tr_device_free(f->device, rows);
+  }
+}
+
+static fit make_fit(tr_device *device, tr_gaussian_spec spec, uint32_t stream, size_t range) {
+  fit f = {.device = device, .spec = spec, .width = tr_gaussian_width(&spec)};
+  tr_gaussian_bytes bytes = tr_gaussian_sizes(&spec);
+  f.gaussian = (tr_gaussian){.means = featops_alloc(device, bytes.means),
+                             .factors = featops_alloc(device, bytes.factors),
+                             .samples = featops_alloc(device, bytes.samples),
+                             .sums = featops_alloc(device, bytes.sums)};
+  memset(f.gaussian.factors, 0xff, bytes.factors);
+  f.scratch = featops_alloc(device, tr_gaussian_scratch(device, &spec));
+  add_all(&f, stream, range);
+  tr_gaussian_args args = args_of(&f);
+  assert_ok(tr_gaussian_finish(device, &args));
+  return f;
+}
+
+static void free_fit(fit *f) {
+  void *const memory[] = {f->gaussian.means, f->gaussian.factors, f->gaussian.samples, f->gaussian.sums, f->scratch};
+  for (size_t i = 0; i < sizeof memory / sizeof *memory; ++i)
+    tr_device_free(f->device, memory[i]);
+}
+
+/* Distances of `count` vectors, `at_once` a call: [count, positions]. */
+static float *measure(const fit *f, uint32_t stream, size_t count, size_t at_once) {
+  float *distances = featops_alloc(f->device, count * f->spec.positions * sizeof *distances);
+  for (size_t first = 0; first < count; first += at_once) {
+    tr_gaussian_args args = args_of(f);
+    args.n = count - first < at_once ? count - first : at_once;
+    args.position_pitch = args.n * f->width;
+    float *rows = make_rows(f, stream, first, args.n);
+    args.rows = rows;
+    args.distances = distances + first * f->spec.positions;
+    assert_ok(tr_gaussian_distance(f->device, &args));
+    tr_device_free(f->device, rows);
+  }
+  return distances;
+}
+
+static tr_gaussian_spec spec_of(const double *row) {
+  return (tr_gaussian_spec){.positions = (size_t)row[0], .samples = (size_t)row[1], .d = (int)row[2], .epsilon = row[4]};
+}
+
+static void test_against_float64(void **state) {
+  (void)state;
+  golden_array cases = golden_read("padim_gaussian_cases.npy"), values = golden_read("padim_gaussian_distances.npy");
+  const float *expected = values.data;
+  tr_device *device = featops_device(2);
+  int forms[2] = {0, 0};
+  double worst[2] = {0, 0};
+  for (size_t i = 0; i < cases.shape[0]; ++i) {
+    const double *row = (const double *)cases.data + i * cases.shape[1];
+    tr_gaussian_spec spec = spec_of(row);
+    size_t queries = (size_t)row[3];
+    tr_gaussian_form form = tr_gaussian_form_of(&spec);
+    ++forms[form];
+    fit f = make_fit(device, spec, (uint32_t)(6000 + 10 * i), spec.positions);
+    float *got = measure(&f, (uint32_t)(6005 + 10 * i), queries, 32);
+    for (size_t p = 0; p < spec.positions; ++p)
+      for (size_t q = 0; q < queries; ++q, ++expected) {
+        double error = fabs((double)got[q * spec.positions + p] / *expected - 1);
+        worst[form] = fmax(worst[form], error);
+        if (!(error <= tolerance))
+          fail_msg("case %zu (%s form), position %zu, vector %zu: got %.9g, expected %.9g", i, tr_gaussian_form_name(form), p, q,
+                   (double)got[q * spec.positions + p], (double)*expected);
+      }
+    tr_device_free(device, got);
+    free_fit(&f);
+  }
+  print_message("largest relative error: covariance %.1e, samples %.1e\n", worst[0], worst[1]);
+  assert_ptr_equal(expected, (const float *)values.data + values.count);
+  assert_true(forms[TR_GAUSSIAN_COVARIANCE] > 3 && forms[TR_GAUSSIAN_SAMPLES] > 3);
+  tr_device_close(device);
+  golden_free(&cases);
+  golden_free(&values);
+}
+
+static void test_same_bits(void **state) {
+  (void)state;
+  static const tr_gaussian_spec specs[] = {{50, 70, 40, 0.01}, {50, 21, 120, 0.01}};
+  enum { QUERIES = 40 };
+  for (size_t s = 0; s < 2; ++s) {
+    tr_device *device = featops_device(1);
+    fit f = make_fit(device, specs[s], 9000, specs[s].positions);
+    assert_int_equal(tr_gaussian_form_of(&specs[s]), s == 0 ? TR_GAUSSIAN_COVARIANCE : TR_GAUSSIAN_SAMPLES);
+    float *distances = measure(&f, 9005, QUERIES, 32);
+    for (int threads = 1; threads <= 4; threads *= 2) {
+      tr_device *other = featops_device(threads);
+      fit g = make_fit(other, specs[s], 9000, threads == 1 ? 7 : 50);
+      tr_gaussian_bytes bytes = tr_gaussian_sizes(&specs[s]);
+      assert_memory_equal(g.gaussian.means, f.gaussian.means, bytes.means);
+      assert_memory_equal(g.gaussian.factors, f.gaussian.factors, bytes.factors);
+      if (bytes.samples)
+        assert_memory_equal(g.gaussian.samples, f.gaussian.samples, bytes.samples);
+      for (size_t at_once = 1; at_once <= 17; at_once += 4) {
+        float *again = measure(&g, 9005, QUERIES, at_once);
+        assert_memory_equal(again, distances, QUERIES * specs[s].positions * sizeof *again);
+        tr_device_free(other, again);
+      }
+      free_fit(&g);
+      tr_device_close(other);
+    }
+    tr_device_free(device, distances);
+    free_fit(&f);
+    tr_device_close(device);
+  }
+}
+
+/* What is not a number at one position is named, whichever form; at the others nothing changes. */
+static void test_not_a_number(void **state) {
+  (void)state;
+  static const tr_gaussian_spec specs[] = {{5, 40, 20, 0.01}, {5, 3, 20, 0.01}};
+  tr_device *device = featops_device(2);
+  for (size_t s = 0; s < 2; ++s) {
+    fit f = make_fit(device, specs[s], 9100, specs[s].positions);
+    tr_gaussian_args args = args_of(&f);
+    args.n = 2;
+    args.position_pitch = 2 * f.width;
+    float *rows = make_rows(&f, 9105, 0, 2), distances[10];
+    args.rows = rows;
+    args.distances = distances;
+    rows[3 * args.position_pitch + f.width + 7] = NAN;
+    featops_assert_invalid(tr_gaussian_distance(device, &args), "vector 1: its distance at position 3");
+    rows[3 * args.position_pitch + f.width + 7] = INFINITY;
+    featops_assert_invalid(tr_gaussian_distance(device, &args), "vector 1: its distance at position 3");
+    tr_device_free(device, rows);
+
+    args.n = s == 0 ? 32 : 1;
+    args.position_pitch = args.n * f.width;
+    rows = make_rows(&f, 9100, 0, args.n);
+    rows[2 * args.position_pitch + 5] = INFINITY;
+    args.rows = rows;
+    assert_ok(tr_gaussian_add(device, &args));
+    if (s == 0) {
+      args.first = 32;
+      args.n = 8;
+      assert_ok(tr_gaussian_add(device, &args));
+    }
+    featops_assert_invalid(tr_gaussian_finish(device, &args), "at position 2");
+    tr_device_free(device, rows);
+    free_fit(&f);
+  }
+  tr_device_close(device);
+}
+
+static void test_form(void **state) {
+  (void)state;
+  /* PaDiM on MVTec's bottle as it is here, on a whole class, and on few images. */
+  assert_int_equal(tr_gaussian_form_of(&(tr_gaussian_spec){3136, 120, 550, 0.01}), TR_GAUSSIAN_SAMPLES);
+  assert_int_equal(tr_gaussian_form_of(&(tr_gaussian_spec){3136, 209, 550, 0.01}), TR_GAUSSIAN_COVARIANCE);
+  assert_int_equal(tr_gaussian_form_of(&(tr_gaussian_spec){3136, 16, 100, 0.01}), TR_GAUSSIAN_SAMPLES);
+  tr_gaussian_bytes few = tr_gaussian_sizes(&(tr_gaussian_spec){3136, 120, 550, 0.01});
+  tr_gaussian_bytes many = tr_gaussian_sizes(&(tr_gaussian_spec){3136, 400, 550, 0.01});
+  assert_int_equal(few.sums, 0);
+  assert_int_equal(many.samples, 0);
+  assert_true(few.factors + few.samples < many.factors / 2);
+  assert_int_equal(many.factors, (size_t)3136 * 161280 * sizeof(float)); /* 35 blocks of 16 rows: 1.9 GB */
+}
+
+static void test_bad_arguments(void **state) {
+  (void)state;
+  tr_device *device = featops_device(1);
+  fit f = make_fit(device, (tr_gaussian_spec){5, 40, 20, 0.01}, 9200, 5);
+  float *rows = make_rows(&f, 9200, 0, 32), distances[5];
+  tr_gaussian_args good = args_of(&f), args;
+  good.n = 1;
+  good.rows = rows;
+  good.position_pitch = 32 * f.width;
+  good.distances = distances;
+#define REFUSED(call, change, named)                    \
+  do {                                                  \
+    args = good;                                        \
+    change;                                             \
+    featops_assert_invalid(call(device, &args), named); \
+  } while (0)
+  REFUSED(tr_gaussian_distance, args.spec.positions = 0, "positions");
+  REFUSED(tr_gaussian_distance, args.spec.samples = 0, "training vectors");
+  REFUSED(tr_gaussian_distance, args.spec.d = 0, "dimensions");
+  REFUSED(tr_gaussian_distance, args.spec.epsilon = 0, "epsilon");
+  REFUSED(tr_gaussian_distance, args.spec.epsilon = NAN, "epsilon");
+  REFUSED(tr_gaussian_distance, args.first_position = 1, "positions 1 to 6");
+  REFUSED(tr_gaussian_distance, args.n = 33, "at most 32");
+  REFUSED(tr_gaussian_distance, args.position_pitch = f.width - 1, "too close");
+  REFUSED(tr_gaussian_distance, args.rows = NULL, "rows");
+  REFUSED(tr_gaussian_distance, args.distances = NULL, "distances");
+  REFUSED(tr_gaussian_distance, args.scratch = NULL, "scratch");
+  REFUSED(tr_gaussian_distance, args.gaussian.means = NULL, "means");
+  REFUSED(tr_gaussian_distance, args.gaussian.factors = NULL, "factors");
+  REFUSED(tr_gaussian_distance, (args.spec.samples = 2, args.gaussian.samples = NULL), "samples");
+  REFUSED(tr_gaussian_add, args.n = 31, "whole batch");
+  REFUSED(tr_gaussian_add, (args.n = 8, args.first = 31), "whole batch");
+  REFUSED(tr_gaussian_add, (args.n = 32, args.first = 32), "not among the 40");
+  REFUSED(tr_gaussian_add, (args.n = 32, args.gaussian.sums = NULL), "sums");
+  REFUSED(tr_gaussian_finish, args.gaussian.sums = NULL, "sums");
+#undef REFUSED
+  tr_device_free(device, rows);
+  free_fit(&f);
+  tr_device_close(device);
+}
+
+/* ---- triangles ---- */
+
+static float *element(float *triangle, size_t i, size_t j) {
+  size_t block = i / TR_TRIANGLE;
+  return triangle + tr_triangle_offset(block) + i % TR_TRIANGLE * (block + 1) * TR_TRIANGLE + j;
+}
+
+static void assert_near(double got, double expected, double scale) {
+  if (!(fabs(got - expected) <= 1e-5 * scale))
+    fail_msg("got %.9g, expected %.9g", got, expected);
+}
+
+/* Rows of `n` columns, [m, pitch]. */
+static float *noise_rows(uint32_t stream, size_t m, size_t n, size_t pitch) {
+  float *rows = calloc(m * pitch + 1, sizeof *rows);
+  assert_non_null(rows);
+  for (size_t i = 0; i < m; ++i)
+    for (size_t k = 0; k < n; ++k)
+      rows[i * pitch + k] = featops_noise(stream, (uint32_t)(i * n + k)) - 1;
+  return rows;
+}
+
+static double dot(const float *a, size_t a_step, const float *b, size_t b_step, size_t n) {
+  double sum = 0;
+  for (size_t k = 0; k < n; ++k)
+    sum += (double)a[k * a_step] * (double)b[k * b_step];
+  return sum;
+}
+
+/* L^-1 and L^-T of a factor undo L and L^T of a Cholesky in double. */
+static void check_factor(const float *matrix, size_t n) {
+  size_t pitch = tr_triangle_round(n);
+  float *triangle = malloc(tr_triangle_floats(n) * sizeof *triangle), *rows = noise_rows(3, 21, n, pitch);
+  double *l = calloc(n * n, sizeof *l), *x = calloc(n, sizeof *x);
+  assert_true(triangle && l && x);
+  memcpy(triangle, matrix, tr_triangle_floats(n) * sizeof *triangle);
+  for (size_t i = 0; i < n; ++i)
+    for (size_t j = 0; j <= i; ++j) {
+      double sum = *element(triangle, i, j);
+      for (size_t k = 0; k < j; ++k)
+        sum -= l[i * n + k] * l[j * n + k];
+      l[i * n + j] = i == j ? sqrt(sum) : sum / l[j * n + j];
+    }
+  assert_true(tr_cpu_triangle_factor(triangle, n));
+  float *solved = malloc(21 * pitch * sizeof *solved);
+  assert_non_null(solved);
+  memcpy(solved, rows, 21 * pitch * sizeof *solved);
+  tr_cpu_triangle_forward(triangle, n, solved, 21, pitch);
+  for (size_t r = 0; r < 21; ++r)
+    for (size_t i = 0; i < n; ++i) {
+      double sum = rows[r * pitch + i];
+      for (size_t k = 0; k < i; ++k)
+        sum -= l[i * n + k] * x[k];
+      x[i] = sum / l[i * n + i];
+      assert_near(solved[r * pitch + i], x[i], 2);
+    }
+  memcpy(solved, rows, 21 * pitch * sizeof *solved);
+  tr_cpu_triangle_backward(triangle, n, solved, 21, pitch);
+  for (size_t r = 0; r < 21; ++r)
+    for (size_t i = n; i-- > 0;) {
+      double sum = rows[r * pitch + i];
+      for (size_t k = i + 1; k < n; ++k)
+        sum -= l[k * n + i] * x[k];
+      x[i] = sum / l[i * n + i];
+      assert_near(solved[r * pitch + i], x[i], 2);
+    }
+  free(solved);
+  free(triangle);
+  free(rows);
+  free(l);
+  free(x);
+}
+
+static void test_triangles(void **state) {
+  (void)state;
+  static const size_t sizes[] = {1, 2, 15, 16, 17, 31, 33, 48, 70, 131};
+  for (size_t s = 0; s < sizeof sizes / sizeof *sizes; ++s) {
+    size_t n = sizes[s], m = n + 9, pitch = tr_triangle_round(n), other = tr_triangle_round(m);
+    float *triangle = calloc(tr_triangle_floats(n), sizeof *triangle);
+    float *rows = noise_rows(1, m, n, pitch), *columns = noise_rows(2, n, m, other);
+    assert_non_null(triangle);
+    tr_cpu_triangle_add_products(triangle, n, rows, m - 3, pitch);
+    tr_cpu_triangle_add_products(triangle, n, rows + (m - 3) * pitch, 3, pitch);
+    for (size_t i = 0; i < n; ++i)
+      for (size_t j = 0; j <= i; ++j)
+        assert_near(*element(triangle, i, j), dot(rows + i, pitch, rows + j, pitch, m), (double)m);
+    for (size_t i = 0; i < n; ++i)
+      *element(triangle, i, i) += 1;
+    check_factor(triangle, n);
+    tr_cpu_triangle_gram(triangle, n, columns, other);
+    for (size_t i = 0; i < n; ++i)
+      for (size_t j = 0; j <= i; ++j)
+        assert_near(*element(triangle, i, j), dot(columns + i * other, 1, columns + j * other, 1, m), (double)m);
+    *element(triangle, n / 2, n / 2) = -1;
+    assert_false(tr_cpu_triangle_factor(triangle, n));
+    free(triangle);
+    free(rows);
+    free(columns);
+  }
+}
+
+/* Products of every size, against double; an element is the same to the bit whatever surrounds it. */
+static void test_tiles(void **state) {
+  (void)state;
+  enum { M = 21, N = 19, DEPTH = 48, PITCH = 64 };
+  float *a = noise_rows(4, M, PITCH, PITCH), *b = noise_rows(5, N, PITCH, PITCH), c[M * PITCH], whole[M * PITCH];
+  tr_cpu_triangle_dot(a, M, PITCH, b, N, PITCH, DEPTH, whole, PITCH);
+  for (size_t m = 1; m <= M; ++m)
+    for (size_t n = 1; n <= N; ++n) {
+      memset(c, 0x7f, sizeof c);
+      tr_cpu_triangle_dot(a + (M - m) * PITCH, m, PITCH, b + (N - n) * PITCH, n, PITCH, DEPTH, c, PITCH);
+      for (size_t i = 0; i < m; ++i) {
+        assert_memory_equal(c + i * PITCH, whole + (M - m + i) * PITCH + N - n, n * sizeof *c);
+        assert_int_equal(((unsigned char *)(c + i * PITCH + n))[0], 0x7f);
+      }
+    }
+  for (size_t i = 0; i < M; ++i)
+    for (size_t j = 0; j < N; ++j)
+      assert_near(whole[i * PITCH + j], dot(a + i * PITCH, 1, b + j * PITCH, 1, DEPTH), DEPTH);
+
+  memcpy(whole, a, sizeof whole);
+  tr_cpu_triangle_subtract(a, M, PITCH, b, N, PITCH, PITCH, whole, PITCH);
+  for (size_t m = 1; m <= M; ++m)
+    for (size_t width = 16; width <= PITCH; width += 16) {
+      memcpy(c, a, sizeof c);
+      tr_cpu_triangle_subtract(a + (M - m) * PITCH, m, PITCH, b, N, PITCH, width, c + (M - m) * PITCH, PITCH);
+      for (size_t i = M - m; i < M; ++i) {
+        assert_memory_equal(c + i * PITCH, whole + i * PITCH, width * sizeof *c);
+        assert_memory_equal(c + i * PITCH + width, a + i * PITCH + width, (PITCH - width) * sizeof *c);
+      }
+    }
+  for (size_t i = 0; i < M; ++i)
+    for (size_t k = 0; k < PITCH; ++k)
+      assert_near(whole[i * PITCH + k], a[i * PITCH + k] - dot(a + i * PITCH, 1, b + k, PITCH, N), N);
+  free(a);
+  free(b);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_against_float64), cmocka_unit_test(test_same_bits),
+      cmocka_unit_test(test_not_a_number),    cmocka_unit_test(test_form),
+      cmocka_unit_test(test_bad_arguments),   cmocka_unit_test(test_triangles),
+      cmocka_unit_test(test_tiles),
+  };
+  return cmocka_run_group_tests_name("gaussian", tests, NULL, NULL);
+}
