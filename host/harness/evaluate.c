@@ -21,7 +21,7 @@ struct tr_evaluation {
   size_t n, pixels;
   float **masks;      /* [n], host; NULL: none */
   uint8_t *anomalous; /* [n] */
-  float *peaks;       /* [n] of the maps made last, for the pictures */
+  float *peaks;       /* [n], of maps */
   float *maps;        /* device, [n, in_h, in_w] */
   map_lane *lane;
   bool places_known; /* every defect has a mask */
@@ -177,6 +177,40 @@ tr_status tr_evaluation_maps(tr_evaluation *evaluation, const float *patch_score
   return tr_device_for_chunks(evaluation->options.device, evaluation->n, map_chunk, &job);
 }
 
+/* Map i as host memory, to be freed. */
+static tr_status download_map(const tr_evaluation *e, size_t i, float **out) {
+  tr_device *device = e->options.device;
+  if (tr_cancel_requested())
+    return tr_fail(TR_ECANCELED, "stopped");
+  float *map = malloc(e->pixels * sizeof *map);
+  tr_status status = map ? tr_device_download(device, map, e->maps + i * e->pixels, e->pixels * sizeof *map) : no_memory(e);
+  if (status == TR_OK)
+    status = tr_device_sync(device);
+  if (status != TR_OK) {
+    free(map);
+    return status;
+  }
+  *out = map;
+  return TR_OK;
+}
+
+static tr_status peak_task(void *context, size_t i) {
+  tr_evaluation *e = context;
+  float *map;
+  TR_TRY(download_map(e, i, &map));
+  e->peaks[i] = map[0];
+  for (size_t p = 1; p < e->pixels; ++p)
+    e->peaks[i] = fmaxf(e->peaks[i], map[p]);
+  free(map);
+  return TR_OK;
+}
+
+tr_status tr_evaluation_peaks(tr_evaluation *e, float *peaks) {
+  TR_TRY(tr_pool_run(tr_device_pool(e->options.device), e->n, peak_task, e));
+  memcpy(peaks, e->peaks, e->n * sizeof *peaks);
+  return TR_OK;
+}
+
 /* ---- metrics ---- */
 
 tr_status tr_evaluation_metrics(tr_evaluation *e, const float *image_scores, tr_result *result) {
@@ -240,7 +274,6 @@ typedef struct picture_job {
   tr_evaluation *evaluation;
   const char *folder;
   tr_picture_scale scale;
-  bool draw; /* else: find the peaks that the scale is made of */
 } picture_job;
 
 /* "<folder>/broken_large/000.png", with the folders it needs; malloc'd. */
@@ -277,23 +310,11 @@ static tr_status draw_picture(const picture_job *job, size_t i, const float *map
   return status;
 }
 
-static tr_status picture_task(void *context, size_t i) {
-  picture_job *job = context;
-  tr_evaluation *e = job->evaluation;
-  tr_device *device = e->options.device;
-  if (tr_cancel_requested())
-    return tr_fail(TR_ECANCELED, "stopped");
-  float *map = malloc(e->pixels * sizeof *map);
-  tr_status status = map ? tr_device_download(device, map, e->maps + i * e->pixels, e->pixels * sizeof *map) : no_memory(e);
-  if (status == TR_OK)
-    status = tr_device_sync(device);
-  if (status == TR_OK && job->draw)
-    status = draw_picture(job, i, map);
-  if (status == TR_OK && !job->draw) {
-    e->peaks[i] = map[0];
-    for (size_t p = 1; p < e->pixels; ++p)
-      e->peaks[i] = fmaxf(e->peaks[i], map[p]);
-  }
+static tr_status draw_task(void *context, size_t i) {
+  const picture_job *job = context;
+  float *map;
+  TR_TRY(download_map(job->evaluation, i, &map));
+  tr_status status = draw_picture(job, i, map);
   free(map);
   return status;
 }
@@ -307,12 +328,11 @@ tr_status tr_evaluation_pictures(tr_evaluation *e, const char *folder) {
   picture_job job = {.evaluation = e, .folder = part};
   tr_status status = tr_make_folders(part);
   if (status == TR_OK)
-    status = tr_pool_run(pool, e->n, picture_task, &job);
+    status = tr_pool_run(pool, e->n, peak_task, e);
   if (status == TR_OK)
     status = tr_picture_scale_of(e->peaks, e->anomalous, e->n, &job.scale);
-  job.draw = true;
   if (status == TR_OK)
-    status = tr_pool_run(pool, e->n, picture_task, &job);
+    status = tr_pool_run(pool, e->n, draw_task, &job);
   if (status == TR_OK && !tr_is_folder(folder) && rename(part, folder) != 0)
     status = tr_fail_errno(TR_EIO, "naming the folder of pictures %s", folder);
   free(part);

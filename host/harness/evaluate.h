@@ -25,6 +25,9 @@ void tr_evaluation_destroy(tr_evaluation *evaluation);
 /* Upsamples and smooths; patch_scores: host, [test images, grid_h * grid_w]. */
 tr_status tr_evaluation_maps(tr_evaluation *evaluation, const float *patch_scores, double sigma);
 
+/* The maximum of each of the maps made last; peaks: host, [test images]. */
+tr_status tr_evaluation_peaks(tr_evaluation *evaluation, float *peaks);
+
 /* Metrics of the maps made last and of image_scores: host, [test images]. Pixel metrics stay NaN where a defect has no mask. */
 tr_status tr_evaluation_metrics(tr_evaluation *evaluation, const float *image_scores, tr_result *result);
 

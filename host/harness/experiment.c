@@ -52,7 +52,8 @@ NAMES(aggregate_names, "official", "concat")
 NAMES(subsampling_names, "greedy", "random", "none")
 NAMES(search_names, "exact")
 NAMES(distance_names, "squared", "euclidean")
-NAMES(image_score_names, "max", "reweighted")
+NAMES(image_score_names, "max", "reweighted", "smoothed_max")
+NAMES(placement_names, "nearest", "bilinear")
 
 #define AT(field) offsetof(tr_setting, field)
 static const key image_keys[] = {
@@ -64,14 +65,14 @@ static const key subsampling_keys[] = {
     {.name = "kind", .kind = VALUE_CHOICE, .offset = AT(subsampling), .names = subsampling_names},
     {.name = "percent", .kind = VALUE_NUMBER, .offset = AT(percent), .low = 0, .high = 100, .open = true},
 };
-/* The first three belong to the experiment, not to a setting: they are read apart. */
+/* The first four are read apart: two belong to the experiment and not to a setting, two decide the others' defaults. */
 static const key experiment_keys[] = {
     {.name = "name"},
     {.name = "classes"},
     {.name = "protocol", .kind = VALUE_CHOICE, .offset = AT(protocol), .names = protocol_names},
+    {.name = "method", .kind = VALUE_NAME, .offset = AT(method), .names = tr_method_names},
     {.name = "dataset", .kind = VALUE_NAME, .offset = AT(dataset), .names = dataset_names},
     {.name = "split_file", .kind = VALUE_TEXT, .offset = AT(split_file)},
-    {.name = "method", .kind = VALUE_NAME, .offset = AT(method), .names = tr_method_names},
     {.name = "backbone", .kind = VALUE_NAME, .offset = AT(backbone), .names = tr_backbone_architectures},
     {.name = "layers", .kind = VALUE_LAYERS},
     {.name = "image", .kind = VALUE_MAPPING, .keys = image_keys, .key_count = COUNT(image_keys)},
@@ -86,10 +87,12 @@ static const key experiment_keys[] = {
     {.name = "distance", .kind = VALUE_CHOICE, .offset = AT(distance), .names = distance_names},
     {.name = "image_score", .kind = VALUE_CHOICE, .offset = AT(image_score), .names = image_score_names},
     {.name = "neighbours", .kind = VALUE_INTEGER, .offset = AT(neighbours), .low = 2, .high = TR_NEAREST_MAX_K},
+    {.name = "placement", .kind = VALUE_CHOICE, .offset = AT(placement), .names = placement_names},
+    {.name = "epsilon", .kind = VALUE_NUMBER, .offset = AT(epsilon), .low = 0, .high = 1e6, .open = true},
     {.name = "sigma", .kind = VALUE_NUMBER, .offset = AT(sigma), .low = 0, .high = 100},
     {.name = "seed", .kind = VALUE_SEED, .offset = AT(seed)},
 };
-enum { KEY_NAME, KEY_CLASSES, KEY_PROTOCOL, KEY_DATASET, KEY_BACKBONE = 6 };
+enum { KEY_NAME, KEY_CLASSES, KEY_PROTOCOL, KEY_METHOD, KEY_DATASET, KEY_BACKBONE = 6 };
 
 /* A setting while it is read: what can only be checked once all of it is known keeps its line. */
 typedef struct draft {
@@ -384,7 +387,7 @@ static tr_status apply_key(reader *r, const key *k, yaml_node_t *value, drafts *
 static tr_status apply_pairs(reader *r, const pair *pairs, const key *keys, size_t count, size_t places, drafts *list) {
   for (size_t place = 0; place < places; ++place)
     for (size_t k = 0; k < count; ++k) {
-      bool apart = keys == experiment_keys && k <= KEY_PROTOCOL;
+      bool apart = keys == experiment_keys && k <= KEY_METHOD;
       if (!apart && pairs[k].value && pairs[k].place == place)
         TR_TRY(apply_key(r, &keys[k], pairs[k].value, list));
     }
@@ -396,15 +399,6 @@ static tr_status apply_mapping(reader *r, yaml_node_t *mapping, const key *keys,
   size_t places = 0;
   TR_TRY(collect(r, mapping, keys, count, inside, pairs, &places, 0));
   return apply_pairs(r, pairs, keys, count, places, list);
-}
-
-/* The first layers of a protocol as the paper chose them, where the file names none: strides 8 and 16. */
-static const char *default_layers(const char *backbone) {
-  if (strncmp(backbone, "densenet", 8) == 0)
-    return "denseblock2+denseblock3";
-  if (strncmp(backbone, "efficientnet", 12) == 0)
-    return "blocks.2+blocks.4";
-  return "layer2+layer3";
 }
 
 static tr_status add_layer(const reader *r, draft *d, const char *name, size_t length, size_t *last) {
@@ -435,7 +429,7 @@ static tr_status add_layer(const reader *r, draft *d, const char *name, size_t l
 }
 
 static tr_status resolve_layers(const reader *r, draft *d) {
-  const char *text = d->layers ? d->layers : default_layers(d->setting.backbone);
+  const char *text = d->layers ? d->layers : tr_setting_default_layers(d->setting.method, d->setting.backbone);
   size_t last = 0;
   for (;;) {
     size_t length = strcspn(text, "+");
@@ -496,20 +490,21 @@ static tr_status add_settings(const reader *r, tr_experiment *e, drafts *list) {
   return status;
 }
 
-/* Every protocol gives its defaults, which the other keys then override. */
-static tr_status start_drafts(reader *r, yaml_node_t *value, drafts *list) {
-  draft first = {.setting = {.protocol = TR_PROTOCOL_OFFICIAL}};
+/* Every protocol and method gives its defaults, which the other keys then override. */
+static tr_status start_drafts(reader *r, const pair *pairs, drafts *list) {
+  draft first = {.setting = {.protocol = TR_PROTOCOL_OFFICIAL, .method = "patchcore"}};
   TR_TRY(drafts_add(list, &first));
-  if (value)
-    TR_TRY(apply_key(r, &experiment_keys[KEY_PROTOCOL], value, list));
+  for (size_t k = KEY_PROTOCOL; k <= KEY_METHOD; ++k)
+    if (pairs[k].value)
+      TR_TRY(apply_key(r, &experiment_keys[k], pairs[k].value, list));
   for (size_t i = 0; i < list->count; ++i)
-    tr_setting_defaults(list->items[i].setting.protocol, &list->items[i].setting);
+    tr_setting_defaults(list->items[i].setting.protocol, list->items[i].setting.method, &list->items[i].setting);
   return TR_OK;
 }
 
 static tr_status read_settings(reader *r, const pair *pairs, size_t places, tr_experiment *e) {
   drafts list = {0};
-  tr_status status = start_drafts(r, pairs[KEY_PROTOCOL].value, &list);
+  tr_status status = start_drafts(r, pairs, &list);
   if (status == TR_OK)
     status = apply_pairs(r, pairs, experiment_keys, MAX_KEYS, places, &list);
   if (status == TR_OK)

@@ -3,8 +3,9 @@
  * Keys: name, protocol (official, paper), dataset, classes (all, or a list), split_file, method, backbone, layers
  * ("layer2+layer3"), image {resize, crop, squash}, patch, stride, layer_dimension, dimension, aggregate (official, concat),
  * projection, subsampling {kind: greedy | random | none, percent}, search (exact), distance (squared, euclidean), image_score
- * (max, reweighted), neighbours, sigma, seed. `protocol` sets defaults, the other keys override it. Anchors, aliases and
- * merge keys (`<<: *base`) work.
+ * (max, reweighted, smoothed_max), neighbours, placement (nearest, bilinear), epsilon, sigma, seed. `protocol` and `method` set
+ * defaults, the other keys override them. padim looks at dimension (channels drawn), placement, epsilon, image_score, sigma and seed.
+ * Anchors, aliases and merge keys (`<<: *base`) work.
  */
 #ifndef TR_HARNESS_EXPERIMENT_H
 #define TR_HARNESS_EXPERIMENT_H
@@ -15,7 +16,8 @@
 typedef struct tr_experiment {
   char *name;
   tr_strings classes;   /* empty: all */
-  tr_setting *settings; /* normalised, without doubles, in the file's order: the first key varies slowest */
+  tr_setting *settings; /* normalised, without doubles, in the file's order: the first key varies slowest, but
+                            for protocol and method, which vary slower still */
   size_t setting_count;
 } tr_experiment;
 

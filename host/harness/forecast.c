@@ -28,7 +28,10 @@ tr_status tr_group_method_options(const tr_group *group, tr_device *device, tr_v
                                .projection = v->projection,
                                .image_score = v->image_score,
                                .distance = v->distance,
-                               .neighbours = v->neighbours};
+                               .neighbours = v->neighbours,
+                               .dimension = v->dimension,
+                               .placement = v->placement,
+                               .epsilon = v->epsilon};
   }
   *out = (tr_method_options){.device = device,
                              .aggregate = {.kind = s->aggregate,

@@ -139,6 +139,8 @@ static tr_status fit(group_work *w) {
 static tr_status score(group_work *w) {
   tr_feed_seconds before = tr_feed_spent(w->feed);
   TR_TRY(tr_feed_images(w->feed, "test images", w->class_.test, w->class_.test_count, score_images, w));
+  if (w->method->score_end)
+    TR_TRY(w->method->score_end(w->model));
   w->total_seconds = tr_feed_spent(w->feed);
   w->test_seconds = (tr_feed_seconds){.decode = w->total_seconds.decode - before.decode,
                                       .backbone = w->total_seconds.backbone - before.backbone,
@@ -180,6 +182,7 @@ static tr_status describe(const group_work *w, const tr_plan_run *run, tr_result
       .search = copy(s->search),
       .distance = copy(tr_distance_name(s->distance)),
       .image_score = copy(tr_image_score_name(s->image_score)),
+      .placement = copy(tr_placement_name(s->placement)),
       .split_file = s->split_file ? base_name(s->split_file) : NULL,
       .resize = s->image.resize,
       .crop = s->image.crop,
@@ -192,6 +195,7 @@ static tr_status describe(const group_work *w, const tr_plan_run *run, tr_result
       .neighbours = s->neighbours,
       .percent = s->percent,
       .sigma = s->sigma,
+      .epsilon = s->epsilon,
       .seed = s->seed,
       .train_images = w->class_.train_count,
       .images = w->class_.test_count,
@@ -205,8 +209,8 @@ static tr_status describe(const group_work *w, const tr_plan_run *run, tr_result
   };
   bool complete = out->experiment && out->run && out->dataset && out->class_name && out->method && out->backbone && out->layers &&
                   out->weights && out->weights_sha256 && out->protocol && out->aggregate && out->subsampling && out->search &&
-                  out->distance && out->image_score && (out->split_file || !s->split_file) && out->device && out->processor &&
-                  out->version && out->date;
+                  out->distance && out->image_score && out->placement && (out->split_file || !s->split_file) && out->device &&
+                  out->processor && out->version && out->date;
   return complete ? TR_OK : tr_fail(TR_ENOMEM, "the result of %s, %s: out of memory", run->name, g->class_->name);
 }
 
@@ -248,6 +252,8 @@ static tr_status evaluate_run(group_work *w, size_t i, tr_result *result) {
   TR_TRY(describe(w, run, result));
   double start = tr_seconds();
   TR_TRY(tr_evaluation_maps(w->evaluation, w->patch_scores + i * images * w->grid, run->setting->sigma));
+  if (run->setting->image_score == TR_SCORE_SMOOTHED_MAX)
+    TR_TRY(tr_evaluation_peaks(w->evaluation, w->image_scores + i * images));
   double mapped = tr_seconds();
   TR_TRY(tr_evaluation_metrics(w->evaluation, w->image_scores + i * images, result));
   result->seconds.maps = mapped - start;

@@ -17,7 +17,11 @@ const char *tr_distance_name(tr_distance distance) {
   return distance == TR_DISTANCE_EUCLIDEAN ? "euclidean" : "squared";
 }
 const char *tr_image_score_name(tr_image_score score) {
-  return score == TR_SCORE_REWEIGHTED ? "reweighted" : "max";
+  static const char *const names[] = {"max", "reweighted", "smoothed_max"}; /* in the enum's order */
+  return names[score];
+}
+const char *tr_placement_name(tr_placement placement) {
+  return placement == TR_PLACE_BILINEAR ? "bilinear" : "nearest";
 }
 
 const char *tr_subsampling_name(tr_subsampling subsampling) {
@@ -31,14 +35,32 @@ const char *tr_subsampling_name(tr_subsampling subsampling) {
   }
 }
 
-/* resize 256, crop 224, p = 3, 1024 dimensions, projection to 128 (official bin/run_patchcore.py and sampler.py); 10 % of the
- * patches. Distances and image score: official-behaviour, sections 1 and 5; the paper's are Eq. 6 and Eq. 7, whose b it does not
+static bool is_padim(const tr_setting *setting) {
+  return strcmp(setting->method, "padim") == 0;
+}
+
+/* PaDiM, as its paper has it: Mahalanobis distances, the score of an image is the maximum of its smoothed map, epsilon 0.01; nearest
+ * placement, since each position takes the "spatially corresponding" vector of a deeper layer. How many channels are drawn depends on
+ * the backbone. */
+static void padim_defaults(tr_setting *out) {
+  out->aggregate = TR_AGGREGATE_CONCAT;
+  out->patch = 1;
+  out->dimension = 0;
+  out->subsampling = TR_SUBSAMPLE_NONE;
+  out->distance = TR_DISTANCE_EUCLIDEAN;
+  out->image_score = TR_SCORE_SMOOTHED_MAX;
+  out->placement = TR_PLACE_NEAREST;
+  out->epsilon = 0.01;
+}
+
+/* PatchCore: resize 256, crop 224, p = 3, 1024 dimensions, projection to 128 (official bin/run_patchcore.py and sampler.py); 10 % of
+ * the patches. Distances and image score: official-behaviour, sections 1 and 5; the paper's are Eq. 6 and Eq. 7, whose b it does not
  * state (9 is what later implementations chose). */
-void tr_setting_defaults(tr_protocol protocol, tr_setting *out) {
+void tr_setting_defaults(tr_protocol protocol, const char *method, tr_setting *out) {
   bool paper = protocol == TR_PROTOCOL_PAPER;
   *out = (tr_setting){
       .protocol = protocol,
-      .method = "patchcore",
+      .method = method,
       .search = "exact",
       .image = {.resize = 256, .crop = 224},
       .patch = 3,
@@ -54,9 +76,49 @@ void tr_setting_defaults(tr_protocol protocol, tr_setting *out) {
       .neighbours = 9,
       .sigma = 4,
   };
+  if (is_padim(out))
+    padim_defaults(out);
 }
 
-void tr_setting_normalise(tr_setting *setting) {
+static bool starts_with(const char *text, const char *start) {
+  return strncmp(text, start, strlen(start)) == 0;
+}
+
+/* Strides 8 and 16 for PatchCore; PaDiM adds stride 4 (sections III-A of its paper, blocks 1 to 3 of a ResNet). */
+const char *tr_setting_default_layers(const char *method, const char *backbone) {
+  bool three = strcmp(method, "padim") == 0;
+  if (starts_with(backbone, "densenet"))
+    return three ? "denseblock1+denseblock2+denseblock3" : "denseblock2+denseblock3";
+  if (starts_with(backbone, "efficientnet"))
+    return three ? "blocks.1+blocks.2+blocks.4" : "blocks.2+blocks.4";
+  return three ? "layer1+layer2+layer3" : "layer2+layer3";
+}
+
+/* 100 of ResNet18's 448 channels, 550 of WideResNet50's 1792 (section V-A); networks as narrow as the former count with it. */
+static int padim_dimension(const char *backbone) {
+  bool narrow = strcmp(backbone, "resnet18") == 0 || strcmp(backbone, "resnet34") == 0 || starts_with(backbone, "efficientnet");
+  return narrow ? 100 : 550;
+}
+
+/* The other methods' choices get what padim_defaults() gives them. */
+static void normalise_padim(tr_setting *setting) {
+  int dimension = setting->dimension ? setting->dimension : padim_dimension(setting->backbone);
+  tr_image_score image_score = setting->image_score;
+  tr_placement placement = setting->placement;
+  double epsilon = setting->epsilon;
+  padim_defaults(setting);
+  setting->stride = 1;
+  setting->search = "exact";
+  setting->dimension = dimension;
+  setting->image_score = image_score;
+  setting->placement = placement;
+  setting->epsilon = epsilon;
+  setting->layer_dimension = setting->projection = 0;
+  setting->percent = 100;
+  setting->neighbours = 1;
+}
+
+static void normalise_patchcore(tr_setting *setting) {
   if (setting->subsampling == TR_SUBSAMPLE_NONE || setting->percent >= 100) {
     setting->subsampling = TR_SUBSAMPLE_NONE;
     setting->percent = 100;
@@ -68,8 +130,17 @@ void tr_setting_normalise(tr_setting *setting) {
     setting->seed = 0;
   if (setting->aggregate == TR_AGGREGATE_CONCAT)
     setting->layer_dimension = setting->dimension = 0;
-  if (setting->image_score == TR_SCORE_MAX)
+  if (setting->image_score != TR_SCORE_REWEIGHTED)
     setting->neighbours = 1;
+  setting->placement = TR_PLACE_NEAREST;
+  setting->epsilon = 0;
+}
+
+void tr_setting_normalise(tr_setting *setting) {
+  if (is_padim(setting))
+    normalise_padim(setting);
+  else
+    normalise_patchcore(setting);
 }
 
 /* "layer2" -> "2", "blocks.4" -> "4", "pool" -> "pool". */
@@ -98,6 +169,11 @@ static void write_subset(FILE *out, const tr_setting *setting) {
 }
 
 static void write_features(FILE *out, const tr_setting *setting) {
+  if (is_padim(setting)) {
+    fprintf(out, "_D%d", setting->dimension);
+    return;
+  }
+  write_subset(out, setting);
   if (setting->aggregate == TR_AGGREGATE_CONCAT)
     fprintf(out, "_D-concat");
   else
@@ -105,14 +181,22 @@ static void write_features(FILE *out, const tr_setting *setting) {
   fprintf(out, "_PS-%d", setting->patch);
   if (setting->stride != 1)
     fprintf(out, "-stride%d", setting->stride);
+  fprintf(out, "_AN-1");
 }
 
-/* What the official names cannot say. */
+/* What the official names cannot say; PaDiM's own defaults go without saying. */
 static void write_suffixes(FILE *out, const tr_setting *setting) {
-  if (setting->distance == TR_DISTANCE_EUCLIDEAN)
+  bool padim = is_padim(setting);
+  if (!padim && setting->distance == TR_DISTANCE_EUCLIDEAN)
     fprintf(out, "_euclidean");
   if (setting->image_score == TR_SCORE_REWEIGHTED)
     fprintf(out, "_reweighted%d", setting->neighbours);
+  else if (padim != (setting->image_score == TR_SCORE_SMOOTHED_MAX))
+    fprintf(out, "_%s", padim ? "max" : "smoothed-max");
+  if (padim && setting->placement == TR_PLACE_BILINEAR)
+    fprintf(out, "_bilinear");
+  if (padim && setting->epsilon != 0.01)
+    fprintf(out, "_epsilon%.15g", setting->epsilon);
   if (setting->subsampling == TR_SUBSAMPLE_GREEDY && setting->projection != 128)
     fprintf(out, "_projection%d", setting->projection);
   if (setting->sigma != 4)
@@ -140,9 +224,8 @@ char *tr_setting_run_name(const tr_setting *setting) {
   fprintf(out, "_%s_L", short_name ? short_name : setting->backbone);
   for (int i = 0; i < setting->layer_count; ++i)
     fprintf(out, "%s%s", i ? "-" : "", layer_number(setting->layers[i]));
-  write_subset(out, setting);
   write_features(out, setting);
-  fprintf(out, "_AN-1_S%llu", (unsigned long long)setting->seed);
+  fprintf(out, "_S%llu", (unsigned long long)setting->seed);
   write_suffixes(out, setting);
   if (fclose(out) != 0) {
     free(text);
@@ -168,12 +251,13 @@ bool tr_setting_shares_features(const tr_setting *a, const tr_setting *b) {
   return same_text(a->dataset, b->dataset) && same_text(a->split_file, b->split_file) && same_text(a->method, b->method) &&
          same_text(a->backbone, b->backbone) && same_layers(a, b) && a->image.resize == b->image.resize &&
          a->image.crop == b->image.crop && a->image.squash == b->image.squash && a->patch == b->patch && a->stride == b->stride &&
-         a->aggregate == b->aggregate && a->layer_dimension == b->layer_dimension && a->dimension == b->dimension &&
-         same_text(a->search, b->search);
+         a->aggregate == b->aggregate && a->layer_dimension == b->layer_dimension &&
+         (a->dimension == b->dimension || is_padim(a)) && same_text(a->search, b->search);
 }
 
 bool tr_setting_shares_selection(const tr_setting *a, const tr_setting *b) {
-  return a->subsampling == b->subsampling && a->seed == b->seed && a->projection == b->projection;
+  return a->subsampling == b->subsampling && a->seed == b->seed && a->projection == b->projection &&
+         a->dimension == b->dimension && a->placement == b->placement && a->epsilon == b->epsilon;
 }
 
 char *tr_setting_layers_text(const tr_setting *setting) {

@@ -23,13 +23,19 @@ typedef struct tr_setting {
   double percent; /* 100 with TR_SUBSAMPLE_NONE */
   tr_distance distance;
   tr_image_score image_score;
-  int neighbours; /* b of Eq. 7; 1 with TR_SCORE_MAX */
-  double sigma;   /* of the map's Gaussian, in pixels */
+  int neighbours;         /* b of Eq. 7; 1 with TR_SCORE_MAX */
+  double sigma;           /* of the map's Gaussian, in pixels */
+  tr_placement placement; /* padim: of deeper layers; else nearest */
+  double epsilon;         /* padim: on the covariance's diagonal; else 0 */
   uint64_t seed;
 } tr_setting;
 
-/* The official command line's defaults; TR_PROTOCOL_PAPER differs in the distance and the image score. */
-void tr_setting_defaults(tr_protocol protocol, tr_setting *out);
+/* patchcore: the official command line's defaults; TR_PROTOCOL_PAPER differs in the distance and the image score. padim: those of its
+ * paper. `method` is one of tr_method_names(). */
+void tr_setting_defaults(tr_protocol protocol, const char *method, tr_setting *out);
+
+/* The layers that a method's paper taps, in the backbone's names: "layer2+layer3". */
+const char *tr_setting_default_layers(const char *method, const char *backbone);
 
 /* Values that decide nothing in this combination get one fixed value, so that equal work has an equal name. */
 void tr_setting_normalise(tr_setting *setting);
@@ -42,7 +48,7 @@ char *tr_setting_run_name(const tr_setting *setting);
 /* The same backbone pass and the same patch features: such settings can be variants of one model. */
 bool tr_setting_shares_features(const tr_setting *a, const tr_setting *b);
 
-/* Of settings that share features: the same order of bank rows, of which each takes its percentage. */
+/* Of settings that share features: the same order of bank rows, of which each takes its percentage; or the same Gaussians. */
 bool tr_setting_shares_selection(const tr_setting *a, const tr_setting *b);
 
 /* "layer2+layer3"; malloc'd. */
@@ -53,5 +59,6 @@ const char *tr_aggregate_name(tr_aggregate_kind kind);
 const char *tr_subsampling_name(tr_subsampling subsampling);
 const char *tr_distance_name(tr_distance distance);
 const char *tr_image_score_name(tr_image_score score);
+const char *tr_placement_name(tr_placement placement);
 
 #endif

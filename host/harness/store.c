@@ -70,6 +70,8 @@ static const field fields[] = {
     {"distance", AT(distance), FIELD_TEXT, false},
     {"image_score", AT(image_score), FIELD_TEXT, false},
     {"neighbours", AT(neighbours), FIELD_INT, false},
+    {"placement", AT(placement), FIELD_TEXT, false},
+    {"epsilon", AT(epsilon), FIELD_DOUBLE, false},
     {"sigma", AT(sigma), FIELD_DOUBLE, false},
     {"seed", AT(seed), FIELD_SEED, false},
     {"split_file", AT(split_file), FIELD_TEXT, false},

@@ -9,22 +9,22 @@
 #include "host/harness/setting.h"
 
 typedef struct tr_run_seconds {
-  double decode;          /* files to normalised images, training and test; lanes' seconds summed / lanes */
-  double backbone;        /* as decode */
-  double coreset;         /* of this variant's selection, which its percentages share */
-  double fit;             /* the training pass, wall clock, and this variant's selection */
-  double nearest;         /* of this variant, lanes' seconds summed / lanes */
-  double maps;            /* upsampling and smoothing of this variant */
-  double metrics;         /* of this variant */
+  double decode;   /* files to normalised images, training and test; lanes' seconds summed / lanes */
+  double backbone; /* as decode */
+  double coreset;  /* of this variant's selection, which its percentages share; padim: in its Gaussians, lanes' seconds / lanes */
+  double fit;      /* the training pass, wall clock, and this variant's selection */
+  double nearest;  /* of this variant, lanes' seconds summed / lanes; padim: in its distances */
+  double maps;     /* upsampling and smoothing of this variant */
+  double metrics;  /* of this variant */
   double score_per_image; /* decode + backbone + aggregation + nearest + maps of one test image: throughput, not latency */
 } tr_run_seconds;
 
 typedef struct tr_result {
   char *experiment, *run, *dataset, *class_name, *method, *backbone, *layers;
   char *weights, *weights_sha256; /* file name without its folder */
-  char *protocol, *aggregate, *subsampling, *search, *distance, *image_score, *split_file;
+  char *protocol, *aggregate, *subsampling, *search, *distance, *image_score, *placement, *split_file;
   int resize, crop, squash, patch, stride, layer_dimension, target_dimension, projection, neighbours;
-  double percent, sigma;
+  double percent, sigma, epsilon;
   uint64_t seed;
   /* fractions; NaN: not defined, null in the file */
   double image_auroc, pixel_auroc, pixel_auroc_anomalous, pro, pro_anomalous_224, f1;

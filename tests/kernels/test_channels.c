@@ -1,6 +1,7 @@
-/* channels against torch's F.interpolate (tests/golden/make_padim.py). */
+/* channels against torch's F.interpolate (tests/golden/make_padim.py). Skipped on a device that cannot draw channels yet. */
 #include "kernels/channels.h"
 
+#include "kernels/operators.h"
 #include "tests/golden/featops.h"
 
 enum { COLUMNS = 13 };
