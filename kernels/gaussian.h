@@ -9,15 +9,15 @@
  *
  * covariance  its Cholesky factor L is kept: distance = |L^-1 (x - mean)|. Vectors are added batch by batch and not kept. Products are
  *             summed in float about a provisional mean (that of the first batch), a batch at a time, which costs no more accuracy than
- *             the factor's own float does.
+ *             the factor's own float does: its error grows with the largest variance over the smallest.
  * samples     for few vectors. With the N centred vectors as rows of X, lambda = epsilon (N - 1) and d = x - mean, Woodbury's identity
  *             and the normal equations of a ridge regression give
  *               distance^2 = min_w (|d - X^T w|^2 + lambda |w|^2) / epsilon,   w = (X X^T + lambda I)^-1 X d,
  *             so X and the factor of an N x N matrix are kept. It is evaluated as that sum of squares, which has no cancellation, and at
  *             its minimum an error of w counts by its square only.
  *
- * Distances are within 1e-5 relative of float64 on features of real networks. Positions are independent of each other, and no bit
- * depends on the ranges of positions or on the number of queries that calls are cut into.
+ * Against float64 on MVTec's bottle (ResNet50, 550 channels), image scores are off by 8e-7 and 6e-8 of their size. Positions are
+ * independent of each other, and no bit depends on the ranges of positions or the number of queries that calls are cut into.
  */
 #ifndef TR_KERNELS_GAUSSIAN_H
 #define TR_KERNELS_GAUSSIAN_H

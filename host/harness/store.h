@@ -9,13 +9,13 @@
 #include "host/harness/setting.h"
 
 typedef struct tr_run_seconds {
-  double decode;   /* files to normalised images, training and test; lanes' seconds summed / lanes */
-  double backbone; /* as decode */
-  double coreset;  /* of this variant's selection, which its percentages share; padim: in its Gaussians, lanes' seconds / lanes */
-  double fit;      /* the training pass, wall clock, and this variant's selection */
-  double nearest;  /* of this variant, lanes' seconds summed / lanes; padim: in its distances */
-  double maps;     /* upsampling and smoothing of this variant */
-  double metrics;  /* of this variant */
+  double decode;          /* files to normalised images, training and test; lanes' seconds summed / lanes */
+  double backbone;        /* as decode */
+  double coreset;         /* of this variant's selection, which its percentages share; padim: factoring its covariances */
+  double fit;             /* the training pass, wall clock, and the former */
+  double nearest;         /* of this variant, lanes' seconds summed / lanes; padim: its distances */
+  double maps;            /* upsampling and smoothing of this variant */
+  double metrics;         /* of this variant */
   double score_per_image; /* decode + backbone + aggregation + nearest + maps of one test image: throughput, not latency */
 } tr_run_seconds;
 

@@ -158,7 +158,8 @@ static tr_status end_batch(tr_batches *b, open_batch *o) {
   return status;
 }
 
-static tr_status work_on(tr_batches *b, size_t block) {
+/* `lanes`: how many of them a call of `work` occupies. */
+static tr_status work_on(tr_batches *b, size_t block, int lanes) {
   tr_status status = TR_OK;
   pthread_mutex_lock(&b->lock);
   for (open_batch *o; status == TR_OK && (o = find_work(b));) {
@@ -169,7 +170,7 @@ static tr_status work_on(tr_batches *b, size_t block) {
     status = b->options.work(b->options.context, &o->batch, first, count);
     double seconds = tr_seconds() - start;
     pthread_mutex_lock(&b->lock);
-    b->seconds += seconds;
+    b->seconds += seconds * lanes;
     o->done += count;
     if (status == TR_OK && o->done == b->options.positions)
       status = end_batch(b, o);
@@ -185,7 +186,7 @@ tr_status tr_batches_written(tr_batches *b, size_t first, size_t count) {
   if (status == TR_OK)
     open->written += count;
   pthread_mutex_unlock(&b->lock);
-  return status == TR_OK ? work_on(b, b->block) : status;
+  return status == TR_OK ? work_on(b, b->block, 1) : status;
 }
 
 tr_status tr_batches_finish(tr_batches *b) {
@@ -196,7 +197,7 @@ tr_status tr_batches_finish(tr_batches *b) {
       return tr_fail(TR_EINVAL, "of images %zu to %zu only %zu were given", o->batch.first, o->batch.first + o->batch.count,
                      o->written);
   }
-  return work_on(b, b->options.positions);
+  return work_on(b, b->options.positions, tr_device_lanes(b->options.device));
 }
 
 double tr_batches_seconds(tr_batches *b) {

@@ -48,9 +48,8 @@ typedef struct tr_model tr_model;
 typedef struct tr_model_info {
   size_t bank_rows;
   int dimension;
-  double coreset_seconds,
-      nearest_seconds;      /* summed over calls; lanes count together / lanes. padim: of Gaussians, of distances */
-  double aggregate_seconds; /* of the scored images, shared by all variants; summed likewise */
+  double coreset_seconds, nearest_seconds; /* summed over calls; lanes count together / lanes. padim: factors, distances */
+  double aggregate_seconds;                /* of the scored images, shared by all variants; summed likewise */
 } tr_model_info;
 
 typedef struct tr_method {

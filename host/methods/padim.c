@@ -30,15 +30,10 @@ typedef struct estimate {
   tr_channels_spec draw;
   tr_gaussian_spec spec;
   tr_gaussian gaussian;
-  tr_batches *batches;                  /* of training images, then of test images */
-  void *scratch;                        /* of gaussian */
-  double fit_seconds, distance_seconds; /* all lanes together */
+  tr_batches *batches;                 /* of training images, then of test images */
+  void *scratch;                       /* of gaussian */
+  double factor_seconds, draw_seconds; /* the latter of test images, all lanes together */
 } estimate;
-
-typedef struct lane_buffers {
-  void *scratch;  /* of channels */
-  double seconds; /* in drawing channels of test images */
-} lane_buffers;
 
 struct tr_model {
   tr_device *device;
@@ -48,9 +43,9 @@ struct tr_model {
   estimate *estimates; /* one a variant */
   size_t count;
   int lanes;
-  lane_buffers *buffers;
-  size_t scored; /* test images since the last score_end */
-  pthread_mutex_t lock;
+  void **lane_scratch;  /* of channels */
+  size_t scored;        /* test images since the last score_end */
+  pthread_mutex_t lock; /* of scored and draw_seconds */
 };
 
 /* ---- set-up ---- */
@@ -64,9 +59,9 @@ static void release_model(tr_model *model) {
       tr_device_free(model->device, device_memory[i]);
     free(e->channels);
   }
-  for (int lane = 0; model->buffers && lane < model->lanes; ++lane)
-    tr_device_free(model->device, model->buffers[lane].scratch);
-  free(model->buffers);
+  for (int lane = 0; model->lane_scratch && lane < model->lanes; ++lane)
+    tr_device_free(model->device, model->lane_scratch[lane]);
+  free(model->lane_scratch);
   free(model->estimates);
   pthread_mutex_destroy(&model->lock);
   free(model);
@@ -141,9 +136,9 @@ static tr_status plan_model(const tr_method_options *options, tr_model **out) {
   model->count = options->variant_count;
   model->lanes = tr_device_lanes(options->device);
   model->estimates = calloc(model->count, sizeof *model->estimates);
-  model->buffers = calloc((size_t)model->lanes, sizeof *model->buffers);
+  model->lane_scratch = calloc((size_t)model->lanes, sizeof *model->lane_scratch);
   tr_status status = TR_OK;
-  if (!model->estimates || !model->buffers)
+  if (!model->estimates || !model->lane_scratch)
     status = tr_fail(TR_ENOMEM, "creating a PaDiM model of %zu variants: out of memory", model->count);
   for (size_t v = 0; status == TR_OK && v < model->count; ++v)
     status = plan_estimate(model, &options->variants[v], &model->estimates[v]);
@@ -205,7 +200,7 @@ static tr_status allocate_estimate(estimate *e) {
 
 static tr_status allocate_lanes(tr_model *model) {
   for (int lane = 0; lane < model->lanes; ++lane)
-    TR_TRY(tr_device_alloc(model->device, channels_bytes(model), &model->buffers[lane].scratch));
+    TR_TRY(tr_device_alloc(model->device, channels_bytes(model), &model->lane_scratch[lane]));
   return TR_OK;
 }
 
@@ -243,7 +238,7 @@ static tr_status write_images(estimate *e, int lane, size_t n, const float *cons
                            .dst = at,
                            .image_pitch = width,
                            .position_pitch = tr_batches_capacity(e->batches) * width,
-                           .scratch = e->model->buffers[lane].scratch};
+                           .scratch = e->model->lane_scratch[lane]};
   for (int i = 0; i < e->draw.layers; ++i)
     args.maps[i] = maps[i];
   return tr_channels(e->model->device, &args);
@@ -308,13 +303,12 @@ static tr_status start_scoring(estimate *e) {
 static tr_status finish_estimate(estimate *e) {
   tr_device *device = e->model->device;
   TR_TRY(tr_batches_finish(e->batches));
-  e->fit_seconds = tr_batches_seconds(e->batches);
   double start = tr_seconds();
   TR_TRY(tr_gaussian_finish(
       device,
       &(tr_gaussian_args){.spec = e->spec, .gaussian = e->gaussian, .positions = e->spec.positions, .scratch = e->scratch}));
   TR_TRY(tr_device_sync(device));
-  e->fit_seconds += (tr_seconds() - start) * e->model->lanes;
+  e->factor_seconds = tr_seconds() - start;
   tr_device_free(device, e->gaussian.sums);
   e->gaussian.sums = NULL;
   return start_scoring(e);
@@ -354,6 +348,12 @@ static tr_status distance_end(void *context, const tr_batch *batch) {
   return TR_OK;
 }
 
+static void add_draw_seconds(estimate *e, double seconds) {
+  pthread_mutex_lock(&e->model->lock);
+  e->draw_seconds += seconds;
+  pthread_mutex_unlock(&e->model->lock);
+}
+
 static tr_status score_estimate(estimate *e, int lane, size_t first, size_t n, const float *const *maps, float *patch_scores,
                                 float *image_scores) {
   for (size_t done = 0, count; done < n; done += count) {
@@ -367,7 +367,7 @@ static tr_status score_estimate(estimate *e, int lane, size_t first, size_t n, c
     double start = tr_seconds();
     later_maps(e, done, maps, later);
     TR_TRY(write_images(e, lane, count, later, at));
-    e->model->buffers[lane].seconds += tr_seconds() - start;
+    add_draw_seconds(e, tr_seconds() - start);
     TR_TRY(tr_batches_written(e->batches, first + done, count));
   }
   return TR_OK;
@@ -396,13 +396,10 @@ static tr_status info(const tr_model *model, size_t variant, tr_model_info *out)
   if (variant >= model->count)
     return tr_fail(TR_EINVAL, "padim: there is no variant %zu of %zu", variant, model->count);
   const estimate *e = &model->estimates[variant];
-  double seconds = 0;
-  for (int lane = 0; lane < model->lanes; ++lane)
-    seconds += model->buffers[lane].seconds;
   *out = (tr_model_info){.dimension = e->variant.dimension,
-                         .coreset_seconds = e->fit_seconds / model->lanes,
+                         .coreset_seconds = e->factor_seconds,
                          .nearest_seconds = tr_batches_seconds(e->batches) / model->lanes,
-                         .aggregate_seconds = seconds / model->lanes};
+                         .aggregate_seconds = e->draw_seconds / model->lanes};
   return TR_OK;
 }
 
