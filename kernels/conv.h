@@ -6,6 +6,9 @@
  * wider buffer (pixel stride = channels of that buffer), which is how DenseNet concatenates without copying.
  * On the cpu: oneDNN (weights reordered once, primitive kept per batch of one image), plain C where it is missing. Each image
  * is a call of its own, so what an image gives depends neither on n nor on the thread.
+ * On a GPU: cuDNN, with products and sums in float (FMA). The environment's TOTALRECALL_CONV_MATH=tf32 lets it round factors to 10
+ * bits of mantissa; what an image gives may then depend on n. TOTALRECALL_CUDNN=classic prefers cuDNN's classic call to its graph
+ * API, TOTALRECALL_TUNE=1 measures engines (kernels/cuda/conv_choice.h).
  */
 #ifndef TR_KERNELS_CONV_H
 #define TR_KERNELS_CONV_H

@@ -15,6 +15,7 @@
  * by 67 TFLOP/s, 0.07 ms by 3.35 TB/s; a chunk of 64 in 17 ms at best. Not measured on a GPU yet.
  */
 #include "kernels/cuda/conv_choice.h"
+#include "kernels/cuda/conv_classic.h"
 #include "kernels/cuda/conv_parts.h"
 
 #include <map>
@@ -60,16 +61,24 @@ arrangement arrange(const tr_conv_desc *d) {
   return a;
 }
 
-/* A plan for one number of images. */
+/* What cuDNN is asked to run: an engine of the graph API, or an algorithm of the classic call. */
+struct chosen {
+  bool classic;
+  tr_graph_choice engine;
+  cudnnConvolutionFwdAlgo_t algorithm;
+};
+
+/* A plan, by one of the two, for one number of images. */
 struct variant {
-  tr_graph_plan *plan;
+  tr_graph_plan *graph;
+  tr_classic_plan *classic;
   void *workspace; /* of its own, where it wants more than was set aside; else NULL */
 };
 
 struct conv_state {
   arrangement how;
   char *memory; /* device: weights, then the bias */
-  tr_graph_choice choice;
+  chosen choice;
   size_t full_workspace; /* of a full chunk */
   std::map<int, variant> variants;
 };
@@ -82,19 +91,41 @@ tr_graph_problem problem_of(tr_device *device, const arrangement &how, int n) {
   return {how.inner, n, tr_cuda_of(device)->conv_tf32};
 }
 
-tr_status choose(tr_device *device, const arrangement &how, tr_graph_choice *choice, size_t *full_workspace) {
+void free_plan(const variant &v) {
+  tr_graph_plan_destroy(v.graph);
+  tr_classic_plan_destroy(v.classic);
+}
+
+size_t workspace_of(const variant &v) {
+  return v.classic ? tr_classic_plan_workspace(v.classic) : tr_graph_plan_workspace(v.graph);
+}
+
+tr_status make_plan(tr_device *device, const tr_graph_problem &problem, const chosen &choice, variant *out) {
+  cudnnHandle_t handle = tr_cuda_of(device)->dnn;
+  *out = {};
+  return choice.classic ? tr_classic_plan_create(handle, problem, choice.algorithm, &out->classic)
+                        : tr_graph_plan_create({handle, nullptr}, problem, choice.engine, &out->graph);
+}
+
+tr_status choose(tr_device *device, const arrangement &how, chosen *choice, size_t *full_workspace) {
   tr_cuda *cuda = tr_cuda_of(device);
   const tr_graph_problem full = problem_of(device, how, full_chunk(device));
-  bool found;
-  TR_TRY(tr_conv_choose(device, full, choice, &found));
+  bool found = false;
+  for (bool classic : {cuda->dnn_classic, !cuda->dnn_classic}) { /* what is preferred, else the other */
+    if (found)
+      break;
+    choice->classic = classic;
+    TR_TRY(classic ? tr_classic_choose(cuda->dnn, full, &choice->algorithm, &found)
+                   : tr_conv_choose(device, full, &choice->engine, &found));
+  }
   if (!found)
-    return tr_fail(TR_EDEVICE, "conv: cuDNN %zu has no engine for %dx%dx%d -> %d channels, kernel %dx%d, stride %d, %d groups",
+    return tr_fail(TR_EDEVICE, "conv: cuDNN %zu has nothing for %dx%dx%d -> %d channels, kernel %dx%d, stride %d, %d groups",
                    cudnnGetVersion(), full.desc.in_h, full.desc.in_w, full.desc.in_channels, full.desc.out_channels,
                    full.desc.kernel_h, full.desc.kernel_w, full.desc.stride, full.desc.groups);
-  tr_graph_plan *plan;
-  TR_TRY(tr_graph_plan_create({cuda->dnn, nullptr}, full, *choice, &plan));
-  *full_workspace = tr_graph_plan_workspace(plan);
-  tr_graph_plan_destroy(plan);
+  variant v;
+  TR_TRY(make_plan(device, full, *choice, &v));
+  *full_workspace = workspace_of(v);
+  free_plan(v);
   return TR_OK;
 }
 
@@ -104,14 +135,13 @@ size_t workspace_for(tr_device *device, const arrangement &how, size_t full_work
 }
 
 tr_status make_variant(tr_device *device, conv_state *s, int n, variant *out) {
-  *out = {};
-  TR_TRY(tr_graph_plan_create({tr_cuda_of(device)->dnn, nullptr}, problem_of(device, s->how, n), s->choice, &out->plan));
-  const size_t wanted = tr_graph_plan_workspace(out->plan);
+  TR_TRY(make_plan(device, problem_of(device, s->how, n), s->choice, out));
+  const size_t wanted = workspace_of(*out);
   if (wanted <= workspace_for(device, s->how, s->full_workspace, n))
     return TR_OK;
   tr_status status = tr_device_alloc(device, wanted, &out->workspace);
   if (status != TR_OK)
-    tr_graph_plan_destroy(out->plan);
+    free_plan(*out);
   return status;
 }
 
@@ -151,13 +181,14 @@ tr_status run_planned(tr_device *device, const tr_conv_desc *d, conv_state *s, c
   const variant *v;
   TR_TRY(variant_for(device, s, args->n, &v));
   if (!args->scratch)
-    return tr_fail(TR_EINVAL, "conv: %zu bytes of scratch are missing", tr_graph_plan_workspace(v->plan));
+    return tr_fail(TR_EINVAL, "conv: %zu bytes of scratch are missing", workspace_of(*v));
   char *scratch = static_cast<char *>(args->scratch);
   const float *weights = reinterpret_cast<float *>(s->memory), *bias = reinterpret_cast<float *>(s->memory + s->how.bias_offset);
   float *target = s->how.through_scratch ? reinterpret_cast<float *>(scratch) : args->dst;
-  const size_t dense_bytes = aligned(s->how.image_bytes * (size_t)args->n);
-  TR_TRY(tr_graph_plan_run(cuda->dnn, v->plan, args->src, weights, bias, s->how.inner.has_residual ? args->residual : nullptr,
-                           target, v->workspace ? v->workspace : scratch + dense_bytes));
+  const float *residual = s->how.inner.has_residual ? args->residual : nullptr;
+  void *workspace = v->workspace ? v->workspace : scratch + aligned(s->how.image_bytes * (size_t)args->n);
+  TR_TRY(v->classic ? tr_classic_plan_run(cuda->dnn, v->classic, args->src, weights, bias, residual, target, workspace)
+                    : tr_graph_plan_run(cuda->dnn, v->graph, args->src, weights, bias, residual, target, workspace));
   if (!s->how.finish)
     return TR_OK;
   int out_h, out_w;
@@ -188,7 +219,7 @@ tr_status tr_cuda_conv_bytes(tr_device *device, const tr_conv_desc *desc, int n,
   return guarded([=]() -> tr_status {
     TR_CUDA_TRY(cudaSetDevice(tr_cuda_of(device)->ordinal));
     const arrangement how = arrange(desc);
-    tr_graph_choice choice;
+    chosen choice;
     size_t full_workspace;
     *state_bytes = how.state_bytes;
     *scratch_bytes = 0;
@@ -226,7 +257,7 @@ void tr_cuda_conv_destroy(tr_device *device, void *state) {
   if (!s)
     return;
   for (auto &entry : s->variants) {
-    tr_graph_plan_destroy(entry.second.plan);
+    free_plan(entry.second);
     tr_device_free(device, entry.second.workspace);
   }
   tr_device_free(device, s->memory);

@@ -21,6 +21,7 @@ struct tr_cuda {
   cudnnHandle_t dnn;
   void *blas_workspace; /* given to cuBLAS, so that its results do not depend on what else it allocates */
   bool conv_tf32;       /* TOTALRECALL_CONV_MATH=tf32: convolutions may use tensor cores on float */
+  bool dnn_classic;     /* TOTALRECALL_CUDNN=classic: convolutions by cuDNN's classic call */
   int multiprocessors;
   size_t shared_bytes; /* dynamic shared memory a block may have, opted in */
 };

@@ -65,12 +65,18 @@ tr_status wanted_ordinal(const char *wanted, int *ordinal) {
   return TR_OK;
 }
 
-tr_status read_settings(cuda_state *s) {
-  const char *math = getenv("TOTALRECALL_CONV_MATH");
-  s->conv_tf32 = math && strcmp(math, "tf32") == 0;
-  if (math && !s->conv_tf32 && strcmp(math, "fma") != 0)
-    return tr_fail(TR_EINVAL, "TOTALRECALL_CONV_MATH is \"%s\": expected fma or tf32", math);
+/* Whether the environment's `name` is `word` rather than `otherwise`, which not set means too. */
+tr_status read_setting(const char *name, const char *word, const char *otherwise, bool *out) {
+  const char *text = getenv(name);
+  *out = text && strcmp(text, word) == 0;
+  if (text && !*out && strcmp(text, otherwise) != 0)
+    return tr_fail(TR_EINVAL, "%s is \"%s\": expected %s or %s", name, text, otherwise, word);
   return TR_OK;
+}
+
+tr_status read_settings(cuda_state *s) {
+  TR_TRY(read_setting("TOTALRECALL_CONV_MATH", "tf32", "fma", &s->conv_tf32));
+  return read_setting("TOTALRECALL_CUDNN", "classic", "graph", &s->dnn_classic);
 }
 
 tr_status open_libraries(cuda_state *s) {

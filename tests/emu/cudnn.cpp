@@ -1,5 +1,5 @@
 /* The part of cuDNN 9 that kernels/cuda calls, on the cpu: handles, errors, and the arithmetic of a convolution. The graph API is
- * in cudnn_graph.cpp. */
+ * in cudnn_graph.cpp, the classic call in cudnn_classic.cpp. */
 #include "tests/emu/cudnn_parts.h"
 
 #include <cmath>

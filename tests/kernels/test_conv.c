@@ -13,6 +13,19 @@ enum { FIELDS = 17 };
  * by 7e-6 at most, Winograd included; a wrong tap, pad or channel is off by 1e-2 and more. */
 #define TOLERANCE 2e-5f
 
+/* Of TF32: each factor is off by up to 2^-11 of itself, and the errors of many products add up like the root of their number, as the
+ * result does. 1.3e-3 was seen. */
+#define TF32_TOLERANCE 4e-3f
+
+static bool is_tf32(void) {
+  const char *math = getenv("TOTALRECALL_CONV_MATH");
+  return math && strcmp(math, "tf32") == 0 && strcmp(test_device, "cpu") != 0;
+}
+
+static float tolerance(void) {
+  return is_tf32() ? TF32_TOLERANCE : TOLERANCE;
+}
+
 typedef struct conv_case {
   int index, n, out_h, out_w;
   tr_conv_desc desc;
@@ -177,7 +190,7 @@ static void check_samples(const conv_case *c, const float *expected, size_t samp
   float scale = rms(expected, samples);
   for (size_t i = 0; i < samples; ++i) {
     float got = dst_value(c, i * count / samples);
-    if (!(fabsf(got - expected[i]) <= TOLERANCE * scale))
+    if (!(fabsf(got - expected[i]) <= tolerance() * scale))
       fail_msg("case %d, sample %zu: got %.9g, PyTorch %.9g (rms %g)", c->index, i, (double)got, (double)expected[i],
                (double)scale);
   }
@@ -241,7 +254,7 @@ static void test_twins_agree(void **state) {
     conv_case plain = case_at(f, i), twin = case_at(f, i);
     run_plain(&plain);
     run_twin(f->device, &twin);
-    float limit = 2 * TOLERANCE * rms(plain.dst, plain.dst_floats);
+    float limit = 2 * tolerance() * rms(plain.dst, plain.dst_floats);
     for (size_t j = 0; j < plain.dst_floats; ++j)
       if (!(fabsf(plain.dst[j] - twin.dst[j]) <= limit))
         fail_msg("case %zu, float %zu: plain C %.9g, twin %.9g", i, j, (double)plain.dst[j], (double)twin.dst[j]);
@@ -274,6 +287,8 @@ static tr_status run_lane(void *context, size_t first, size_t count, int lane) {
 /* The same bits whether images come one by one in several lanes or all in one call outside any lane. */
 static void test_lanes_and_batch(void **state) {
   const fixture *f = *state;
+  if (is_tf32()) /* the contract allows it to depend on the number of images */
+    skip();
   for (size_t i = 0; i < f->cases.shape[0]; ++i) {
     conv_case c = case_at(f, i);
     if (c.n == 17) {
