@@ -30,8 +30,9 @@ typedef struct tr_nearest_args {
 size_t tr_nearest_scratch(const tr_device *device, size_t queries_count, size_t group, size_t bank_rows, int d, int k);
 tr_status tr_nearest(tr_device *device, const tr_nearest_args *args);
 
-/* A sketch makes the search several times faster where a device can use one; results are the same with it and without. It takes
- * at most about (bank_rows + 2 d) * 128 floats. 0 bytes: none is of use for such a bank on this device. */
+/* A sketch makes the search several times faster where a device can use one; results are the same with it and without. On the
+ * cpu it takes at most about (bank_rows + 2 d) * 128 floats, on a GPU half of the bank. 0 bytes: none is of use for such a bank on
+ * this device. */
 size_t tr_nearest_sketch_bytes(const tr_device *device, size_t bank_rows, int d);
 size_t tr_nearest_sketch_scratch(const tr_device *device, size_t bank_rows, int d); /* while it is made */
 tr_status tr_nearest_sketch(tr_device *device, const float *bank, size_t bank_rows, int d, void *sketch, void *scratch);

@@ -62,6 +62,12 @@ static inline unsigned tr_cuda_blocks(size_t n, unsigned threads) {
   return (unsigned)((n + threads - 1) / threads);
 }
 
+/* Blocks of a kernel that goes through n items, `per_block` at a time: at most about as many as a GPU runs at once. */
+static inline unsigned tr_cuda_loop_blocks(size_t n, unsigned per_block) {
+  const size_t blocks = (n + per_block - 1) / per_block, most = 4096;
+  return (unsigned)(blocks < most ? blocks : most);
+}
+
 extern "C" {
 tr_status tr_cuda_resize(tr_device *device, const tr_resize_args *args);
 tr_status tr_cuda_conv_bytes(tr_device *device, const tr_conv_desc *desc, int n, size_t *state_bytes, size_t *scratch_bytes);
@@ -77,6 +83,9 @@ size_t tr_cuda_coreset_scratch(const tr_device *device, size_t n, int d, size_t 
 tr_status tr_cuda_coreset(tr_device *device, const tr_coreset_args *args);
 size_t tr_cuda_nearest_scratch(const tr_device *device, size_t queries_count, size_t group, size_t bank_rows, int d, int k);
 tr_status tr_cuda_nearest(tr_device *device, const tr_nearest_args *args);
+size_t tr_cuda_nearest_sketch_bytes(const tr_device *device, size_t bank_rows, int d);
+size_t tr_cuda_nearest_sketch_scratch(const tr_device *device, size_t bank_rows, int d);
+tr_status tr_cuda_nearest_sketch(tr_device *device, const float *bank, size_t bank_rows, int d, void *sketch, void *scratch);
 tr_status tr_cuda_squared_norms(tr_device *device, const float *rows, size_t n, int d, float *norms);
 tr_status tr_cuda_reweight(tr_device *device, const tr_reweight_args *args);
 tr_status tr_cuda_upsample(tr_device *device, const tr_upsample_args *args);

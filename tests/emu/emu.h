@@ -160,6 +160,9 @@ template <typename To, typename From> To emu_bits(From from) {
 inline unsigned __float_as_uint(float x) {
   return emu_bits<unsigned>(x);
 }
+inline long long __double_as_longlong(double x) {
+  return emu_bits<long long>(x);
+}
 inline int __float_as_int(float x) {
   return emu_bits<int>(x);
 }

@@ -1,8 +1,9 @@
-/* nearest against NumPy (search_nearest_*) and against a brute force in double, with sketches and without; the bank. */
+/* nearest against NumPy (search_nearest_*) and against a brute force in double, with sketches and without; a GPU's results are the
+ * cpu's bits. And the bank. */
 #include "host/base/rng.h"
 #include "host/base/status.h"
 #include "host/search/search.h"
-#include "tests/golden/golden.h"
+#include "tests/kernels/devices.h"
 
 #include <math.h>
 
@@ -31,42 +32,64 @@ static void answer_free(answer *a) {
 }
 
 static tr_bank *bank_of(tr_device *device, const problem *p) {
-  size_t bytes = p->bank_rows * (size_t)p->d * sizeof(float);
-  float *rows;
   tr_bank *bank;
-  assert_int_equal(tr_device_alloc(device, bytes, (void **)&rows), TR_OK);
-  assert_int_equal(tr_device_upload(device, rows, p->bank, bytes), TR_OK);
+  float *rows = device_copy_of(device, p->bank, p->bank_rows * (size_t)p->d * sizeof(float));
   assert_int_equal(tr_bank_create(device, rows, p->bank_rows, p->d, &bank), TR_OK);
   return bank;
 }
 
-static void search_bank(tr_device *device, const tr_bank *bank, const problem *p, size_t use_rows, answer *a) {
+/* The problem's queries, room for the answer, and scratch: on the device. */
+typedef struct job {
+  float *queries, *distances;
+  uint32_t *indices;
   void *scratch;
-  assert_int_equal(
-      tr_device_alloc(device, tr_bank_search_scratch(bank, p->queries_count, p->queries_count, use_rows, p->k), &scratch), TR_OK);
-  assert_int_equal(
-      tr_bank_search(bank, use_rows, p->queries, p->queries_count, p->queries_count, p->k, a->distances, a->indices, scratch),
-      TR_OK);
-  tr_device_free(device, scratch);
+} job;
+
+static job job_make(tr_device *device, const problem *p, size_t scratch_bytes) {
+  size_t count = p->queries_count * (size_t)p->k;
+  return (job){device_copy_of(device, p->queries, p->queries_count * (size_t)p->d * sizeof(float)),
+               device_array(device, count * sizeof(float)), device_array(device, count * sizeof(uint32_t)),
+               device_array(device, scratch_bytes)};
+}
+
+static void job_finish(tr_device *device, job *j, const problem *p, answer *a) {
+  size_t count = p->queries_count * (size_t)p->k;
+  device_read(device, a->distances, j->distances, count * sizeof(float));
+  device_read(device, a->indices, j->indices, count * sizeof(uint32_t));
+  tr_device_free(device, j->queries);
+  tr_device_free(device, j->distances);
+  tr_device_free(device, j->indices);
+  tr_device_free(device, j->scratch);
+}
+
+static void search_bank(tr_device *device, const tr_bank *bank, const problem *p, size_t use_rows, answer *a) {
+  job j = job_make(device, p, tr_bank_search_scratch(bank, p->queries_count, p->queries_count, use_rows, p->k));
+  if (tr_bank_search(bank, use_rows, j.queries, p->queries_count, p->queries_count, p->k, j.distances, j.indices, j.scratch) !=
+      TR_OK)
+    fail_msg("%s", tr_last_error());
+  job_finish(device, &j, p, a);
+}
+
+static tr_nearest_args plain_args(const problem *p, const job *j, const tr_bank *bank) {
+  return (tr_nearest_args){.queries_count = p->queries_count,
+                           .group = 7,
+                           .queries = j->queries,
+                           .bank_rows = p->bank_rows,
+                           .bank = tr_bank_data(bank),
+                           .bank_norms = tr_bank_norms(bank),
+                           .d = p->d,
+                           .k = p->k,
+                           .distances = j->distances,
+                           .indices = j->indices,
+                           .scratch = j->scratch};
 }
 
 static void search_plainly(tr_device *device, const tr_bank *bank, const problem *p, answer *a) {
-  void *scratch;
-  assert_int_equal(tr_device_alloc(device, tr_nearest_scratch(device, p->queries_count, 7, p->bank_rows, p->d, p->k), &scratch),
-                   TR_OK);
-  tr_nearest_args args = {.queries_count = p->queries_count,
-                          .group = 7,
-                          .queries = p->queries,
-                          .bank_rows = p->bank_rows,
-                          .bank = p->bank,
-                          .bank_norms = tr_bank_norms(bank),
-                          .d = p->d,
-                          .k = p->k,
-                          .distances = a->distances,
-                          .indices = a->indices,
-                          .scratch = scratch};
-  assert_int_equal(tr_nearest(device, &args), TR_OK);
-  tr_device_free(device, scratch);
+  job j = job_make(device, p, tr_nearest_scratch(device, p->queries_count, 7, p->bank_rows, p->d, p->k));
+  tr_nearest_args args = plain_args(p, &j, bank);
+  if (tr_nearest(device, &args) != TR_OK)
+    fail_msg("%s", tr_last_error());
+  job_finish(device, &j, p, a);
 }
 
 static double distance2(const float *a, const float *b, size_t d) {
@@ -116,15 +139,24 @@ static void assert_identical(const problem *p, const answer *a, const answer *b)
   assert_memory_equal(a->distances, b->distances, count * sizeof(float));
 }
 
-/* Any number of threads, with the bank's sketch and without: the same bits. */
+static bool on_cpu(void) {
+  return strcmp(test_device, "cpu") == 0;
+}
+
+/* Any number of threads, with the bank's sketch and without, on any device: the same bits. */
 static void check_against(const problem *p, const answer *expected) {
-  const int threads[] = {1, 2, 4};
+  static const struct {
+    const char *device; /* NULL: the one under test */
+    int threads;
+  } runs[] = {{"cpu", 1}, {"cpu", 2}, {"cpu", 4}, {NULL, 1}};
   answer first = answer_make(p), again = answer_make(p);
-  for (int t = 0; t < 3; ++t) {
+  for (size_t r = 0; r < sizeof runs / sizeof *runs; ++r) {
+    if (on_cpu() ? !runs[r].device : runs[r].threads > 1)
+      continue;
     tr_device *device;
-    assert_int_equal(tr_device_open("cpu", threads[t], &device), TR_OK);
+    assert_int_equal(tr_device_open(runs[r].device ? runs[r].device : test_device, runs[r].threads, &device), TR_OK);
     tr_bank *bank = bank_of(device, p);
-    answer *a = t == 0 ? &first : &again;
+    answer *a = r == 0 ? &first : &again;
     search_bank(device, bank, p, p->bank_rows, a);
     assert_same(p, a, expected);
     assert_identical(p, a, &first);
@@ -135,6 +167,11 @@ static void check_against(const problem *p, const answer *expected) {
   }
   answer_free(&first);
   answer_free(&again);
+}
+
+/* Fewer queries where the GPU is emulated, at a thousandth of the speed. */
+static size_t affordable(size_t queries_count, int k) {
+  return on_cpu() || k == 1 || queries_count < 20 ? queries_count : 20;
 }
 
 static void check_against_brute_force(const problem *p) {
@@ -169,6 +206,7 @@ static float *rows_near_subspace(uint64_t index, size_t n, size_t d, size_t rank
 }
 
 static void check_subspace(size_t queries_count, size_t bank_rows, int d, int k, size_t rank, float noise, float offset) {
+  queries_count = affordable(queries_count, k);
   float *queries = rows_near_subspace(1, queries_count, (size_t)d, rank, noise, offset);
   float *bank = rows_near_subspace(2, bank_rows, (size_t)d, rank, noise, offset);
   memcpy(queries, bank + (bank_rows - 1) * (size_t)d, (size_t)d * sizeof(float)); /* at distance 0 */
@@ -240,11 +278,64 @@ static void test_ties(void **state) {
   for (size_t i = 0; i < N; ++i)
     for (size_t j = 0; j < 4; ++j)
       queries[i * D + j * 60] = (float)tr_rng_below(&rng, 3);
-  check_against_brute_force(&(problem){N, ROWS, D, 20, queries, bank});
+  check_against_brute_force(&(problem){affordable(N, 20), ROWS, D, 20, queries, bank});
   for (size_t i = 0; i < ROWS * D; ++i)
     bank[i] = 7; /* one point */
-  check_against_brute_force(&(problem){N, ROWS, D, 5, queries, bank});
+  check_against_brute_force(&(problem){affordable(N, 5), ROWS, D, 5, queries, bank});
   free(queries);
+  free(bank);
+}
+
+/* `clusters` points, `spread` about each, in a unit of `unit`. */
+static float *rows_clustered(uint64_t index, size_t n, size_t d, size_t clusters, float spread, float unit) {
+  float *rows = malloc(n * d * sizeof *rows);
+  assert_non_null(rows);
+  for (size_t i = 0; i < n; ++i) {
+    tr_rng rng = tr_rng_make(14 + index, TR_RNG_TEST, i);
+    tr_rng centre = tr_rng_make(13, TR_RNG_TEST, tr_rng_below(&rng, clusters));
+    for (size_t j = 0; j < d; ++j)
+      rows[i * d + j] = unit * (tr_rng_normal(&centre) + spread * tr_rng_normal(&rng));
+  }
+  return rows;
+}
+
+/* Rows that differ by less than half precision shows, by a little more, and queries outside its range; in small and large units. */
+static void test_half_precision(void **state) {
+  (void)state;
+  static const float spreads[] = {1e-5f, 1e-4f, 1e-2f}, units[] = {1, 1e-15f, 1e15f};
+  enum { N = 30, ROWS = 700, D = 67 };
+  for (int i = 0; i < 3; ++i) {
+    float *queries = rows_clustered(1, N, D, 9, spreads[i], units[i]),
+          *bank = rows_clustered(2, ROWS, D, 9, spreads[i], units[i]);
+    for (size_t j = 0; j < 3 * D; ++j)
+      queries[j] *= 1e3f;
+    check_against_brute_force(&(problem){N, ROWS, D, 3, queries, bank});
+    free(queries);
+    free(bank);
+  }
+}
+
+/* A pair of rows, r and -r: the bank's mean stays 0. */
+static void put_pair(float *bank, size_t pair, size_t d, size_t j, float value) {
+  bank[2 * pair * d + j] = value;
+  bank[(2 * pair + 1) * d + j] = -value;
+}
+
+/* All roundings to half precision the wrong way: the query at 0 is nearer to rows at 0.51 units of the last place above 1,
+ * which become 1, than to rows at 0.49 and, every fifth component, at 1.49, which become 0 and 1. */
+static void test_adverse_rounding(void **state) {
+  (void)state;
+  enum { PAIRS = 300, D = 100 };
+  float *bank = malloc(2 * PAIRS * D * sizeof *bank), query[D] = {0};
+  assert_non_null(bank);
+  for (size_t pair = 0; pair < PAIRS; ++pair) {
+    tr_rng rng = tr_rng_make(15, TR_RNG_TEST, pair);
+    for (size_t j = 0; j < D; ++j) {
+      float ulps = pair == 0 ? (j % 5 == 0 ? 1.49f : 0.49f) : 0.51f;
+      put_pair(bank, pair, D, j, pair < 2 ? 1 + 0x1p-10f * ulps : 2 * tr_rng_normal(&rng));
+    }
+  }
+  check_against_brute_force(&(problem){1, 2 * PAIRS, D, 1, query, bank});
   free(bank);
 }
 
@@ -252,12 +343,15 @@ static void test_prefix(void **state) {
   (void)state;
   float *queries = rows_near_subspace(1, 40, 256, 10, 1, 0), *rows = rows_near_subspace(2, 1000, 256, 10, 1, 0);
   problem whole = {40, 1000, 256, 3, queries, rows};
-  tr_device *device;
-  assert_int_equal(tr_device_open("cpu", 2, &device), TR_OK);
+  tr_device *device = test_device_open(2);
   tr_bank *bank = bank_of(device, &whole);
   assert_int_equal(tr_bank_rows(bank), 1000);
   assert_int_equal(tr_bank_dimension(bank), 256);
-  assert_memory_equal(tr_bank_data(bank), rows, 1000 * 256 * sizeof(float));
+  float *held = malloc(1000 * 256 * sizeof *held);
+  assert_non_null(held);
+  device_read(device, held, tr_bank_data(bank), 1000 * 256 * sizeof *held);
+  assert_memory_equal(held, rows, 1000 * 256 * sizeof *held);
+  free(held);
   const size_t uses[] = {3, 31, 500, 999};
   for (int i = 0; i < 4; ++i) {
     problem part = whole;
@@ -280,47 +374,37 @@ static void test_prefix(void **state) {
 
 /* The rows that the blocks leave out lie where no query finds them; blocks are what is searched, in any order. */
 static void check_blocks(int d, int k, size_t block_rows, const uint32_t *blocks, size_t block_count) {
-  enum { N = 130, ROWS = 2500 };
-  float *queries = rows_near_subspace(1, N, (size_t)d, 12, 1, 1), *rows = rows_near_subspace(2, ROWS, (size_t)d, 12, 1, 1);
-  problem p = {N, ROWS, d, k, queries, rows};
-  tr_device *device;
-  assert_int_equal(tr_device_open("cpu", 2, &device), TR_OK);
+  enum { ROWS = 2500 };
+  const size_t n = affordable(130, k);
+  float *queries = rows_near_subspace(1, n, (size_t)d, 12, 1, 1), *rows = rows_near_subspace(2, ROWS, (size_t)d, 12, 1, 1);
+  problem p = {n, ROWS, d, k, queries, rows};
+  tr_device *device = test_device_open(2);
   tr_bank *bank = bank_of(device, &p);
   answer sketched = answer_make(&p), plain = answer_make(&p), expected = answer_make(&p);
-  void *scratch;
-  assert_int_equal(tr_device_alloc(device, tr_bank_search_scratch(bank, N, N, ROWS, k), &scratch), TR_OK);
-  assert_int_equal(tr_bank_search_blocks(bank, blocks, block_count, block_rows, queries, N, N, k, sketched.distances,
-                                         sketched.indices, scratch),
-                   TR_OK);
-  tr_nearest_args args = {.queries_count = N,
-                          .group = N,
-                          .queries = queries,
-                          .bank_rows = ROWS,
-                          .bank = rows,
-                          .bank_norms = tr_bank_norms(bank),
-                          .blocks = blocks,
-                          .block_count = block_count,
-                          .block_rows = block_rows,
-                          .d = d,
-                          .k = k,
-                          .distances = plain.distances,
-                          .indices = plain.indices,
-                          .scratch = scratch};
+  job j = job_make(device, &p, tr_bank_search_scratch(bank, n, n, ROWS, k));
+  assert_int_equal(
+      tr_bank_search_blocks(bank, blocks, block_count, block_rows, j.queries, n, n, k, j.distances, j.indices, j.scratch), TR_OK);
+  job_finish(device, &j, &p, &sketched);
+  j = job_make(device, &p, tr_nearest_scratch(device, n, n, ROWS, d, k));
+  tr_nearest_args args = plain_args(&p, &j, bank);
+  args.blocks = blocks;
+  args.block_count = block_count;
+  args.block_rows = block_rows;
   assert_int_equal(tr_nearest(device, &args), TR_OK);
+  job_finish(device, &j, &p, &plain);
   assert_identical(&p, &plain, &sketched);
   for (size_t row = 0; row < ROWS; ++row) {
     bool searched = false;
     for (size_t i = 0; i < block_count; ++i)
       searched = searched || row / block_rows == blocks[i];
-    for (int j = 0; j < d && !searched; ++j)
-      rows[row * (size_t)d + (size_t)j] = 1e6f;
+    for (int i = 0; i < d && !searched; ++i)
+      rows[row * (size_t)d + (size_t)i] = 1e6f;
   }
   brute_force(&p, &expected);
   assert_same(&p, &sketched, &expected);
   answer_free(&sketched);
   answer_free(&plain);
   answer_free(&expected);
-  tr_device_free(device, scratch);
   tr_bank_destroy(bank);
   tr_device_close(device);
   free(queries);
@@ -343,12 +427,11 @@ static void test_query_alone(void **state) {
   (void)state;
   float *queries = rows_near_subspace(1, 300, 300, 15, 1, 1), *rows = rows_near_subspace(2, 800, 300, 15, 1, 1);
   problem p = {300, 800, 300, 2, queries, rows};
-  tr_device *device;
-  assert_int_equal(tr_device_open("cpu", 2, &device), TR_OK);
+  tr_device *device = test_device_open(2);
   tr_bank *bank = bank_of(device, &p);
   answer all = answer_make(&p), one = answer_make(&p);
   search_bank(device, bank, &p, 800, &all);
-  for (size_t i = 0; i < 300; ++i) {
+  for (size_t i = 0; i < 300; i += on_cpu() ? 1 : 19) {
     problem alone = p;
     alone.queries_count = 1;
     alone.queries = queries + i * 300;
@@ -386,8 +469,7 @@ static void test_from_lanes(void **state) {
   (void)state;
   float *queries = rows_near_subspace(1, 400, 256, 15, 1, 1), *rows = rows_near_subspace(2, 600, 256, 15, 1, 1);
   problem p = {400, 600, 256, 1, queries, rows};
-  tr_device *device;
-  assert_int_equal(tr_device_open("cpu", 4, &device), TR_OK);
+  tr_device *device = test_device_open(4);
   tr_bank *bank = bank_of(device, &p);
   answer whole = answer_make(&p), pieces = answer_make(&p);
   search_bank(device, bank, &p, 600, &whole);
@@ -404,70 +486,79 @@ static void test_from_lanes(void **state) {
 
 static void test_wrong_sketch(void **state) {
   (void)state;
-  float *rows = rows_near_subspace(2, 1200, 256, 15, 1, 1), distance;
-  uint32_t index;
-  tr_device *device;
-  assert_int_equal(tr_device_open("cpu", 2, &device), TR_OK);
-  void *sketch, *sketch_scratch, *scratch;
-  float norms[1200];
-  assert_int_equal(tr_nearest_sketch_bytes(device, 1200, 8), 0); /* of no use */
-  assert_int_equal(tr_device_alloc(device, tr_nearest_sketch_bytes(device, 600, 256), &sketch), TR_OK);
-  assert_int_equal(tr_device_alloc(device, tr_nearest_sketch_scratch(device, 600, 256), &sketch_scratch), TR_OK);
-  assert_int_equal(tr_nearest_sketch(device, NULL, 600, 256, sketch, sketch_scratch), TR_EINVAL);
-  assert_int_equal(tr_nearest_sketch(device, rows, 600, 256, sketch, sketch_scratch), TR_OK);
-  assert_int_equal(tr_device_alloc(device, tr_nearest_scratch(device, 1, 1, 1200, 256, 1), &scratch), TR_OK);
-  assert_int_equal(tr_squared_norms(device, rows, 1200, 256, norms), TR_OK);
+  enum { ROWS = 1200, SKETCHED = 600, D = 256 };
+  float *host_rows = rows_near_subspace(2, ROWS, D, 15, 1, 1);
+  tr_device *device = test_device_open(2);
+  const problem p = {1, ROWS, D, 1, host_rows + (SKETCHED - 1) * D, host_rows};
+  answer a = answer_make(&p);
+  job j = job_make(device, &p, tr_nearest_scratch(device, 1, 1, ROWS, D, 1));
+  float *rows = device_copy_of(device, host_rows, ROWS * D * sizeof *rows), *norms = device_array(device, ROWS * sizeof *norms);
+  void *sketch = device_array(device, tr_nearest_sketch_bytes(device, SKETCHED, D));
+  void *sketch_scratch = device_array(device, tr_nearest_sketch_scratch(device, SKETCHED, D));
+  assert_int_equal(tr_nearest_sketch_bytes(device, ROWS, 8), 0); /* of no use */
+  assert_int_equal(tr_nearest_sketch(device, NULL, SKETCHED, D, sketch, sketch_scratch), TR_EINVAL);
+  assert_int_equal(tr_nearest_sketch(device, rows, SKETCHED, D, sketch, sketch_scratch), TR_OK);
+  assert_int_equal(tr_squared_norms(device, rows, ROWS, D, norms), TR_OK);
   tr_nearest_args args = {.queries_count = 1,
                           .group = 1,
-                          .queries = rows + 599 * 256,
-                          .bank_rows = 600,
+                          .queries = j.queries,
+                          .bank_rows = SKETCHED,
                           .bank = rows,
                           .bank_norms = norms,
                           .sketch = sketch,
-                          .d = 256,
+                          .d = D,
                           .k = 1,
-                          .distances = &distance,
-                          .indices = &index,
-                          .scratch = scratch};
+                          .distances = j.distances,
+                          .indices = j.indices,
+                          .scratch = j.scratch};
   assert_int_equal(tr_nearest(device, &args), TR_OK);
-  assert_true(index == 599 && distance == 0);
-  args.bank_rows = 601; /* more rows than were sketched */
+  args.bank_rows = SKETCHED + 1; /* more rows than were sketched */
   assert_int_equal(tr_nearest(device, &args), TR_EINVAL);
-  args.bank_rows = 600;
-  args.d = 128;
+  args.bank_rows = SKETCHED;
+  args.d = D / 2;
   assert_int_equal(tr_nearest(device, &args), TR_EINVAL);
-  tr_device_free(device, scratch);
+  job_finish(device, &j, &p, &a);
+  assert_true(a.indices[0] == SKETCHED - 1 && a.distances[0] == 0);
+  answer_free(&a);
   tr_device_free(device, sketch_scratch);
   tr_device_free(device, sketch);
+  tr_device_free(device, norms);
+  tr_device_free(device, rows);
   tr_device_close(device);
-  free(rows);
+  free(host_rows);
+}
+
+static void check_norms(tr_device *device, const float *rows, float *norms) {
+  float found[4];
+  assert_int_equal(tr_squared_norms(device, rows, 4, 0, norms), TR_EINVAL);
+  assert_int_equal(tr_squared_norms(device, NULL, 4, 2, norms), TR_EINVAL);
+  assert_int_equal(tr_squared_norms(device, rows, 4, 2, NULL), TR_EINVAL);
+  assert_int_equal(tr_squared_norms(device, rows, 4, 2, norms), TR_OK);
+  device_read(device, found, norms, sizeof found);
+  assert_true(found[0] == 1 && found[1] == 13 && found[2] == 41 && found[3] == 85);
 }
 
 static void test_bad_arguments(void **state) {
   (void)state;
-  float rows[8] = {0, 1, 2, 3, 4, 5, 6, 7}, distances[4], norms[4];
-  uint32_t indices[4];
-  tr_device *device;
-  assert_int_equal(tr_device_open("cpu", 1, &device), TR_OK);
-  assert_int_equal(tr_squared_norms(device, rows, 4, 0, norms), TR_EINVAL);
-  assert_int_equal(tr_squared_norms(device, NULL, 4, 2, norms), TR_EINVAL);
-  assert_int_equal(tr_squared_norms(device, rows, 4, 2, norms), TR_OK);
-  assert_true(norms[0] == 1 && norms[1] == 13 && norms[2] == 41 && norms[3] == 85);
-  void *scratch;
-  assert_int_equal(tr_device_alloc(device, tr_nearest_scratch(device, 2, 2, 4, 2, 2), &scratch), TR_OK);
+  const float host_rows[8] = {0, 1, 2, 3, 4, 5, 6, 7}, infinite = INFINITY, finite = 41;
+  tr_device *device = test_device_open(1);
+  float *rows = device_copy_of(device, host_rows, sizeof host_rows), *norms = device_array(device, 4 * sizeof(float));
+  check_norms(device, rows, norms);
+  const problem p = {2, 4, 2, 2, host_rows, host_rows};
+  answer a = answer_make(&p);
+  job j = job_make(device, &p, tr_nearest_scratch(device, 2, 2, 4, 2, 2));
   tr_nearest_args good = {.queries_count = 2,
                           .group = 2,
-                          .queries = rows,
+                          .queries = j.queries,
                           .bank_rows = 4,
                           .bank = rows,
                           .bank_norms = norms,
                           .d = 2,
                           .k = 2,
-                          .distances = distances,
-                          .indices = indices,
-                          .scratch = scratch};
+                          .distances = j.distances,
+                          .indices = j.indices,
+                          .scratch = j.scratch};
   assert_int_equal(tr_nearest(device, &good), TR_OK);
-  assert_true(indices[0] == 0 && indices[1] == 1 && distances[0] == 0 && distances[1] == 8);
 #define REFUSED(change)                                    \
   do {                                                     \
     tr_nearest_args bad = good;                            \
@@ -490,27 +581,33 @@ static void test_bad_arguments(void **state) {
   good.block_count = 1;
   good.block_rows = 2;
   assert_int_equal(tr_nearest(device, &good), TR_OK);
-  assert_true(indices[0] == 2 && indices[1] == 3);
+  uint32_t found[4];
+  device_read(device, found, j.indices, sizeof found);
+  assert_true(found[0] == 2 && found[1] == 3);
   REFUSED(block_rows = 0);
   REFUSED(block_rows = 5);
   REFUSED(block_rows = 3);  /* the block has one row, fewer than k */
   REFUSED(block_rows = 4);  /* there is one block */
   REFUSED(block_count = 0); /* no rows */
   good.blocks = NULL;
-  norms[2] = INFINITY;
+  assert_int_equal(tr_nearest(device, &good), TR_OK);
+  assert_int_equal(tr_device_upload(device, norms + 2, &infinite, sizeof infinite), TR_OK);
   assert_int_equal(tr_nearest(device, &good), TR_EINVAL);
-  assert_non_null(strstr(tr_last_error(), "bank row 2"));
-  norms[2] = 41;
-  float broken[4] = {0, 1, 2, NAN};
+  assert_non_null(strstr(tr_last_error(), "bank row 2: expected finite features, found |row|^2 = inf"));
+  assert_int_equal(tr_device_upload(device, norms + 2, &finite, sizeof finite), TR_OK);
+  float *broken = device_copy_of(device, (const float[]){0, 1, 2, NAN}, 4 * sizeof(float));
   REFUSED(queries = broken);
-  assert_non_null(strstr(tr_last_error(), "query 1"));
+  assert_non_null(strstr(tr_last_error(), "query 1: expected finite features, found |query|^2 = "));
   good.queries_count = 0;
   assert_int_equal(tr_nearest(device, &good), TR_OK);
-  tr_device_free(device, scratch);
-  float *none;
+  job_finish(device, &j, &p, &a);
+  assert_true(a.indices[0] == 0 && a.indices[1] == 1 && a.distances[0] == 0 && a.distances[1] == 8);
+  answer_free(&a);
+  tr_device_free(device, broken);
+  tr_device_free(device, norms);
+  tr_device_free(device, rows);
   tr_bank *bank;
-  assert_int_equal(tr_device_alloc(device, 64, (void **)&none), TR_OK);
-  assert_int_equal(tr_bank_create(device, none, 0, 4, &bank), TR_EINVAL); /* and frees its rows */
+  assert_int_equal(tr_bank_create(device, device_array(device, 64), 0, 4, &bank), TR_EINVAL); /* and frees its rows */
   assert_null(bank);
   assert_int_equal(tr_device_bytes(device), 0);
   tr_bank_destroy(NULL);
@@ -519,10 +616,11 @@ static void test_bad_arguments(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_golden),         cmocka_unit_test(test_without_sketch),  cmocka_unit_test(test_sketch),
-      cmocka_unit_test(test_sketch_in_vain), cmocka_unit_test(test_far_from_origin), cmocka_unit_test(test_ties),
-      cmocka_unit_test(test_prefix),         cmocka_unit_test(test_blocks),          cmocka_unit_test(test_query_alone),
-      cmocka_unit_test(test_from_lanes),     cmocka_unit_test(test_wrong_sketch),    cmocka_unit_test(test_bad_arguments),
+      cmocka_unit_test(test_golden),         cmocka_unit_test(test_without_sketch),   cmocka_unit_test(test_sketch),
+      cmocka_unit_test(test_sketch_in_vain), cmocka_unit_test(test_far_from_origin),  cmocka_unit_test(test_ties),
+      cmocka_unit_test(test_half_precision), cmocka_unit_test(test_adverse_rounding), cmocka_unit_test(test_prefix),
+      cmocka_unit_test(test_blocks),         cmocka_unit_test(test_query_alone),      cmocka_unit_test(test_from_lanes),
+      cmocka_unit_test(test_wrong_sketch),   cmocka_unit_test(test_bad_arguments),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_on_devices("nearest", tests, NULL, NULL);
 }
