@@ -6,8 +6,8 @@
  * (cuDNN 9.19 offers its slow engine alone for padding that differs before and after.)
  * Finish: reads one or two values and writes one. Not measured on a GPU yet.
  */
-#include "kernels/cuda/channels.h"
 #include "kernels/cuda/conv_parts.h"
+#include "kernels/cuda/vector.h"
 
 namespace {
 
@@ -31,7 +31,7 @@ struct depthwise_args {
  * K, S: width of the kernel and stride where they are known, else 0. */
 template <int V, int K, int S>
 __device__ void sum_windows(const depthwise_args &a, const float *src, int top, int left, unsigned channel,
-                            tr_channels<V> sums[PIXELS]) {
+                            tr_vector<V> sums[PIXELS]) {
   const tr_conv_desc &d = a.desc;
   const int width = K ? K : d.kernel_w, stride = S ? S : d.stride;
   for (int i = 0; i < d.kernel_h; ++i) {
@@ -41,14 +41,14 @@ __device__ void sum_windows(const depthwise_args &a, const float *src, int top, 
     const float *row = src + (size_t)y * d.in_w * d.src_pixel_stride;
     const float *weights = a.weights + (size_t)i * width * d.in_channels + channel;
     if constexpr (K != 0 && S != 0) {
-      tr_channels<V> w[K];
+      tr_vector<V> w[K];
       for (int j = 0; j < K; ++j)
         w[j] = tr_load<V>(weights + (size_t)j * d.in_channels);
       for (int column = 0; column < (PIXELS - 1) * S + K; ++column) {
         const int x = left + column;
         if (x < 0 || x >= d.in_w)
           continue;
-        const tr_channels<V> cell = tr_load<V>(row + (size_t)x * d.src_pixel_stride);
+        const tr_vector<V> cell = tr_load<V>(row + (size_t)x * d.src_pixel_stride);
         for (int p = 0; p < PIXELS; ++p)
           if (column - p * S >= 0 && column - p * S < K)
             for (int v = 0; v < V; ++v)
@@ -56,12 +56,12 @@ __device__ void sum_windows(const depthwise_args &a, const float *src, int top, 
       }
     } else
       for (int j = 0; j < width; ++j) {
-        const tr_channels<V> w = tr_load<V>(weights + (size_t)j * d.in_channels);
+        const tr_vector<V> w = tr_load<V>(weights + (size_t)j * d.in_channels);
         for (int p = 0; p < PIXELS; ++p) {
           const int x = left + p * stride + j;
           if (x < 0 || x >= d.in_w)
             continue;
-          const tr_channels<V> cell = tr_load<V>(row + (size_t)x * d.src_pixel_stride);
+          const tr_vector<V> cell = tr_load<V>(row + (size_t)x * d.src_pixel_stride);
           for (int v = 0; v < V; ++v)
             sums[p].value[v] += cell.value[v] * w.value[v];
         }
@@ -76,10 +76,10 @@ template <int V, int K, int S> __global__ void __launch_bounds__(THREADS) depthw
   const unsigned channel = at % vectors * V, first = at / vectors * PIXELS;
   if (first >= (unsigned)a.out_w)
     return;
-  const tr_channels<V> bias = tr_load<V>(a.bias + channel);
+  const tr_vector<V> bias = tr_load<V>(a.bias + channel);
   for (unsigned row = blockIdx.y; row < a.rows; row += gridDim.y) {
     const unsigned image = row / (unsigned)a.out_h, y = row % (unsigned)a.out_h;
-    tr_channels<V> sums[PIXELS] = {};
+    tr_vector<V> sums[PIXELS] = {};
     sum_windows<V, K, S>(a, a.src + (size_t)image * d.in_h * d.in_w * d.src_pixel_stride + channel, (int)y * d.stride - d.pad_top,
                          (int)first * d.stride - d.pad_left, channel, sums);
     for (unsigned p = 0; p < PIXELS && first + p < (unsigned)a.out_w; ++p) {
@@ -87,7 +87,7 @@ template <int V, int K, int S> __global__ void __launch_bounds__(THREADS) depthw
       for (int v = 0; v < V; ++v)
         sums[p].value[v] += bias.value[v];
       if (a.residual) {
-        const tr_channels<V> residual = tr_load<V>(a.residual + pixel * d.out_channels + channel);
+        const tr_vector<V> residual = tr_load<V>(a.residual + pixel * d.out_channels + channel);
         for (int v = 0; v < V; ++v)
           sums[p].value[v] += residual.value[v];
       }
@@ -117,9 +117,9 @@ template <int V> __global__ void __launch_bounds__(THREADS) finish(tr_finish_arg
   const size_t count = a.pixels * vectors;
   for (size_t at = (size_t)blockIdx.x * THREADS + threadIdx.x; at < count; at += (size_t)gridDim.x * THREADS) {
     const size_t pixel = at / vectors, channel = at % vectors * V;
-    tr_channels<V> sum = tr_load<V>(a.src + pixel * a.src_pixel_stride + channel);
+    tr_vector<V> sum = tr_load<V>(a.src + pixel * a.src_pixel_stride + channel);
     if (a.residual) {
-      const tr_channels<V> residual = tr_load<V>(a.residual + pixel * a.channels + channel);
+      const tr_vector<V> residual = tr_load<V>(a.residual + pixel * a.channels + channel);
       for (int v = 0; v < V; ++v)
         sum.value[v] += residual.value[v];
     }

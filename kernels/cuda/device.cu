@@ -319,6 +319,12 @@ static const tr_operators cuda_operators = {
     .smooth = tr_cuda_smooth,
     .sort_scan_scratch = tr_cuda_sort_scan_scratch,
     .sort_scan = tr_cuda_sort_scan,
+    .channels_scratch = nullptr,
+    .channels = nullptr,
+    .gaussian_scratch = nullptr,
+    .gaussian_add = nullptr,
+    .gaussian_finish = nullptr,
+    .gaussian_distance = nullptr,
 };
 
 extern "C" const tr_backend tr_cuda_backend = {

@@ -6,8 +6,8 @@
  * pooling after conv1, 64 x 112 x 112 x 64 floats: 205 MB read, 51 MB written, 77 us of an H100's 3.35 TB/s for a chunk of 64
  * images; affine on DenseNet-201's largest map, 56 x 56 x 256: 0.41 GB, 0.12 ms a chunk. Not measured on a GPU yet.
  */
-#include "kernels/cuda/channels.h"
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/vector.h"
 
 namespace {
 
@@ -22,29 +22,29 @@ __device__ window window_at(const tr_pool_args &a, int y, int x) {
   return {max(top, 0), max(left, 0), min(top + a.kernel, a.in_h), min(left + a.kernel, a.in_w)};
 }
 
-template <int V> __device__ tr_channels<V> cell_at(const tr_pool_args &a, const float *src, int y, int x) {
+template <int V> __device__ tr_vector<V> cell_at(const tr_pool_args &a, const float *src, int y, int x) {
   return tr_load<V>(src + ((size_t)y * a.in_w + x) * a.src_pixel_stride);
 }
 
-template <int V> __device__ tr_channels<V> window_max(const tr_pool_args &a, const float *src, window w) {
-  tr_channels<V> most;
+template <int V> __device__ tr_vector<V> window_max(const tr_pool_args &a, const float *src, window w) {
+  tr_vector<V> most;
   for (int i = 0; i < V; ++i)
     most.value[i] = -INFINITY;
   for (int y = w.top; y < w.bottom; ++y)
     for (int x = w.left; x < w.right; ++x) {
-      const tr_channels<V> cell = cell_at<V>(a, src, y, x);
+      const tr_vector<V> cell = cell_at<V>(a, src, y, x);
       for (int i = 0; i < V; ++i)
         most.value[i] = cell.value[i] > most.value[i] ? cell.value[i] : most.value[i];
     }
   return most;
 }
 
-template <int V> __device__ tr_channels<V> window_average(const tr_pool_args &a, const float *src, window w) {
+template <int V> __device__ tr_vector<V> window_average(const tr_pool_args &a, const float *src, window w) {
   const float share = 1.0f / (float)((w.bottom - w.top) * (w.right - w.left));
-  tr_channels<V> sum = {};
+  tr_vector<V> sum = {};
   for (int y = w.top; y < w.bottom; ++y)
     for (int x = w.left; x < w.right; ++x) {
-      const tr_channels<V> cell = cell_at<V>(a, src, y, x);
+      const tr_vector<V> cell = cell_at<V>(a, src, y, x);
       for (int i = 0; i < V; ++i)
         sum.value[i] += cell.value[i];
     }
@@ -54,15 +54,15 @@ template <int V> __device__ tr_channels<V> window_average(const tr_pool_args &a,
 }
 
 /* In double: the sum runs over up to thousands of cells. */
-template <int V> __device__ tr_channels<V> map_average(const tr_pool_args &a, const float *src) {
+template <int V> __device__ tr_vector<V> map_average(const tr_pool_args &a, const float *src) {
   double sum[V] = {0};
   for (int y = 0; y < a.in_h; ++y)
     for (int x = 0; x < a.in_w; ++x) {
-      const tr_channels<V> cell = cell_at<V>(a, src, y, x);
+      const tr_vector<V> cell = cell_at<V>(a, src, y, x);
       for (int i = 0; i < V; ++i)
         sum[i] += (double)cell.value[i];
     }
-  tr_channels<V> mean;
+  tr_vector<V> mean;
   for (int i = 0; i < V; ++i)
     mean.value[i] = (float)(sum[i] / ((double)a.in_h * a.in_w));
   return mean;
@@ -109,9 +109,9 @@ __global__ void __launch_bounds__(THREADS) affine_pixels(tr_affine_args a, size_
   if (lane >= per_block)
     return;
   for (unsigned v = threadIdx.x % min(vectors, (unsigned)THREADS); v < vectors; v += THREADS) {
-    const tr_channels<V> scale = tr_load<V>(a.scale + v * V), shift = tr_load<V>(a.shift + v * V);
+    const tr_vector<V> scale = tr_load<V>(a.scale + v * V), shift = tr_load<V>(a.shift + v * V);
     for (size_t pixel = (size_t)blockIdx.x * per_block + lane; pixel < pixels; pixel += (size_t)gridDim.x * per_block) {
-      tr_channels<V> cell = tr_load<V>(a.src + pixel * a.src_pixel_stride + v * V);
+      tr_vector<V> cell = tr_load<V>(a.src + pixel * a.src_pixel_stride + v * V);
       for (int i = 0; i < V; ++i) {
         float value = __fadd_rn(__fmul_rn(cell.value[i], scale.value[i]), shift.value[i]);
         value = value > low ? value : low;

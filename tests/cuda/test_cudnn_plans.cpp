@@ -11,6 +11,7 @@
 #include <cstring>
 
 extern "C" {
+#include "host/backbone/build.h"
 #include <cmocka.h>
 }
 
@@ -119,6 +120,55 @@ void check_layer(const tr_graph_target &target, const layer &l, bool tf32) {
          (double)full / 1e6);
 }
 
+/* What conv.cu asks cuDNN for: depthwise convolutions and the clip of ReLU6 are its own. */
+std::vector<tr_conv_desc> convolutions_of(const char *architecture) {
+  const tr_architecture *found;
+  tr_graph graph = {};
+  std::vector<tr_conv_desc> out;
+  if (tr_architecture_find(architecture, &found) != TR_OK || tr_graph_build(&graph, found, 224, 224) != TR_OK)
+    fail_msg("%s", tr_last_error());
+  for (int i = 0; i < graph.node_count; ++i) {
+    if (graph.nodes[i].kind != TR_NODE_CONV)
+      continue;
+    tr_conv_desc d = tr_graph_conv_desc(&graph, &graph.nodes[i]);
+    if (d.activation == TR_ACT_RELU6)
+      d.activation = TR_ACT_NONE;
+    bool known = d.groups == d.in_channels && d.groups == d.out_channels;
+    for (const tr_conv_desc &other : out)
+      known |= memcmp(&other, &d, sizeof d) == 0;
+    if (!known)
+      out.push_back(d);
+  }
+  tr_graph_free(&graph);
+  return out;
+}
+
+void test_backbones(void **state) {
+  (void)state;
+  tr_graph_target target = {nullptr, describe(devices[0])};
+  size_t count;
+  const char *const *names = tr_backbone_architectures(&count);
+  for (size_t i = 0; i < count; ++i) {
+    const std::vector<tr_conv_desc> all = convolutions_of(names[i]);
+    assert_true(all.size() > 5);
+    for (const tr_conv_desc &d : all) {
+      std::vector<tr_graph_choice> choices;
+      for (int n : {64, 17, 1}) {
+        tr_graph_plan *plan = nullptr;
+        tr_status status = choices.empty() ? tr_graph_choices(target, {d, n, false}, 1, choices) : TR_OK;
+        if (status == TR_OK && !choices.empty())
+          status = tr_graph_plan_create(target, {d, n, false}, choices[0], &plan);
+        if (!plan)
+          fail_msg("%s, %dx%dx%d -> %d channels, %d images: %s", names[i], d.in_h, d.in_w, d.in_channels, d.out_channels, n,
+                   status != TR_OK ? tr_last_error() : "no engine");
+        tr_graph_plan_destroy(plan);
+      }
+    }
+    printf("  %-20s %3zu different convolutions\n", names[i], all.size());
+  }
+  cudnnBackendDestroyDescriptor(target.device);
+}
+
 void test_layers(void **state) {
   (void)state;
   for (const described_device &d : devices)
@@ -134,6 +184,6 @@ void test_layers(void **state) {
 } // namespace
 
 int main() {
-  const CMUnitTest tests[] = {cmocka_unit_test(test_layers)};
+  const CMUnitTest tests[] = {cmocka_unit_test(test_layers), cmocka_unit_test(test_backbones)};
   return cmocka_run_group_tests_name("cuDNN's plans", tests, nullptr, nullptr);
 }
