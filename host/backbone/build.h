@@ -136,7 +136,7 @@ void tr_plan_free(tr_plan *plan);
 
 /* Tensors of a weight file under the names that the graph uses. */
 typedef struct tr_tensors tr_tensors;
-/* Refuses a file of another architecture: by its metadata, or by a tensor that the graph does not have. */
+/* Refuses a file of another architecture: by its metadata, or by a tensor that the graph does not have. NULL: random weights. */
 tr_status tr_tensors_open(const tr_graph *graph, const tr_architecture *architecture, const tr_weights *weights,
                           tr_tensors **out);
 void tr_tensors_close(tr_tensors *tensors);

@@ -21,7 +21,8 @@ typedef struct tr_backbone_options {
 } tr_backbone_options;
 
 /* Every tensor the pass needs must be in `weights` with its shape; a tensor that belongs to no part of the architecture
- * (classifier included in the architecture) is an error too, so that a wrong file is seen. Weights are not needed after. */
+ * (classifier included in the architecture) is an error too, so that a wrong file is seen. Weights are not needed after.
+ * NULL: random weights, to measure with. */
 tr_status tr_backbone_create(tr_device *device, const tr_backbone_options *options, const tr_weights *weights, tr_backbone **out);
 void tr_backbone_destroy(tr_backbone *backbone);
 

@@ -1,5 +1,6 @@
 /* From a weight file to what operators take: tensors under the graph's names, batch norm folded in double precision. */
 #include "host/backbone/build.h"
+#include "host/base/rng.h"
 #include "host/base/status.h"
 
 #include <math.h>
@@ -15,8 +16,8 @@ typedef struct entry {
 } entry;
 
 struct tr_tensors {
-  const tr_weights *weights;
-  entry *entries; /* sorted by name */
+  const tr_weights *weights; /* NULL: convolutions are drawn, norms are the identity */
+  entry *entries;            /* sorted by name */
   size_t count;
 };
 
@@ -93,15 +94,15 @@ static tr_status check_names(const tr_tensors *tensors, const tr_graph *graph, c
 tr_status tr_tensors_open(const tr_graph *graph, const tr_architecture *architecture, const tr_weights *weights,
                           tr_tensors **out) {
   *out = NULL;
-  const char *arch = tr_weights_metadata(weights, "arch");
+  const char *arch = weights ? tr_weights_metadata(weights, "arch") : NULL;
   if (arch && strcmp(arch, architecture->name) != 0)
     return tr_fail(TR_EFORMAT, "%s: the file's metadata says that it is of %s, wanted %s", tr_weights_path(weights), arch,
                    architecture->name);
   tr_tensors *tensors = calloc(1, sizeof *tensors);
   if (!tensors)
-    return tr_fail(TR_ENOMEM, "listing the tensors of %s: out of memory", tr_weights_path(weights));
+    return tr_fail(TR_ENOMEM, "listing the tensors of %s: out of memory", architecture->name);
   tensors->weights = weights;
-  tr_status status = index_tensors(tensors, architecture);
+  tr_status status = weights ? index_tensors(tensors, architecture) : TR_OK;
   if (status == TR_OK)
     status = check_names(tensors, graph, architecture);
   if (status != TR_OK) {
@@ -155,7 +156,7 @@ static tr_status norm_of(const tr_tensors *tensors, const tr_graph *graph, const
   tr_status status = TR_OK;
   if (!pairs || !work)
     status = tr_fail(TR_ENOMEM, "folding batch norm \"%s\": out of memory", node->norm);
-  else if (node->norm[0])
+  else if (node->norm[0] && tensors->weights)
     status = read_norm(tensors, graph, node, channels, work, pairs, pairs + channels);
   else
     for (size_t c = 0; c < channels; ++c) {
@@ -185,10 +186,21 @@ static tr_status fold(const tr_tensors *tensors, const tr_node *node, size_t out
   return TR_OK;
 }
 
+/* Uniform with the variance of He et al. 2015, so that activations neither grow nor die from layer to layer. */
+static void draw_weights(size_t out, size_t per_channel, float *weights) {
+  tr_rng rng = tr_rng_make(0, TR_RNG_WEIGHTS, out * per_channel);
+  float bound = sqrtf(6.0f / (float)per_channel);
+  for (size_t i = 0; i < out * per_channel; ++i)
+    weights[i] = tr_rng_between(&rng, -bound, bound);
+}
+
 tr_status tr_tensors_conv(const tr_tensors *tensors, const tr_graph *graph, const tr_node *node, float *weights, float *bias) {
   tr_conv_desc desc = tr_graph_conv_desc(graph, node);
   const int64_t shape[4] = {desc.out_channels, desc.in_channels / desc.groups, desc.kernel_h, desc.kernel_w};
-  TR_TRY(read_tensor(tensors, node->weights, "weight", 4, shape, weights));
+  if (tensors->weights)
+    TR_TRY(read_tensor(tensors, node->weights, "weight", 4, shape, weights));
+  else
+    draw_weights((size_t)shape[0], (size_t)(shape[1] * shape[2] * shape[3]), weights);
   size_t out = (size_t)desc.out_channels;
   double *scale, *shift;
   TR_TRY(norm_of(tensors, graph, node, out, &scale, &shift));

@@ -3,6 +3,7 @@
 #include "host/harness/experiment.h"
 #include "host/backbone/graph.h"
 #include "host/base/status.h"
+#include "host/harness/store.h"
 #include "kernels/nearest.h"
 #include <math.h>
 #include <stdlib.h>
@@ -518,6 +519,9 @@ static tr_status read_experiment_name(const reader *r, const yaml_node_t *node, 
   size_t good = text ? strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") : 0;
   if (!text || !*text || text[good] || text[0] == '.' || strlen(text) > 100)
     return wrong_value(r, &experiment_keys[KEY_NAME], node, "letters, digits, `.`, `_`, `-` (it names the file of results)");
+  if (strcmp(text, TR_BENCH_NAME) == 0)
+    return wrong_value(r, &experiment_keys[KEY_NAME], node,
+                       "another name: `" TR_BENCH_NAME "` is the file of measured operators");
   e->name = strdup(text);
   return e->name ? TR_OK : tr_fail(TR_ENOMEM, "reading %s", r->file);
 }

@@ -612,7 +612,7 @@ static tr_status read_machine(report *r, const char *folder, tr_progress *progre
   TR_TRY(tr_folder_list(folder, &names));
   tr_status status = TR_OK;
   for (size_t i = 0; status == TR_OK && i < names.count; ++i) {
-    if (!ends_with(names.items[i], ".jsonl"))
+    if (!ends_with(names.items[i], ".jsonl") || strcmp(names.items[i], TR_BENCH_NAME ".jsonl") == 0)
       continue;
     char *path = tr_format("%s/%s", folder, names.items[i]);
     status = path ? tr_results_read(path, progress, &r->results) : tr_fail(TR_ENOMEM, "reading results: out of memory");

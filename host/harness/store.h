@@ -8,6 +8,9 @@
 #include "host/base/progress.h"
 #include "host/harness/setting.h"
 
+/* Measurements of operators (host/harness/bench.h) are kept beside the experiments' files; no experiment may have that name. */
+#define TR_BENCH_NAME "bench"
+
 typedef struct tr_run_seconds {
   double decode;          /* files to normalised images, training and test; lanes' seconds summed / lanes */
   double backbone;        /* as decode */

@@ -210,6 +210,7 @@ static void test_errors_of_values(void **state) {
   EXPECT_ERROR(HEAD "layers: layer3+layer2\n", "shallow to deep");
   EXPECT_ERROR(HEAD "layers: layer2+\n", "no layer ``");
   EXPECT_ERROR("name: a/b\ndataset: mvtec\nbackbone: resnet50\n", "t.yaml:1", "`name`");
+  EXPECT_ERROR("name: bench\ndataset: mvtec\nbackbone: resnet50\n", "t.yaml:1", "`name`");
   EXPECT_ERROR("name: t\ndataset: mvtec\nbackbone: resnet55\n", "t.yaml:3", "did you mean `resnet50`?");
   EXPECT_ERROR(HEAD "classes: bottel_typo: x\n", "t.yaml:4", "not YAML");
 }

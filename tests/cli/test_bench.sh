@@ -1,0 +1,50 @@
+# bench: every operator has a row that makes sense, on the terminal and as JSON; names are checked; the report leaves the file alone.
+. "$(dirname "$0")/common.sh" "$@"
+devices=(cpu)
+"$program" bench copy --quick --device cuda:0 >/dev/null 2>&1 && devices+=(cuda:0)
+
+# Each row's seconds, samples and counts are positive and its share follows from its own figures.
+check_rows() { # file
+  awk '
+    function number(name) { return match($0, "\"" name "\":-?[0-9.e+-]+") ? substr($0, RSTART + length(name) + 3, RLENGTH - length(name) - 3) + 0 : -1 }
+    {
+      flops = number("flops"); bytes = number("bytes"); median = number("seconds_median"); least = number("seconds_min")
+      if (!(least > 0 && median >= least && number("samples") >= 1 && number("items") >= 1 && flops >= 0 && bytes > 0)) exit 1
+      products = flops / number("limit_flops_per_second"); copies = bytes / number("limit_bytes_per_second")
+      expected = (products > copies ? products : copies) / median; share = number("share")
+      if (share < 0) { if ($0 !~ /"share":null/ || $0 !~ /"copy"/) exit 1; next }
+      if (share < 0.999 * expected || share > 1.001 * expected) exit 1
+      if ($0 !~ ("\"limit\":\"" (copies >= products ? "copy" : "product"))) exit 1
+    }' "$1" || { cat "$1" >&2; fail "a row of $1 makes no sense"; }
+}
+
+for device in "${devices[@]}"; do
+  code 0 "$program" bench --quick --device "$device" --json "$dir/rows"
+  says out "$device" "products" "copies" "of the limit"
+  for operator in copy resize conv backbone pool affine aggregate project coreset nearest reweight squared_norms upsample smooth sort_scan; do
+    says out "$operator "
+    grep -q "\"operator\":\"$operator\",.*\"quick\":true,\"device\":\"$device\"" "$dir/rows" || fail "no line of $operator"
+  done
+  [ "$(grep -c . "$dir/rows")" = $(($(grep -c . "$dir/out") - 2)) ] || fail "rows and lines differ in number"
+  check_rows "$dir/rows"
+done
+
+code 0 "$program" bench smooth upsample --quick --results "$dir/results" --threads 1
+code 0 "$program" bench smooth --quick --results "$dir/results" --threads 1
+[ "$(cat "$dir"/results/*/bench.jsonl | wc -l)" = 3 ] || fail "lines are not appended"
+if grep -qE 'conv|resize' "$dir/out"; then fail "an operator that was not named"; fi
+
+cp -r "$root/results/published" "$dir/results/"
+code 0 "$program" report --results "$dir/results"
+[ ! -s "$dir/err" ] || fail "the report stumbles over measurements: $(cat "$dir/err")"
+
+code 1 "$program" bench smoth
+says err 'no operator `smoth`' smooth sort_scan
+code 2 "$program" bench --json a --results b
+code 2 "$program" bench --threads none
+code 1 "$program" bench smooth --quick --json "$dir/none/rows"
+says err "$dir/none/rows"
+code 1 "$program" bench smooth --quick --device gpu
+says err gpu
+code 0 "$program" bench --help
+says out "usage: totalrecall bench" sort_scan
