@@ -1,4 +1,4 @@
-/* The table of operators: what a device must be able to do. Included by the dispatch files and the twins only. */
+/* The table of operators: what a device must be able to do. Included by the dispatch files, the twins and what measures them. */
 #ifndef TR_KERNELS_OPERATORS_H
 #define TR_KERNELS_OPERATORS_H
 

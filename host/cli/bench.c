@@ -1,5 +1,5 @@
 /* totalrecall bench: how fast the operators are, and how far from what the machine can do. */
-#include "host/harness/bench.h"
+#include "host/bench/bench.h"
 #include "host/base/status.h"
 #include "host/cli/cli.h"
 #include "host/harness/store.h"

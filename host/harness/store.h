@@ -8,7 +8,7 @@
 #include "host/base/progress.h"
 #include "host/harness/setting.h"
 
-/* Measurements of operators (host/harness/bench.h) are kept beside the experiments' files; no experiment may have that name. */
+/* Measurements of operators (host/bench/bench.h) are kept beside the experiments' files; no experiment may have that name. */
 #define TR_BENCH_NAME "bench"
 
 typedef struct tr_run_seconds {

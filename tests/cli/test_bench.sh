@@ -18,10 +18,13 @@ check_rows() { # file
     }' "$1" || { cat "$1" >&2; fail "a row of $1 makes no sense"; }
 }
 
+operators=$("$program" bench --help | sed -n 's/^Operators: //p')
+[ "$(wc -w <<<"$operators")" -ge 15 ] || fail "operators: $operators"
 for device in "${devices[@]}"; do
   code 0 "$program" bench --quick --device "$device" --json "$dir/rows"
   says out "$device" "products" "copies" "of the limit"
-  for operator in copy resize conv backbone pool affine aggregate project coreset nearest reweight squared_norms upsample smooth sort_scan; do
+  for operator in $operators; do
+    case $device,$operator in cuda*,channels | cuda*,gaussian) continue ;; esac # until the GPU has them
     says out "$operator "
     grep -q "\"operator\":\"$operator\",.*\"quick\":true,\"device\":\"$device\"" "$dir/rows" || fail "no line of $operator"
   done

@@ -4,8 +4,8 @@
  * Work is counted as the plain algorithm has it: multiplications and additions of the formula, every input read once and every
  * output written once. So an operator that leaves work out (coreset, nearest) can be beyond 100 %, as can one whose data stay in
  * the cache from call to call. */
-#ifndef TR_HARNESS_BENCH_H
-#define TR_HARNESS_BENCH_H
+#ifndef TR_BENCH_H
+#define TR_BENCH_H
 
 #include "host/base/text.h"
 #include "kernels/device.h"
