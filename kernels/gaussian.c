@@ -6,11 +6,30 @@
 
 enum { BATCH = 32 };
 
-/* Multiply-adds of one distance: a triangle, or X twice and a smaller triangle twice. */
+/* A triangle of n rows times a vector. */
+static double triangle_macs(double n) {
+  return n * (n + 1) / 2;
+}
+
+/* Of a distance at one position: L^-1 d, or X d, L^-1 and L^-T, X^T w. */
+static double covariance_distance(const tr_gaussian_spec *spec) {
+  return triangle_macs(spec->d);
+}
+
+static double samples_distance(const tr_gaussian_spec *spec) {
+  double n = (double)spec->samples;
+  return 2 * n * spec->d + 2 * triangle_macs(n);
+}
+
 tr_gaussian_form tr_gaussian_form_of(const tr_gaussian_spec *spec) {
-  size_t width = tr_gaussian_width(spec);
-  size_t samples = 2 * spec->samples * width + 2 * tr_triangle_floats(spec->samples);
-  return samples <= tr_triangle_floats(width) ? TR_GAUSSIAN_SAMPLES : TR_GAUSSIAN_COVARIANCE;
+  return samples_distance(spec) <= covariance_distance(spec) ? TR_GAUSSIAN_SAMPLES : TR_GAUSSIAN_COVARIANCE;
+}
+
+tr_gaussian_macs tr_gaussian_macs_of(const tr_gaussian_spec *spec) {
+  double positions = (double)spec->positions, n = (double)spec->samples, d = spec->d;
+  if (tr_gaussian_form_of(spec) == TR_GAUSSIAN_SAMPLES)
+    return (tr_gaussian_macs){positions * (triangle_macs(n) * d + n * n * n / 6), positions * samples_distance(spec)};
+  return (tr_gaussian_macs){positions * (triangle_macs(d) * n + d * d * d / 6), positions * covariance_distance(spec)};
 }
 
 const char *tr_gaussian_form_name(tr_gaussian_form form) {

@@ -58,6 +58,12 @@ typedef struct tr_gaussian_bytes {
 } tr_gaussian_bytes;
 tr_gaussian_bytes tr_gaussian_sizes(const tr_gaussian_spec *spec);
 
+/* Multiply-adds of fitting all positions, and of one vector's distance at each. */
+typedef struct tr_gaussian_macs {
+  double fit, distance;
+} tr_gaussian_macs;
+tr_gaussian_macs tr_gaussian_macs_of(const tr_gaussian_spec *spec);
+
 typedef struct tr_gaussian_args {
   tr_gaussian_spec spec;
   tr_gaussian gaussian;

@@ -27,8 +27,9 @@ typedef struct tr_plan_options {
 /* Peak resident bytes of the process in each phase of a group, and counts that the time depends on. */
 typedef struct tr_forecast {
   size_t load_bytes, fit_bytes, score_bytes, metrics_bytes;
-  size_t peak_bytes;    /* the largest of them */
-  double backbone_macs; /* of one image */
+  size_t peak_bytes;           /* the largest of them */
+  double backbone_macs;        /* of one image */
+  double fit_macs, score_macs; /* of the method: tr_method_needs */
   int grid_h, grid_w, dimension, in_h, in_w;
 } tr_forecast;
 

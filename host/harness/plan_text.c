@@ -20,7 +20,7 @@ static void write_seconds(FILE *out, double seconds) {
 }
 
 static double total_of(const tr_group_seconds *s) {
-  return s->decode + s->backbone + s->coreset + s->search + s->metrics;
+  return s->decode + s->backbone + s->fit + s->score + s->metrics;
 }
 
 static void write_image(FILE *out, const tr_image_spec *image) {
@@ -41,19 +41,23 @@ static tr_status write_shared(FILE *out, const tr_group *g) {
   char *layers = tr_setting_layers_text(s);
   if (!layers)
     return tr_fail(TR_ENOMEM, "writing the plan: out of memory");
-  fprintf(out, "├─ backbone pass and patch features, once for %zu run%s: %s %s, image ", g->run_count,
+  bool padim = strcmp(s->method, "padim") == 0;
+  fprintf(out, "├─ backbone pass%s, once for %zu run%s: %s %s, image ", padim ? "" : " and patch features", g->run_count,
           g->run_count == 1 ? "" : "s", s->backbone, layers);
   free(layers);
   write_image(out, &s->image);
-  fprintf(out, ", p %d, stride %d, %dx%d patches of %d dimensions\n", s->patch, s->stride, g->forecast.grid_h, g->forecast.grid_w,
-          g->forecast.dimension);
+  if (!padim)
+    fprintf(out, ", p %d, stride %d", s->patch, s->stride);
+  fprintf(out, ", %dx%d patches of %d dimensions\n", g->forecast.grid_h, g->forecast.grid_w, g->forecast.dimension);
   return TR_OK;
 }
 
-/* A selection and the runs that are prefixes of it. */
+/* A selection and the runs that are prefixes of it, or Gaussians and their run. */
 static void write_selection(FILE *out, const tr_group *g, size_t first) {
   const tr_setting *s = g->runs[first].setting;
-  if (s->subsampling == TR_SUBSAMPLE_NONE)
+  if (strcmp(s->method, "padim") == 0)
+    fprintf(out, "├─ a Gaussian at each position of %d drawn dimensions, seed %llu\n", s->dimension, (unsigned long long)s->seed);
+  else if (s->subsampling == TR_SUBSAMPLE_NONE)
     fprintf(out, "├─ all patches\n");
   else
     fprintf(out, "├─ %s selection, seed %llu\n", tr_subsampling_name(s->subsampling), (unsigned long long)s->seed);
@@ -79,7 +83,9 @@ static void write_needs(FILE *out, const tr_group *g, const tr_group_seconds *s,
     fprintf(out, "%.1f", s->backbone);
   else
     fprintf(out, "unknown without weights");
-  fprintf(out, ", coreset %.1f, search %.1f, metrics %.1f)\n", s->coreset, s->search, s->metrics);
+  bool padim = strcmp(g->runs[0].setting->method, "padim") == 0;
+  fprintf(out, ", %s %.1f, %s %.1f, metrics %.1f)\n", padim ? "Gaussians" : "coreset", s->fit, padim ? "distances" : "search",
+          s->score, s->metrics);
 }
 
 static tr_status write_group(FILE *out, const tr_plan *plan, const tr_profile *profile, size_t index, double *seconds) {

@@ -255,41 +255,16 @@ static double per(double work, double rate) {
   return rate > 0 ? work / rate : 0;
 }
 
-/* Of the row-pick pairs of a greedy selection, this part was multiplied on MVTec bottle (kernels/cpu/coreset.c). */
-#define CORESET_PART 0.27
-
-static void add_run(const tr_group *group, size_t run, double rows, double *coreset_macs, double *search_macs) {
-  const tr_setting *s = group->runs[run].setting;
-  const tr_forecast *f = &group->forecast;
-  bool selected = false, searched = false;
-  double most = s->percent;
-  for (size_t i = 0; i < group->run_count; ++i) {
-    const tr_setting *other = group->runs[i].setting;
-    if (!tr_setting_shares_selection(s, other))
-      continue;
-    selected = selected || i < run;
-    searched = searched || (i < run && other->percent == s->percent);
-    most = other->percent > most ? other->percent : most;
-  }
-  if (!selected && s->subsampling == TR_SUBSAMPLE_GREEDY)
-    *coreset_macs += CORESET_PART * rows * (rows * most / 100) * s->projection;
-  if (!searched)
-    *search_macs += (double)group->class_->test_images * f->grid_h * f->grid_w * (rows * s->percent / 100) * f->dimension;
-}
-
 tr_group_seconds tr_profile_group(const tr_profile *profile, const tr_plan *plan, const tr_group *group) {
   const tr_plan_class *c = group->class_;
   const tr_forecast *f = &group->forecast;
-  double images = (double)(c->train_images + c->test_images), rows = (double)c->train_images * f->grid_h * f->grid_w;
-  double coreset = 0, search = 0;
-  for (size_t i = 0; i < group->run_count; ++i)
-    add_run(group, i, rows, &coreset, &search);
+  double images = (double)(c->train_images + c->test_images);
   double map_pixels = (double)(group->run_count * c->test_images) * f->in_h * f->in_w;
   return (tr_group_seconds){
       .decode = per(images * c->mean_pixels, profile->decode_pixels),
       .backbone = per(images * f->backbone_macs, profile->backbone_macs[weights_index(plan, group->weights)]),
-      .coreset = per(coreset, profile->search_macs),
-      .search = per(search, profile->search_macs),
+      .fit = per(f->fit_macs, profile->search_macs),
+      .score = per(f->score_macs, profile->search_macs),
       .metrics = per(map_pixels, profile->metric_pixels),
   };
 }

@@ -9,7 +9,7 @@
 typedef struct tr_profile {
   double decode_pixels;  /* source pixels decoded and resized per second */
   double *backbone_macs; /* [plan->weights_count]: multiply-adds per second of each backbone */
-  double search_macs;    /* multiply-adds of bank searches per second */
+  double search_macs;    /* multiply-adds of bank searches per second, which other methods' products come near */
   double metric_pixels;  /* pixels of anomaly maps smoothed and evaluated per second */
   double seconds;        /* that measuring took */
 } tr_profile;
@@ -20,7 +20,7 @@ void tr_profile_free(tr_profile *profile);
 
 /* Seconds expected of a group's parts; 0 where the rate is not known. */
 typedef struct tr_group_seconds {
-  double decode, backbone, coreset, search, metrics;
+  double decode, backbone, fit, score, metrics; /* fit, score: of the method */
 } tr_group_seconds;
 tr_group_seconds tr_profile_group(const tr_profile *profile, const tr_plan *plan, const tr_group *group);
 

@@ -52,6 +52,13 @@ typedef struct tr_model_info {
   double aggregate_seconds;                /* of the scored images, shared by all variants; summed likewise */
 } tr_model_info;
 
+/* What fitting and scoring all variants takes, without the backbone: peak device bytes of each, and multiply-adds of what comes on top
+ * of the passes over the images (selections, factors) and of scoring all test images. */
+typedef struct tr_method_needs {
+  size_t fit_bytes, score_bytes;
+  double fit_macs, score_macs;
+} tr_method_needs;
+
 typedef struct tr_method {
   const char *name;
   tr_status (*create)(const tr_method_options *options, tr_model **out);
@@ -68,8 +75,7 @@ typedef struct tr_method {
   tr_status (*info)(const tr_model *model, size_t variant, tr_model_info *out);
   /* Bank rows of a variant in selection order as patch indices (image * patches + patch); NULL where it has no bank. */
   const uint32_t *(*bank_order)(const tr_model *model, size_t variant, size_t *rows);
-  /* Peak device bytes of fitting and of scoring, without the backbone. */
-  tr_status (*forecast)(const tr_method_options *options, size_t test_images, size_t *fit_bytes, size_t *score_bytes);
+  tr_status (*forecast)(const tr_method_options *options, size_t test_images, tr_method_needs *out);
 } tr_method;
 
 const tr_method *tr_method_find(const char *name); /* NULL when unknown */

@@ -412,8 +412,9 @@ static const uint32_t *bank_order(const tr_model *model, size_t variant, size_t 
 
 /* ---- forecast ---- */
 
-static tr_status forecast(const tr_method_options *options, size_t test_images, size_t *fit_bytes, size_t *score_bytes) {
-  (void)test_images; /* scores leave the model batch by batch */
+/* Scores leave the model batch by batch: memory does not depend on the number of test images. */
+static tr_status forecast(const tr_method_options *options, size_t test_images, tr_method_needs *out) {
+  *out = (tr_method_needs){0};
   tr_model *model;
   TR_TRY(plan_model(options, &model));
   size_t shared = (size_t)model->lanes * channels_bytes(model), fitted = 0, sums = 0, training = 0, test = 0;
@@ -425,9 +426,12 @@ static tr_status forecast(const tr_method_options *options, size_t test_images, 
     sums += bytes.sums;
     training += tr_batches_bytes(&fit);
     test += tr_batches_bytes(&score);
+    tr_gaussian_macs macs = tr_gaussian_macs_of(&e->spec);
+    out->fit_macs += macs.fit;
+    out->score_macs += macs.distance * (double)test_images;
   }
-  *fit_bytes = shared + fitted + sums + training;
-  *score_bytes = shared + fitted + test;
+  out->fit_bytes = shared + fitted + sums + training;
+  out->score_bytes = shared + fitted + test;
   release_model(model);
   return TR_OK;
 }
