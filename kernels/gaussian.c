@@ -4,32 +4,29 @@
 #include "host/base/status.h"
 #include "kernels/operators.h"
 
-enum { BATCH = 32 };
+/* A batch and the step of the mean make 32 rows, whole tiles. Queries are as many as make a position's factor worth reading. */
+enum { BATCH = 31, QUERIES = 32 };
 
 /* A triangle of n rows times a vector. */
 static double triangle_macs(double n) {
   return n * (n + 1) / 2;
 }
 
-/* Of a distance at one position: L^-1 d, or X d, L^-1 and L^-T, X^T w. */
-static double covariance_distance(const tr_gaussian_spec *spec) {
-  return triangle_macs(spec->d);
+/* Of a distance at one position: L^-1 d; or X d, L^-1, L^-T and X^T w. */
+static double distance_macs(tr_gaussian_form form, double n, double d) {
+  return form == TR_GAUSSIAN_SAMPLES ? 2 * n * d + 2 * triangle_macs(n) : triangle_macs(d);
 }
 
-static double samples_distance(const tr_gaussian_spec *spec) {
-  double n = (double)spec->samples;
-  return 2 * n * spec->d + 2 * triangle_macs(n);
-}
-
-tr_gaussian_form tr_gaussian_form_of(const tr_gaussian_spec *spec) {
-  return samples_distance(spec) <= covariance_distance(spec) ? TR_GAUSSIAN_SAMPLES : TR_GAUSSIAN_COVARIANCE;
+tr_gaussian_form tr_gaussian_best_form(size_t samples, int d) {
+  size_t width = tr_triangle_round((size_t)d);
+  bool less = samples <= width && samples * width + tr_triangle_floats(samples) <= tr_triangle_floats(width);
+  return less ? TR_GAUSSIAN_SAMPLES : TR_GAUSSIAN_COVARIANCE;
 }
 
 tr_gaussian_macs tr_gaussian_macs_of(const tr_gaussian_spec *spec) {
   double positions = (double)spec->positions, n = (double)spec->samples, d = spec->d;
-  if (tr_gaussian_form_of(spec) == TR_GAUSSIAN_SAMPLES)
-    return (tr_gaussian_macs){positions * (triangle_macs(n) * d + n * n * n / 6), positions * samples_distance(spec)};
-  return (tr_gaussian_macs){positions * (triangle_macs(d) * n + d * d * d / 6), positions * covariance_distance(spec)};
+  double fit = spec->form == TR_GAUSSIAN_SAMPLES ? triangle_macs(n) * d + n * n * n / 6 : 2 * triangle_macs(d) * n;
+  return (tr_gaussian_macs){positions * fit, positions * distance_macs(spec->form, n, d)};
 }
 
 const char *tr_gaussian_form_name(tr_gaussian_form form) {
@@ -43,6 +40,8 @@ tr_status tr_gaussian_check(const tr_gaussian_spec *spec) {
     return tr_fail(TR_EINVAL, "gaussian: training vectors of a position: expected 1 to %u, found %zu", 1u << 30, spec->samples);
   if (spec->d < 1 || spec->d > 1 << 14)
     return tr_fail(TR_EINVAL, "gaussian: dimensions: expected 1 to %d, found %d", 1 << 14, spec->d);
+  if (spec->form != TR_GAUSSIAN_COVARIANCE && spec->form != TR_GAUSSIAN_SAMPLES)
+    return tr_fail(TR_EINVAL, "gaussian: form: expected covariance or samples, found %d", (int)spec->form);
   if (!(spec->epsilon > 0 && spec->epsilon < 1e30))
     return tr_fail(TR_EINVAL, "gaussian: epsilon: expected a number above 0, found %g", spec->epsilon);
   return TR_OK;
@@ -50,24 +49,24 @@ tr_status tr_gaussian_check(const tr_gaussian_spec *spec) {
 
 tr_gaussian_bytes tr_gaussian_sizes(const tr_gaussian_spec *spec) {
   size_t vectors = spec->positions * tr_gaussian_width(spec);
-  bool samples = tr_gaussian_form_of(spec) == TR_GAUSSIAN_SAMPLES;
+  bool samples = spec->form == TR_GAUSSIAN_SAMPLES;
   size_t rank = samples ? spec->samples : (size_t)spec->d;
   return (tr_gaussian_bytes){
       .means = vectors * sizeof(float),
       .factors = spec->positions * tr_triangle_floats(rank) * sizeof(float),
       .samples = samples ? vectors * spec->samples * sizeof(float) : 0,
-      .sums = samples ? 0 : vectors * sizeof(double),
+      .running = samples ? 0 : vectors * sizeof(double),
   };
 }
 
 /* The samples form keeps vectors as they come; what is summed is summed in batches of one size everywhere, for the same bits. */
 size_t tr_gaussian_batch(const tr_device *device, const tr_gaussian_spec *spec) {
-  return tr_gaussian_form_of(spec) == TR_GAUSSIAN_SAMPLES ? tr_device_chunk(device) : BATCH;
+  return spec->form == TR_GAUSSIAN_SAMPLES ? tr_device_chunk(device) : BATCH;
 }
 
 size_t tr_gaussian_queries(const tr_device *device) {
   size_t chunk = tr_device_chunk(device);
-  return chunk > BATCH ? chunk : BATCH;
+  return chunk > QUERIES ? chunk : QUERIES;
 }
 
 size_t tr_gaussian_scratch(const tr_device *device, const tr_gaussian_spec *spec) {
@@ -83,7 +82,7 @@ static tr_status check_range(const tr_device *device, const tr_gaussian_args *ar
   if (args->first_position > spec->positions || args->positions > spec->positions - args->first_position)
     return tr_fail(TR_EINVAL, "gaussian: positions %zu to %zu are not among the %zu", args->first_position,
                    args->first_position + args->positions, spec->positions);
-  bool samples = tr_gaussian_form_of(spec) == TR_GAUSSIAN_SAMPLES;
+  bool samples = spec->form == TR_GAUSSIAN_SAMPLES;
   if (!args->gaussian.means || !args->gaussian.factors || (samples && !args->gaussian.samples) || !args->scratch)
     return tr_fail(TR_EINVAL, "gaussian: no %s given",
                    !args->gaussian.means     ? "means"
@@ -111,20 +110,20 @@ tr_status tr_gaussian_add(tr_device *device, const tr_gaussian_args *args) {
   if (args->first > samples || args->n > samples - args->first)
     return tr_fail(TR_EINVAL, "gaussian: training vectors %zu to %zu are not among the %zu", args->first, args->first + args->n,
                    samples);
-  if (tr_gaussian_form_of(&args->spec) == TR_GAUSSIAN_COVARIANCE) {
+  if (args->spec.form == TR_GAUSSIAN_COVARIANCE) {
     if (args->first % batch != 0 || (args->n < batch && args->first + args->n < samples))
       return tr_fail(TR_EINVAL, "gaussian: expected a whole batch of %zu training vectors, found %zu to %zu of %zu", batch,
                      args->first, args->first + args->n, samples);
-    if (!args->gaussian.sums)
-      return tr_fail(TR_EINVAL, "gaussian: no sums given");
+    if (!args->gaussian.running)
+      return tr_fail(TR_EINVAL, "gaussian: no running means given");
   }
   return tr_device_operators(device)->gaussian_add(device, args);
 }
 
 tr_status tr_gaussian_finish(tr_device *device, const tr_gaussian_args *args) {
   TR_TRY(check_range(device, args));
-  if (tr_gaussian_form_of(&args->spec) == TR_GAUSSIAN_COVARIANCE && !args->gaussian.sums)
-    return tr_fail(TR_EINVAL, "gaussian: no sums given");
+  if (args->spec.form == TR_GAUSSIAN_COVARIANCE && !args->gaussian.running)
+    return tr_fail(TR_EINVAL, "gaussian: no running means given");
   return args->positions ? tr_device_operators(device)->gaussian_finish(device, args) : TR_OK;
 }
 

@@ -54,7 +54,7 @@ static void release_model(tr_model *model) {
   for (size_t v = 0; model->estimates && v < model->count; ++v) {
     estimate *e = &model->estimates[v];
     tr_batches_destroy(e->batches);
-    void *const device_memory[] = {e->gaussian.means, e->gaussian.factors, e->gaussian.samples, e->gaussian.sums, e->scratch};
+    void *const device_memory[] = {e->gaussian.means, e->gaussian.factors, e->gaussian.samples, e->gaussian.running, e->scratch};
     for (size_t i = 0; i < sizeof device_memory / sizeof *device_memory; ++i)
       tr_device_free(model->device, device_memory[i]);
     free(e->channels);
@@ -161,7 +161,7 @@ static tr_batches_options fit_batches(estimate *e) {
                               .width = tr_gaussian_width(&e->spec),
                               .capacity = tr_gaussian_batch(device, &e->spec),
                               .items = e->spec.samples,
-                              .in_order = tr_gaussian_form_of(&e->spec) == TR_GAUSSIAN_COVARIANCE,
+                              .in_order = e->spec.form == TR_GAUSSIAN_COVARIANCE,
                               .work = add_work,
                               .context = e};
 }
@@ -213,7 +213,7 @@ static tr_status create(const tr_method_options *options, tr_model **out) {
     estimate *e = &model->estimates[v];
     status = allocate_estimate(e);
     if (status == TR_OK)
-      status = tr_device_alloc(model->device, tr_gaussian_sizes(&e->spec).sums, (void **)&e->gaussian.sums);
+      status = tr_device_alloc(model->device, tr_gaussian_sizes(&e->spec).running, (void **)&e->gaussian.running);
     if (status == TR_OK) {
       tr_batches_options batches = fit_batches(e);
       status = tr_batches_create(&batches, &e->batches);
@@ -309,8 +309,8 @@ static tr_status finish_estimate(estimate *e) {
       &(tr_gaussian_args){.spec = e->spec, .gaussian = e->gaussian, .positions = e->spec.positions, .scratch = e->scratch}));
   TR_TRY(tr_device_sync(device));
   e->factor_seconds = tr_seconds() - start;
-  tr_device_free(device, e->gaussian.sums);
-  e->gaussian.sums = NULL;
+  tr_device_free(device, e->gaussian.running);
+  e->gaussian.running = NULL;
   return start_scoring(e);
 }
 
@@ -417,20 +417,20 @@ static tr_status forecast(const tr_method_options *options, size_t test_images, 
   *out = (tr_method_needs){0};
   tr_model *model;
   TR_TRY(plan_model(options, &model));
-  size_t shared = (size_t)model->lanes * channels_bytes(model), fitted = 0, sums = 0, training = 0, test = 0;
+  size_t shared = (size_t)model->lanes * channels_bytes(model), fitted = 0, running = 0, training = 0, test = 0;
   for (size_t v = 0; v < model->count; ++v) {
     estimate *e = &model->estimates[v];
     tr_gaussian_bytes bytes = tr_gaussian_sizes(&e->spec);
     tr_batches_options fit = fit_batches(e), score = score_batches(e);
     fitted += bytes.means + bytes.factors + bytes.samples + tr_gaussian_scratch(model->device, &e->spec);
-    sums += bytes.sums;
+    running += bytes.running;
     training += tr_batches_bytes(&fit);
     test += tr_batches_bytes(&score);
     tr_gaussian_macs macs = tr_gaussian_macs_of(&e->spec);
     out->fit_macs += macs.fit;
     out->score_macs += macs.distance * (double)test_images;
   }
-  out->fit_bytes = shared + fitted + sums + training;
+  out->fit_bytes = shared + fitted + running + training;
   out->score_bytes = shared + fitted + test;
   release_model(model);
   return TR_OK;

@@ -16,6 +16,7 @@ enum { TASK_POSITIONS = 16 };
 /* One worker's share of the scratch memory. */
 typedef struct work {
   float *vectors; /* [most, width]: centred */
+  float *upper;   /* the covariance form's R while it's turned, or rows of an update */
   float *weights; /* [queries, samples rounded]: the samples form's w */
   double *sums;   /* [width] */
   size_t bytes;
@@ -31,11 +32,14 @@ typedef struct job {
 } job;
 
 static work layout(tr_sections sections, const tr_device *device, const tr_gaussian_spec *spec) {
-  size_t queries = tr_gaussian_queries(device), batch = tr_gaussian_batch(device, spec), width = tr_gaussian_width(spec);
+  size_t queries = tr_gaussian_queries(device), width = tr_gaussian_width(spec);
+  size_t rows = queries > TR_TRIANGLE_MOST_ROWS ? queries : TR_TRIANGLE_MOST_ROWS;
   work w = {0};
-  w.vectors = tr_section(&sections, (queries > batch ? queries : batch) * width * sizeof(float));
-  if (tr_gaussian_form_of(spec) == TR_GAUSSIAN_SAMPLES)
+  w.vectors = tr_section(&sections, rows * width * sizeof(float));
+  if (spec->form == TR_GAUSSIAN_SAMPLES)
     w.weights = tr_section(&sections, queries * tr_triangle_round(spec->samples) * sizeof(float));
+  else
+    w.upper = tr_section(&sections, tr_triangle_floats((size_t)spec->d) * sizeof(float));
   w.sums = tr_section(&sections, width * sizeof(double));
   w.bytes = sections.used;
   return w;
@@ -71,7 +75,7 @@ static tr_status run_range(void *context, size_t task) {
 
 static tr_status for_positions(tr_device *device, const tr_gaussian_args *args, position_fn fn) {
   const tr_gaussian_spec *spec = &args->spec;
-  bool samples = tr_gaussian_form_of(spec) == TR_GAUSSIAN_SAMPLES;
+  bool samples = spec->form == TR_GAUSSIAN_SAMPLES;
   size_t rank = samples ? spec->samples : (size_t)spec->d;
   range_job r = {.job = {.args = args,
                          .device = device,
@@ -122,69 +126,60 @@ static tr_status keep_samples(const job *j, size_t position, work *w) {
   return TR_OK;
 }
 
-/* The scatter about the first batch's mean. */
-static tr_status add_products(const job *j, size_t position, work *w) {
+/* The last row: what the batch's mean and the mean so far are apart, weighed as its square belongs in the sum. Moves the latter on. */
+static void step_mean(const job *j, const double *batch_sums, double *running, float *row) {
+  double before = (double)j->args->first, n = (double)j->args->n, weight = sqrt(before * n / (before + n));
+  for (size_t k = 0; k < (size_t)j->args->spec.d; ++k) {
+    double step = batch_sums[k] / n - (before > 0 ? running[k] : 0);
+    row[k] = before > 0 ? (float)(weight * step) : 0;
+    running[k] = before > 0 ? running[k] + step * (n / (before + n)) : step;
+  }
+  memset(row + j->args->spec.d, 0, (j->width - (size_t)j->args->spec.d) * sizeof *row);
+}
+
+static tr_status add_batch(const job *j, size_t position, work *w) {
   const tr_gaussian_args *args = j->args;
   size_t width = j->width, d = (size_t)args->spec.d;
   const float *rows = args->rows + position * args->position_pitch;
   float *mean = args->gaussian.means + position * width, *triangle = args->gaussian.factors + position * j->floats;
-  double *sums = args->gaussian.sums + position * width;
-  if (args->first == 0) {
-    sum_rows(rows, args->n, width, d, w->sums);
-    set_mean(w->sums, (double)args->n, width, d, mean);
-    memset(sums, 0, width * sizeof *sums);
-    memset(triangle, 0, j->floats * sizeof *triangle);
-  }
+  if (args->first == 0)
+    tr_cpu_triangle_start(triangle, d, (float)sqrt(args->spec.epsilon * j->divisor));
+  sum_rows(rows, args->n, width, d, w->sums);
+  set_mean(w->sums, (double)args->n, width, d, mean);
   centre_rows(rows, args->n, width, d, mean, w->vectors);
-  sum_rows(w->vectors, args->n, width, d, w->sums);
-  for (size_t k = 0; k < d; ++k)
-    sums[k] += w->sums[k];
-  tr_cpu_triangle_add_products(triangle, d, w->vectors, args->n, width);
+  step_mean(j, w->sums, args->gaussian.running + position * width, w->vectors + args->n * width);
+  tr_cpu_triangle_update(triangle, d, w->vectors, args->n + 1, width, w->upper);
   return TR_OK;
 }
 
 tr_status tr_cpu_gaussian_add(tr_device *device, const tr_gaussian_args *args) {
-  return for_positions(device, args, tr_gaussian_form_of(&args->spec) == TR_GAUSSIAN_SAMPLES ? keep_samples : add_products);
+  return for_positions(device, args, args->spec.form == TR_GAUSSIAN_SAMPLES ? keep_samples : add_batch);
 }
 
 /* ---- factors ---- */
 
-static void build_from_samples(const job *j, size_t position, float *mean, float *triangle, work *w) {
+static bool factor_samples(const job *j, size_t position, work *w) {
   size_t n = j->args->spec.samples, d = (size_t)j->args->spec.d;
-  float *samples = j->args->gaussian.samples + position * n * j->width;
+  float *samples = j->args->gaussian.samples + position * n * j->width, *mean = j->args->gaussian.means + position * j->width;
+  float *triangle = j->args->gaussian.factors + position * j->floats;
   sum_rows(samples, n, j->width, d, w->sums);
   set_mean(w->sums, (double)n, j->width, d, mean);
   centre_rows(samples, n, j->width, d, mean, samples);
   tr_cpu_triangle_gram(triangle, n, samples, j->width);
   for (size_t i = 0; i < n; ++i)
     *diagonal(triangle, i) += (float)(j->args->spec.epsilon * j->divisor);
+  return tr_cpu_triangle_factor(triangle, n);
 }
 
-/* From the scatter about the provisional mean to the covariance about the mean. */
-static void build_from_sums(const job *j, size_t position, float *mean, float *triangle, work *w) {
-  size_t d = (size_t)j->args->spec.d;
-  const double *sums = j->args->gaussian.sums + position * j->width;
-  double n = (double)j->args->spec.samples;
-  float *shift = w->vectors, scale = (float)(1 / j->divisor);
-  for (size_t k = 0; k < j->width; ++k)
-    shift[k] = (float)(sums[k] / sqrt(n));
-  for (size_t i = 0; i < d; ++i) {
-    float *row = diagonal(triangle, i) - i;
-    for (size_t k = 0; k <= i; ++k)
-      row[k] = (row[k] - shift[i] * shift[k]) * scale;
-    row[i] += (float)j->args->spec.epsilon;
-    mean[i] = (float)((double)mean[i] + sums[i] / n);
-  }
+static bool factor_covariance(const job *j, size_t position, work *w) {
+  float *triangle = j->args->gaussian.factors + position * j->floats;
+  set_mean(j->args->gaussian.running + position * j->width, 1, j->width, j->rank, j->args->gaussian.means + position * j->width);
+  memcpy(w->upper, triangle, j->floats * sizeof *triangle);
+  return tr_cpu_triangle_finish(w->upper, j->rank, (float)sqrt(1 / j->divisor), triangle);
 }
 
 static tr_status finish_position(const job *j, size_t position, work *w) {
-  const tr_gaussian *g = &j->args->gaussian;
-  float *mean = g->means + position * j->width, *triangle = g->factors + position * j->floats;
-  if (j->samples)
-    build_from_samples(j, position, mean, triangle, w);
-  else
-    build_from_sums(j, position, mean, triangle, w);
-  if (!tr_cpu_triangle_factor(triangle, j->rank))
+  if (!(j->samples ? factor_samples(j, position, w) : factor_covariance(j, position, w)))
     return tr_fail(
         TR_EINVAL,
         "gaussian: the covariance of %d channels at position %zu is not positive definite: there are values that are not "

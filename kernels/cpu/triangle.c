@@ -1,8 +1,7 @@
 /* Two register tiles do the work: dots of 4 rows with 4 rows, and sums of scaled rows, 8 x 32. The Cholesky factorisation goes
  * block row by block row (left-looking), all of it dots of rows. Inverted diagonal blocks make solving a matter of tiles too.
  *
- * One core of an EPYC 9004 (AVX-512, peak 118 GFLOP/s), gcc 12 and clang 14: 105 GFLOP/s for add_products with 32 rows of 550,
- * 95 gram of 120 rows, 108 dot, 112 subtract, 76 the factor of 550 rows (OpenBLAS's spotrf: 50), 87 forward with 32 rows.
+ * One core of an EPYC 9004 (AVX-512, peak 118 GFLOP/s), gcc 12 and clang 14: 95 gram of 120 rows, 108 dot, 112 subtract, 76 the factor of 550 rows (OpenBLAS's spotrf: 50), 87 forward with 32 rows.
  * Compiled with -ffp-contract=fast for the fused steps (vector types know no fmaf), and with -mtune=generic: gcc 12 takes this
  * processor for its predecessor and folds the loads of `row` into four instructions, which halves dot's speed. */
 #include "kernels/cpu/triangle.h"
@@ -166,15 +165,7 @@ void tr_cpu_triangle_subtract(const float *a, size_t m, size_t a_pitch, const fl
   sum_rows(-1, m, width, (factors){a, a_pitch, 1}, n, b, b_pitch, c, c_pitch);
 }
 
-/* ---- building ---- */
-
-void tr_cpu_triangle_add_products(float *triangle, size_t n, const float *rows, size_t m, size_t pitch) {
-  for (size_t block = 0; block * BLOCK < n; ++block) {
-    size_t width = (block + 1) * BLOCK;
-    sum_rows(1, BLOCK, width, (factors){rows + block * BLOCK, 1, pitch}, m, rows, pitch, triangle + tr_triangle_offset(block),
-             width);
-  }
-}
+/* ---- Cholesky ---- */
 
 static size_t least(size_t a, size_t b) {
   return a < b ? a : b;
@@ -186,8 +177,6 @@ void tr_cpu_triangle_gram(float *triangle, size_t n, const float *rows, size_t p
     tr_cpu_triangle_dot(rows + i * pitch, least(BLOCK, n - i), pitch, rows, least(i + BLOCK, n), pitch, pitch,
                         triangle + tr_triangle_offset(i / BLOCK), i + BLOCK);
 }
-
-/* ---- factor ---- */
 
 static void copy_block(const float *from, float *to, size_t rows, size_t pitch) {
   for (size_t i = 0; i < rows; ++i)
@@ -259,6 +248,106 @@ bool tr_cpu_triangle_factor(float *triangle, size_t n) {
       return false;
     invert_block(diagonal, pitch);
   }
+  return true;
+}
+
+/* ---- orthogonal updates ---- */
+
+/* Householder reflections that clear a panel of `m` rows against a diagonal block of R, in the compact form I - V T V^T (Schreiber and
+ * Van Loan, 1989). V is a unit matrix on R's rows, and `v` on the others. */
+typedef struct reflections {
+  lanes v[TR_TRIANGLE_MOST_ROWS]; /* [m][column] */
+  lanes t[BLOCK];                 /* T by columns */
+} reflections;
+
+/* Numbers of the lanes above j; 0 in the others. */
+static inline lanes above(lanes values, size_t j) {
+  lanes out = {0};
+  for (size_t k = j + 1; k < LANES; ++k)
+    out[k] = values[k];
+  return out;
+}
+
+/* Column j of the panel against row j of the diagonal block. Columns before j of the panel hold v. */
+static void reflect(reflections *h, lanes *row, size_t m, size_t j) {
+  lanes dots = {0}, products = {0};
+  for (size_t r = 0; r < m; ++r)
+    dots += h->v[r][j] * h->v[r];
+  h->t[j] = (lanes){0};
+  if (dots[j] == 0)
+    return;
+  float alpha = (*row)[j], beta = -copysignf(sqrtf(alpha * alpha + dots[j]), alpha);
+  float tau = (beta - alpha) / beta, scale = 1 / (alpha - beta);
+  lanes change = above(tau * (*row + scale * dots), j);
+  *row -= change;
+  (*row)[j] = beta;
+  for (size_t r = 0; r < m; ++r) {
+    float x = scale * h->v[r][j];
+    h->v[r] -= x * change;
+    h->v[r][j] = x;
+  }
+  for (size_t k = 0; k < j; ++k)
+    products += h->t[k] * (scale * dots[k]);
+  h->t[j] = -tau * products;
+  h->t[j][j] = tau;
+}
+
+static size_t upper_offset(size_t blocks, size_t block) {
+  return (size_t)BLOCK * BLOCK * (block * blocks - block * (block - (block > 0)) / 2);
+}
+
+void tr_cpu_triangle_start(float *upper, size_t n, float root) {
+  size_t blocks = tr_triangle_round(n) / BLOCK;
+  memset(upper, 0, tr_triangle_floats(n) * sizeof *upper);
+  for (size_t i = 0; i < blocks * BLOCK; ++i)
+    upper[upper_offset(blocks, i / BLOCK) + i % BLOCK * (blocks - i / BLOCK) * BLOCK + i % BLOCK] = i < n ? root : 1;
+}
+
+void tr_cpu_triangle_update(float *upper, size_t n, float *rows, size_t m, size_t pitch, float *work) {
+  size_t blocks = tr_triangle_round(n) / BLOCK;
+  for (size_t block = 0; block < blocks; ++block) {
+    reflections h;
+    size_t width = (blocks - block) * BLOCK, rest = width - BLOCK;
+    float *r = upper + upper_offset(blocks, block), *x = rows + block * BLOCK;
+    for (size_t i = 0; i < m; ++i)
+      h.v[i] = load(x + i * pitch);
+    for (size_t j = 0; j < BLOCK; ++j)
+      reflect(&h, (lanes *)(r + j * width), m, j);
+    if (rest == 0)
+      return;
+    /* W = R + V^T X; R -= T^T W; X -= (V T^T) W */
+    for (size_t j = 0; j < BLOCK; ++j)
+      memcpy(work + j * pitch, r + j * width + BLOCK, rest * sizeof *work);
+    sum_rows(1, BLOCK, rest, (factors){(const float *)h.v, 1, LANES}, m, x + BLOCK, pitch, work, pitch);
+    sum_rows(-1, BLOCK, rest, (factors){(const float *)h.t, LANES, 1}, BLOCK, work, pitch, r + BLOCK, width);
+    lanes product[TR_TRIANGLE_MOST_ROWS];
+    for (size_t i = 0; i < m; ++i) {
+      product[i] = (lanes){0};
+      for (size_t j = 0; j < BLOCK; ++j)
+        product[i] += h.v[i][j] * h.t[j];
+    }
+    sum_rows(-1, m, rest, (factors){(const float *)product, LANES, 1}, BLOCK, work, pitch, x + BLOCK, pitch);
+  }
+}
+
+/* The sign of a row of R is free: L gets a positive diagonal. */
+bool tr_cpu_triangle_finish(const float *upper, size_t n, float scale, float *triangle) {
+  size_t blocks = tr_triangle_round(n) / BLOCK;
+  for (size_t i = 0; i < blocks; ++i) {
+    size_t width = (blocks - i) * BLOCK;
+    const float *r = upper + upper_offset(blocks, i);
+    for (size_t row = 0; row < BLOCK; ++row) {
+      float diagonal = r[row * width + row], factor = copysignf(scale, diagonal);
+      if (!(fabsf(diagonal) > 0 && fabsf(diagonal) < INFINITY))
+        return false;
+      for (size_t j = i; j < blocks; ++j)
+        for (size_t column = 0; column < BLOCK; ++column)
+          triangle[tr_triangle_offset(j) + column * (j + 1) * BLOCK + i * BLOCK + row] =
+              factor * r[row * width + (j - i) * BLOCK + column];
+    }
+  }
+  for (size_t i = 0; i < blocks; ++i)
+    invert_block(triangle + tr_triangle_offset(i) + i * BLOCK, (i + 1) * BLOCK);
   return true;
 }
 

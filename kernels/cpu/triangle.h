@@ -11,15 +11,24 @@
 
 #include <stdbool.h>
 
-/* triangle += rows^T rows; rows: [m, pitch] of n columns. */
-void tr_cpu_triangle_add_products(float *triangle, size_t n, const float *rows, size_t m, size_t pitch);
-
 /* triangle = rows rows^T; rows: [n, pitch]. */
 void tr_cpu_triangle_gram(float *triangle, size_t n, const float *rows, size_t pitch);
 
 /* Cholesky: the triangle of A becomes that of L, A = L L^T, with its diagonal blocks inverted, as the two functions below want it.
  * False where A is not positive definite or holds something that is not finite. */
 bool tr_cpu_triangle_factor(float *triangle, size_t n);
+
+/* The other way to a factor of A = sum of x x^T: R with R^T R = A, from which rows never leave again. Its error grows with the root of A's
+ * condition, where forming A in float costs the condition itself.
+ *
+ * R is kept as block rows of TR_TRIANGLE rows from the diagonal on: tr_triangle_floats(n) floats, the first block row first. It starts
+ * as the root of a multiple of the identity. update() adds m rows [m, pitch] of n columns, m <= TR_TRIANGLE_MOST_ROWS; the rows are used
+ * up, work holds TR_TRIANGLE * pitch floats. finish() makes of R the triangle of L = scale * R^T as factor() leaves it; false where R
+ * holds something that is not finite. */
+enum { TR_TRIANGLE_MOST_ROWS = 32 };
+void tr_cpu_triangle_start(float *upper, size_t n, float root);
+void tr_cpu_triangle_update(float *upper, size_t n, float *rows, size_t m, size_t pitch, float *work);
+bool tr_cpu_triangle_finish(const float *upper, size_t n, float scale, float *triangle);
 
 /* Each of rows [m, pitch], of n columns, becomes L^-1 row, and L^-T row. */
 void tr_cpu_triangle_forward(const float *triangle, size_t n, float *rows, size_t m, size_t pitch);
