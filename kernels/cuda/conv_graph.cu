@@ -49,6 +49,25 @@ tr_status set_float_type(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t
   return set(d, name, CUDNN_TYPE_DATA_TYPE, 1, &type);
 }
 
+/* Where there is no handle: names the described device. */
+enum described { HEURISTICS, ENGINE, PLAN };
+
+tr_status set_device(cudnnBackendDescriptor_t d, described kind, const tr_graph_target &target) {
+  if (target.handle)
+    return TR_OK;
+#if CUDNN_VERSION >= 90800
+  return set_descriptor(d,
+                        kind == HEURISTICS ? CUDNN_ATTR_ENGINEHEUR_DEVICEPROP
+                        : kind == ENGINE   ? CUDNN_ATTR_ENGINE_DEVICEPROP
+                                           : CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP,
+                        target.device);
+#else
+  (void)d;
+  (void)kind;
+  return tr_fail(TR_EDEVICE, "conv: cuDNN before 9.8 plans for a device that is there only");
+#endif
+}
+
 tr_status finalize(cudnnBackendDescriptor_t d) {
   TR_CUDNN_TRY(cudnnBackendFinalize(d));
   return TR_OK;
@@ -193,8 +212,7 @@ tr_status heuristic_configs(descriptors &pool, const tr_graph_target &target, cu
   TR_TRY(pool.make(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &heuristics));
   TR_TRY(set_descriptor(heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph));
   TR_TRY(set(heuristics, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode));
-  if (!target.handle)
-    TR_TRY(set_descriptor(heuristics, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, target.device));
+  TR_TRY(set_device(heuristics, HEURISTICS, target));
   if (cudnnBackendFinalize(heuristics) != CUDNN_STATUS_SUCCESS)
     return TR_OK; /* no advice for this graph: the next mode is asked */
   TR_CUDNN_TRY(
@@ -253,8 +271,7 @@ tr_status make_config(descriptors &pool, cudnnBackendDescriptor_t graph, const t
   TR_TRY(pool.make(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine));
   TR_TRY(set_descriptor(engine, CUDNN_ATTR_ENGINE_OPERATION_GRAPH, graph));
   TR_TRY(set_ints(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, {choice.engine}));
-  if (!target.handle)
-    TR_TRY(set_descriptor(engine, CUDNN_ATTR_ENGINE_DEVICEPROP, target.device));
+  TR_TRY(set_device(engine, ENGINE, target));
   TR_TRY(finalize(engine));
   std::vector<cudnnBackendDescriptor_t> knobs(choice.knobs.size());
   for (size_t i = 0; i < knobs.size(); ++i) {
@@ -278,8 +295,7 @@ tr_status make_plan(descriptors &pool, const tr_graph_target &target, cudnnBacke
   TR_TRY(set_descriptor(*out, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config));
   if (target.handle)
     TR_TRY(set(*out, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &target.handle));
-  else
-    TR_TRY(set_descriptor(*out, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, target.device));
+  TR_TRY(set_device(*out, PLAN, target));
   return finalize(*out);
 }
 
