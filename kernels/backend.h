@@ -20,6 +20,15 @@ typedef struct tr_backend {
   tr_status (*sync)(void *state);
   int (*lanes)(void *state, const tr_pool *pool);
   size_t (*chunk)(void *state);
+  /* All NULL where everything is done at once. */
+  tr_status (*alloc_pinned)(void *state, size_t bytes, void **out);
+  void (*free_pinned)(void *state, void *memory);
+  tr_status (*upload_queued)(void *state, void *to, const void *from, size_t bytes);
+  tr_status (*mark_create)(void *state, tr_mark **out);
+  void (*mark_destroy)(void *state, tr_mark *mark);
+  tr_status (*mark_set)(void *state, tr_mark *mark, tr_queue queue);
+  tr_status (*mark_follow)(void *state, const tr_mark *mark, tr_queue queue);
+  tr_status (*mark_await)(void *state, const tr_mark *mark);
   /* NULL where calls are not recorded. */
   tr_status (*replay)(void *state, tr_recording **recording, tr_record_fn fn, void *context);
   void (*forget)(void *state, tr_recording *recording);

@@ -136,6 +136,54 @@ tr_status tr_device_gather(tr_device *device, void *to, const void *from, const 
   return device->backend->gather(device->state, to, from, rows, count, row_bytes);
 }
 
+bool tr_device_works_alone(const tr_device *device) {
+  return device->backend->upload_queued != NULL;
+}
+
+tr_status tr_device_alloc_pinned(tr_device *device, size_t bytes, void **out) {
+  *out = NULL;
+  if (bytes == 0)
+    return TR_OK;
+  const tr_backend *backend = device->backend;
+  return backend->alloc_pinned ? backend->alloc_pinned(device->state, bytes, out) : backend->alloc(device->state, bytes, out);
+}
+
+void tr_device_free_pinned(tr_device *device, void *memory) {
+  const tr_backend *backend = device->backend;
+  if (memory && backend->free_pinned)
+    backend->free_pinned(device->state, memory);
+  else if (memory)
+    backend->free(device->state, memory);
+}
+
+tr_status tr_device_upload_queued(tr_device *device, void *to, const void *from_pinned, size_t bytes) {
+  const tr_backend *backend = device->backend;
+  return backend->upload_queued ? backend->upload_queued(device->state, to, from_pinned, bytes)
+                                : backend->copy(device->state, to, from_pinned, bytes, TR_COPY_UPLOAD);
+}
+
+tr_status tr_mark_create(tr_device *device, tr_mark **out) {
+  *out = NULL;
+  return device->backend->mark_create ? device->backend->mark_create(device->state, out) : TR_OK;
+}
+
+void tr_mark_destroy(tr_device *device, tr_mark *mark) {
+  if (mark)
+    device->backend->mark_destroy(device->state, mark);
+}
+
+tr_status tr_mark_set(tr_device *device, tr_mark *mark, tr_queue queue) {
+  return mark ? device->backend->mark_set(device->state, mark, queue) : TR_OK;
+}
+
+tr_status tr_mark_follow(tr_device *device, const tr_mark *mark, tr_queue queue) {
+  return mark ? device->backend->mark_follow(device->state, mark, queue) : TR_OK;
+}
+
+tr_status tr_mark_await(tr_device *device, const tr_mark *mark) {
+  return mark ? device->backend->mark_await(device->state, mark) : TR_OK;
+}
+
 int tr_device_lanes(const tr_device *device) {
   return device->backend->lanes(device->state, device->pool);
 }

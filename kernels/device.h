@@ -40,7 +40,7 @@ tr_status tr_device_upload(tr_device *device, void *to, const void *from_host, s
 tr_status tr_device_download(tr_device *device, void *to_host, const void *from, size_t bytes);
 tr_status tr_device_copy(tr_device *device, void *to, const void *from, size_t bytes);
 tr_status tr_device_zero(tr_device *device, void *memory, size_t bytes);
-tr_status tr_device_sync(tr_device *device);
+tr_status tr_device_sync(tr_device *device); /* waits for all that is queued */
 
 /* Gathers rows: to[i] = from[rows[i]], each row_bytes long; `rows` is host memory. */
 tr_status tr_device_gather(tr_device *device, void *to, const void *from, const uint32_t *rows, size_t count, size_t row_bytes);
@@ -53,6 +53,33 @@ int tr_device_lanes(const tr_device *device);
 size_t tr_device_chunk(const tr_device *device);
 typedef tr_status (*tr_chunk_fn)(void *context, size_t first, size_t count, int lane);
 tr_status tr_device_for_chunks(tr_device *device, size_t n, tr_chunk_fn fn, void *context);
+
+/* ---- work beside work ----
+ * What is called above goes into the device's queue of operators, in order. Queued uploads have a queue of their own and go on beside
+ * the operators. Between the two queues, and between a queue and the host, marks make the order. On the cpu all is done at once, and
+ * marks are empty. These calls may come from any thread. */
+typedef enum tr_queue { TR_QUEUE_OPERATORS, TR_QUEUE_UPLOADS } tr_queue;
+
+/* Whether the device goes on while the host does something else: then images are worth decoding ahead. */
+bool tr_device_works_alone(const tr_device *device);
+
+/* Host memory that the device reads itself (page-locked on a GPU). */
+tr_status tr_device_alloc_pinned(tr_device *device, size_t bytes, void **out);
+void tr_device_free_pinned(tr_device *device, void *memory);
+
+/* `from_pinned` must stay as it is until the upload is done: tr_mark_await on a mark set behind it. */
+tr_status tr_device_upload_queued(tr_device *device, void *to, const void *from_pinned, size_t bytes);
+
+/* A place in a queue. */
+typedef struct tr_mark tr_mark;
+tr_status tr_mark_create(tr_device *device, tr_mark **out);
+void tr_mark_destroy(tr_device *device, tr_mark *mark); /* takes NULL */
+/* The mark is now behind all that is in the queue. */
+tr_status tr_mark_set(tr_device *device, tr_mark *mark, tr_queue queue);
+/* What is queued from now on waits for what stands before the mark. A mark that was never set is not waited for. */
+tr_status tr_mark_follow(tr_device *device, const tr_mark *mark, tr_queue queue);
+/* The host waits. */
+tr_status tr_mark_await(tr_device *device, const tr_mark *mark);
 
 /* A recording of operator calls, replayed as one. On a GPU the first call runs fn as it is (operators may still allocate and choose
  * kernels), the second one records what fn queues into a CUDA graph, and from then on the graph is launched and fn not called: a

@@ -1,7 +1,8 @@
-/* The cuda backend: device memory, one stream, cuBLAS and cuDNN handles, one lane that wants large chunks.
+/* The cuda backend: device memory, two streams, cuBLAS and cuDNN handles, one lane that wants large chunks.
  *
- * A GPU works through one queue in order, so operators need no synchronisation among themselves; the host waits only in
- * downloads and tr_device_sync. Uploads from pageable memory wait too: the caller may reuse its buffer at once.
+ * The GPU works through the operators' stream in order, so operators need no synchronisation among themselves; the host waits only in
+ * downloads and tr_device_sync. Uploads from pageable memory wait too: the caller may reuse its buffer at once. Queued uploads, from
+ * page-locked memory, have the other stream, and marks are CUDA events.
  */
 #include "kernels/cuda/cuda.h"
 
@@ -28,6 +29,7 @@ struct tr_recording {
 namespace {
 
 struct cuda_state : tr_cuda {
+  cudaStream_t uploads; /* beside `stream`, which the operators have */
   std::mutex lock;
   std::map<const void *, size_t> sizes;
 };
@@ -81,6 +83,7 @@ tr_status read_settings(cuda_state *s) {
 
 tr_status open_libraries(cuda_state *s) {
   TR_CUDA_TRY(cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking));
+  TR_CUDA_TRY(cudaStreamCreateWithFlags(&s->uploads, cudaStreamNonBlocking));
   TR_CUBLAS_TRY(cublasCreate(&s->blas));
   TR_CUBLAS_TRY(cublasSetStream(s->blas, s->stream));
   TR_CUDA_TRY(cudaMalloc(&s->blas_workspace, BLAS_WORKSPACE_BYTES));
@@ -97,6 +100,8 @@ void cuda_close(void *state) {
   if (s->blas)
     cublasDestroy(s->blas);
   cudaFree(s->blas_workspace);
+  if (s->uploads)
+    cudaStreamDestroy(s->uploads);
   if (s->stream)
     cudaStreamDestroy(s->stream);
   delete s;
@@ -216,7 +221,76 @@ tr_status cuda_gather(void *state, void *to, const void *from, const uint32_t *r
 tr_status cuda_sync(void *state) {
   cuda_state *s = of(state);
   TR_CUDA_TRY(cudaSetDevice(s->ordinal));
+  TR_CUDA_TRY(cudaStreamSynchronize(s->uploads));
   TR_CUDA_TRY(cudaStreamSynchronize(s->stream));
+  return TR_OK;
+}
+
+tr_status cuda_alloc_pinned(void *state, size_t bytes, void **out) {
+  cuda_state *s = of(state);
+  *out = nullptr;
+  TR_CUDA_TRY(cudaSetDevice(s->ordinal));
+  cudaError_t error = cudaHostAlloc(out, bytes, cudaHostAllocDefault);
+  if (error == cudaSuccess)
+    return TR_OK;
+  (void)cudaGetLastError();
+  char asked[32];
+  return tr_fail(TR_ENOMEM, "allocating %s of page-locked host memory: %s", tr_format_bytes(bytes, asked, sizeof asked),
+                 cudaGetErrorString(error));
+}
+
+void cuda_free_pinned(void *state, void *memory) {
+  (void)cudaSetDevice(of(state)->ordinal);
+  (void)cudaFreeHost(memory);
+}
+
+tr_status cuda_upload_queued(void *state, void *to, const void *from, size_t bytes) {
+  cuda_state *s = of(state);
+  TR_CUDA_TRY(cudaSetDevice(s->ordinal));
+  if (bytes)
+    TR_CUDA_TRY(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, s->uploads));
+  return TR_OK;
+}
+
+/* A mark is an event. */
+cudaEvent_t event_of(const tr_mark *mark) {
+  return reinterpret_cast<cudaEvent_t>(const_cast<tr_mark *>(mark));
+}
+
+cudaStream_t stream_of(const cuda_state *s, tr_queue queue) {
+  return queue == TR_QUEUE_UPLOADS ? s->uploads : s->stream;
+}
+
+tr_status cuda_mark_create(void *state, tr_mark **out) {
+  cudaEvent_t event;
+  TR_CUDA_TRY(cudaSetDevice(of(state)->ordinal));
+  TR_CUDA_TRY(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  *out = reinterpret_cast<tr_mark *>(event);
+  return TR_OK;
+}
+
+void cuda_mark_destroy(void *state, tr_mark *mark) {
+  (void)cudaSetDevice(of(state)->ordinal);
+  (void)cudaEventDestroy(event_of(mark));
+}
+
+tr_status cuda_mark_set(void *state, tr_mark *mark, tr_queue queue) {
+  cuda_state *s = of(state);
+  TR_CUDA_TRY(cudaSetDevice(s->ordinal));
+  TR_CUDA_TRY(cudaEventRecord(event_of(mark), stream_of(s, queue)));
+  return TR_OK;
+}
+
+tr_status cuda_mark_follow(void *state, const tr_mark *mark, tr_queue queue) {
+  cuda_state *s = of(state);
+  TR_CUDA_TRY(cudaSetDevice(s->ordinal));
+  TR_CUDA_TRY(cudaStreamWaitEvent(stream_of(s, queue), event_of(mark), 0));
+  return TR_OK;
+}
+
+tr_status cuda_mark_await(void *state, const tr_mark *mark) {
+  TR_CUDA_TRY(cudaSetDevice(of(state)->ordinal));
+  TR_CUDA_TRY(cudaEventSynchronize(event_of(mark)));
   return TR_OK;
 }
 
@@ -341,6 +415,14 @@ extern "C" const tr_backend tr_cuda_backend = {
     .sync = cuda_sync,
     .lanes = cuda_lanes,
     .chunk = cuda_chunk,
+    .alloc_pinned = cuda_alloc_pinned,
+    .free_pinned = cuda_free_pinned,
+    .upload_queued = cuda_upload_queued,
+    .mark_create = cuda_mark_create,
+    .mark_destroy = cuda_mark_destroy,
+    .mark_set = cuda_mark_set,
+    .mark_follow = cuda_mark_follow,
+    .mark_await = cuda_mark_await,
     .replay = cuda_replay,
     .forget = cuda_forget,
 };

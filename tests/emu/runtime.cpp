@@ -19,6 +19,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <thread>
 #include <unistd.h>
 #include <vector>
 
@@ -37,9 +38,12 @@ struct stream {
   std::deque<std::function<void()>> queue;
   uint64_t enqueued = 0, done = 0;
   graph *capture = nullptr;
+  bool captured_by_thread = false; /* cudaStreamCaptureModeThreadLocal: other threads may do what a capture forbids */
+  std::thread::id capturer;
 };
 
 struct event {
+  int device = 0;
   stream *on = nullptr;
   uint64_t position = 0; /* done when the stream has done this many */
   double seconds = 0;
@@ -358,7 +362,7 @@ cudaError_t cudaPeekAtLastError(void) {
 
 static bool capturing(void) {
   for (stream *s : streams)
-    if (s->capture)
+    if (s->capture && (!s->captured_by_thread || s->capturer == std::this_thread::get_id()))
       return true;
   return false;
 }
@@ -528,7 +532,9 @@ cudaError_t cudaDeviceSynchronize(void) {
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned flags) {
   (void)flags;
-  *out = reinterpret_cast<cudaEvent_t>(new event);
+  event *e = new event;
+  e->device = current_device;
+  *out = reinterpret_cast<cudaEvent_t>(e);
   emu_count("events", 1);
   return cudaSuccess;
 }
@@ -553,6 +559,8 @@ cudaError_t cudaEventRecord(cudaEvent_t handle, cudaStream_t stream_handle) {
   stream *s = stream_of(stream_handle);
   if (s->capture)
     die("recording an event while its stream is captured");
+  if (s->device != e->device)
+    die("recording an event of device %d on a stream of device %d", e->device, s->device);
   s->queue.push_back([e]() {
     timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -605,9 +613,11 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event_handle, u
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCaptureMode mode) {
-  (void)mode;
   std::lock_guard<std::recursive_mutex> hold(lock);
-  stream_of(handle)->capture = new graph;
+  stream *s = stream_of(handle);
+  s->capture = new graph;
+  s->captured_by_thread = mode == cudaStreamCaptureModeThreadLocal;
+  s->capturer = std::this_thread::get_id();
   emu_count("graphs", 1);
   return cudaSuccess;
 }
