@@ -53,8 +53,9 @@ NAMES(aggregate_names, "official", "concat")
 NAMES(subsampling_names, "greedy", "random", "none")
 NAMES(search_names, "exact")
 NAMES(distance_names, "squared", "euclidean")
-NAMES(image_score_names, "max", "reweighted", "smoothed_max")
+NAMES(image_score_names, "max", "reweighted", "smoothed_max", "nearest_images")
 NAMES(placement_names, "nearest", "bilinear")
+NAMES(gallery_names, "separate", "concatenated")
 
 #define AT(field) offsetof(tr_setting, field)
 static const key image_keys[] = {
@@ -87,9 +88,10 @@ static const key experiment_keys[] = {
     {.name = "search", .kind = VALUE_NAME, .offset = AT(search), .names = search_names},
     {.name = "distance", .kind = VALUE_CHOICE, .offset = AT(distance), .names = distance_names},
     {.name = "image_score", .kind = VALUE_CHOICE, .offset = AT(image_score), .names = image_score_names},
-    {.name = "neighbours", .kind = VALUE_INTEGER, .offset = AT(neighbours), .low = 2, .high = TR_NEAREST_MAX_K},
+    {.name = "neighbours", .kind = VALUE_INTEGER, .offset = AT(neighbours), .low = 1, .high = TR_NEAREST_MAX_K},
     {.name = "placement", .kind = VALUE_CHOICE, .offset = AT(placement), .names = placement_names},
     {.name = "epsilon", .kind = VALUE_NUMBER, .offset = AT(epsilon), .low = 0, .high = 1e6, .open = true},
+    {.name = "gallery", .kind = VALUE_CHOICE, .offset = AT(gallery), .names = gallery_names},
     {.name = "sigma", .kind = VALUE_NUMBER, .offset = AT(sigma), .low = 0, .high = 100},
     {.name = "seed", .kind = VALUE_SEED, .offset = AT(seed)},
 };

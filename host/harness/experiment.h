@@ -3,9 +3,10 @@
  * Keys: name, protocol (official, paper), dataset, classes (all, or a list), split_file, method, backbone, layers
  * ("layer2+layer3"), image {resize, crop, squash}, patch, stride, layer_dimension, dimension, aggregate (official, concat),
  * projection, subsampling {kind: greedy | random | none, percent}, search (exact), distance (squared, euclidean), image_score
- * (max, reweighted, smoothed_max), neighbours, placement (nearest, bilinear), epsilon, sigma, seed. `protocol` and `method` set
- * defaults, the other keys override them. padim looks at dimension (channels drawn), placement, epsilon, image_score, sigma and seed.
- * Anchors, aliases and merge keys (`<<: *base`) work.
+ * (max, reweighted, smoothed_max, nearest_images), neighbours, gallery (separate, concatenated), placement (nearest, bilinear),
+ * epsilon, sigma, seed. `protocol` and `method` set defaults, the other keys override them. padim looks at dimension (channels
+ * drawn), placement, epsilon, image_score, sigma and seed; spade at neighbours (K), gallery, image_score and sigma. Anchors, aliases and
+ * merge keys (`<<: *base`) work.
  */
 #ifndef TR_HARNESS_EXPERIMENT_H
 #define TR_HARNESS_EXPERIMENT_H

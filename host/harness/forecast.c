@@ -40,6 +40,9 @@ tr_status tr_group_method_options(const tr_group *group, tr_device *device, tr_v
                                            .stride = s->stride,
                                            .layer_dimension = s->layer_dimension,
                                            .dimension = s->dimension},
+                             .in_h = group->forecast.in_h,
+                             .in_w = group->forecast.in_w,
+                             .gallery = s->gallery,
                              .train_images = group->class_->train_images,
                              .variants = variants,
                              .variant_count = group->run_count};
@@ -75,11 +78,13 @@ static tr_status forecast(tr_group *group, tr_device *device, size_t base_bytes,
   TR_TRY(tr_resize_shape(&group->runs[0].setting->image, c->first_h, c->first_w, &f->in_h, &f->in_w));
   tr_method_options options;
   TR_TRY(tr_group_method_options(group, device, variants, &options));
-  TR_TRY(tr_aggregate_shape(&options.aggregate, &f->grid_h, &f->grid_w, &f->dimension));
   const tr_method *method = tr_method_find(group->runs[0].setting->method);
   tr_method_needs needs;
   size_t backbone_bytes;
   TR_TRY(method->forecast(&options, c->test_images, &needs));
+  f->grid_h = needs.grid_h;
+  f->grid_w = needs.grid_w;
+  f->dimension = needs.dimension;
   f->fit_macs = needs.fit_macs;
   f->score_macs = needs.score_macs;
   tr_backbone_options backbone = tr_group_backbone_options(group);

@@ -35,28 +35,46 @@ static void write_image(FILE *out, const tr_image_spec *image) {
     fprintf(out, " to %d", image->crop);
 }
 
+typedef struct wording {
+  const char *method, *shared, *places, *fit, *score;
+} wording;
+
+static const wording *wording_of(const tr_group *g) {
+  static const wording words[] = {
+      {"padim", "", "patches", "Gaussians", "distances"},
+      {"spade", "", "pixels", "galleries", "search"},
+      {"patchcore", " and patch features", "patches", "coreset", "search"},
+  };
+  size_t i = 0;
+  while (i + 1 < sizeof words / sizeof *words && strcmp(words[i].method, g->runs[0].setting->method) != 0)
+    ++i;
+  return &words[i];
+}
+
 /* "backbone pass and patch features, once for 2 runs: resnet50_v1 layer2+layer3, image 256 to 224, p 3 …" */
 static tr_status write_shared(FILE *out, const tr_group *g) {
   const tr_setting *s = g->runs[0].setting;
   char *layers = tr_setting_layers_text(s);
   if (!layers)
     return tr_fail(TR_ENOMEM, "writing the plan: out of memory");
-  bool padim = strcmp(s->method, "padim") == 0;
-  fprintf(out, "├─ backbone pass%s, once for %zu run%s: %s %s, image ", padim ? "" : " and patch features", g->run_count,
-          g->run_count == 1 ? "" : "s", s->backbone, layers);
+  const wording *words = wording_of(g);
+  fprintf(out, "├─ backbone pass%s, once for %zu run%s: %s %s, image ", words->shared, g->run_count, g->run_count == 1 ? "" : "s",
+          s->backbone, layers);
   free(layers);
   write_image(out, &s->image);
-  if (!padim)
+  if (*words->shared)
     fprintf(out, ", p %d, stride %d", s->patch, s->stride);
-  fprintf(out, ", %dx%d patches of %d dimensions\n", g->forecast.grid_h, g->forecast.grid_w, g->forecast.dimension);
+  fprintf(out, ", %dx%d %s of %d dimensions\n", g->forecast.grid_h, g->forecast.grid_w, words->places, g->forecast.dimension);
   return TR_OK;
 }
 
-/* A selection and the runs that are prefixes of it, or Gaussians and their run. */
+/* A selection and the runs that are prefixes of it, or Gaussians and their run, or galleries and their runs. */
 static void write_selection(FILE *out, const tr_group *g, size_t first) {
   const tr_setting *s = g->runs[first].setting;
   if (strcmp(s->method, "padim") == 0)
     fprintf(out, "├─ a Gaussian at each position of %d drawn dimensions, seed %llu\n", s->dimension, (unsigned long long)s->seed);
+  else if (strcmp(s->method, "spade") == 0)
+    fprintf(out, "├─ %s\n", s->gallery == TR_GALLERY_CONCATENATED ? "one gallery of all layers" : "a gallery of each layer");
   else if (s->subsampling == TR_SUBSAMPLE_NONE)
     fprintf(out, "├─ all patches\n");
   else
@@ -83,9 +101,8 @@ static void write_needs(FILE *out, const tr_group *g, const tr_group_seconds *s,
     fprintf(out, "%.1f", s->backbone);
   else
     fprintf(out, "unknown without weights");
-  bool padim = strcmp(g->runs[0].setting->method, "padim") == 0;
-  fprintf(out, ", %s %.1f, %s %.1f, metrics %.1f)\n", padim ? "Gaussians" : "coreset", s->fit, padim ? "distances" : "search",
-          s->score, s->metrics);
+  const wording *words = wording_of(g);
+  fprintf(out, ", %s %.1f, %s %.1f, metrics %.1f)\n", words->fit, s->fit, words->score, s->score, s->metrics);
 }
 
 static tr_status write_group(FILE *out, const tr_plan *plan, const tr_profile *profile, size_t index, double *seconds) {

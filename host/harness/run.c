@@ -182,6 +182,7 @@ static tr_status describe(const group_work *w, const tr_plan_run *run, tr_result
       .search = copy(s->search),
       .distance = copy(tr_distance_name(s->distance)),
       .image_score = copy(tr_image_score_name(s->image_score)),
+      .gallery = copy(tr_gallery_name(s->gallery)),
       .placement = copy(tr_placement_name(s->placement)),
       .split_file = s->split_file ? base_name(s->split_file) : NULL,
       .resize = s->image.resize,
@@ -209,8 +210,8 @@ static tr_status describe(const group_work *w, const tr_plan_run *run, tr_result
   };
   bool complete = out->experiment && out->run && out->dataset && out->class_name && out->method && out->backbone && out->layers &&
                   out->weights && out->weights_sha256 && out->protocol && out->aggregate && out->subsampling && out->search &&
-                  out->distance && out->image_score && out->placement && (out->split_file || !s->split_file) && out->device &&
-                  out->processor && out->version && out->date;
+                  out->distance && out->image_score && out->gallery && out->placement && (out->split_file || !s->split_file) &&
+                  out->device && out->processor && out->version && out->date;
   return complete ? TR_OK : tr_fail(TR_ENOMEM, "the result of %s, %s: out of memory", run->name, g->class_->name);
 }
 

@@ -17,11 +17,15 @@ const char *tr_distance_name(tr_distance distance) {
   return distance == TR_DISTANCE_EUCLIDEAN ? "euclidean" : "squared";
 }
 const char *tr_image_score_name(tr_image_score score) {
-  static const char *const names[] = {"max", "reweighted", "smoothed_max"}; /* in the enum's order */
+  static const char *const names[] = {"max", "reweighted", "smoothed_max", "nearest_images"}; /* in the enum's order */
   return names[score];
 }
 const char *tr_placement_name(tr_placement placement) {
   return placement == TR_PLACE_BILINEAR ? "bilinear" : "nearest";
+}
+
+const char *tr_gallery_name(tr_gallery gallery) {
+  return gallery == TR_GALLERY_CONCATENATED ? "concatenated" : "separate";
 }
 
 const char *tr_subsampling_name(tr_subsampling subsampling) {
@@ -38,6 +42,9 @@ const char *tr_subsampling_name(tr_subsampling subsampling) {
 static bool is_padim(const tr_setting *setting) {
   return strcmp(setting->method, "padim") == 0;
 }
+static bool is_spade(const tr_setting *setting) {
+  return strcmp(setting->method, "spade") == 0;
+}
 
 /* PaDiM, as its paper has it: Mahalanobis distances, the score of an image is the maximum of its smoothed map, epsilon 0.01; nearest
  * placement, since each position takes the "spatially corresponding" vector of a deeper layer. How many channels are drawn depends on
@@ -51,6 +58,18 @@ static void padim_defaults(tr_setting *out) {
   out->image_score = TR_SCORE_SMOOTHED_MAX;
   out->placement = TR_PLACE_NEAREST;
   out->epsilon = 0.01;
+}
+
+/* SPADE, as its paper has it on MVTec AD: K = 50, Euclidean distances. */
+static void spade_defaults(tr_setting *out) {
+  out->aggregate = TR_AGGREGATE_CONCAT;
+  out->patch = 1;
+  out->layer_dimension = out->dimension = 0;
+  out->subsampling = TR_SUBSAMPLE_NONE;
+  out->distance = TR_DISTANCE_EUCLIDEAN;
+  out->image_score = TR_SCORE_NEAREST_IMAGES;
+  out->neighbours = 50;
+  out->gallery = TR_GALLERY_SEPARATE;
 }
 
 /* PatchCore: resize 256, crop 224, p = 3, 1024 dimensions, projection to 128 (official bin/run_patchcore.py and sampler.py); 10 % of
@@ -78,20 +97,23 @@ void tr_setting_defaults(tr_protocol protocol, const char *method, tr_setting *o
   };
   if (is_padim(out))
     padim_defaults(out);
+  if (is_spade(out))
+    spade_defaults(out);
 }
 
 static bool starts_with(const char *text, const char *start) {
   return strncmp(text, start, strlen(start)) == 0;
 }
 
-/* Strides 8 and 16 for PatchCore; PaDiM adds stride 4 (sections III-A of its paper, blocks 1 to 3 of a ResNet). */
+/* Strides 8 and 16 for PatchCore; PaDiM adds stride 4 (sections III-A of its paper, blocks 1 to 3 of a ResNet), SPADE the pooled last
+ * block besides. */
 const char *tr_setting_default_layers(const char *method, const char *backbone) {
-  bool three = strcmp(method, "padim") == 0;
-  if (starts_with(backbone, "densenet"))
-    return three ? "denseblock1+denseblock2+denseblock3" : "denseblock2+denseblock3";
-  if (starts_with(backbone, "efficientnet"))
-    return three ? "blocks.1+blocks.2+blocks.4" : "blocks.2+blocks.4";
-  return three ? "layer1+layer2+layer3" : "layer2+layer3";
+  static const char *const layers[][3] = {
+      {"denseblock2+denseblock3", "denseblock1+denseblock2+denseblock3", "denseblock1+denseblock2+denseblock3+pool"},
+      {"blocks.2+blocks.4", "blocks.1+blocks.2+blocks.4", "blocks.1+blocks.2+blocks.4+pool"},
+      {"layer2+layer3", "layer1+layer2+layer3", "layer1+layer2+layer3+pool"}};
+  int family = starts_with(backbone, "densenet") ? 0 : starts_with(backbone, "efficientnet") ? 1 : 2;
+  return layers[family][strcmp(method, "padim") == 0 ? 1 : strcmp(method, "spade") == 0 ? 2 : 0];
 }
 
 /* 100 of ResNet18's 448 channels, 550 of WideResNet50's 1792 (section V-A); networks as narrow as the former count with it. */
@@ -116,6 +138,25 @@ static void normalise_padim(tr_setting *setting) {
   setting->layer_dimension = setting->projection = 0;
   setting->percent = 100;
   setting->neighbours = 1;
+  setting->gallery = TR_GALLERY_SEPARATE;
+}
+
+/* Likewise; spade draws nothing. */
+static void normalise_spade(tr_setting *setting) {
+  tr_image_score image_score = setting->image_score;
+  tr_gallery gallery = setting->gallery;
+  int neighbours = setting->neighbours;
+  spade_defaults(setting);
+  setting->stride = 1;
+  setting->search = "exact";
+  setting->image_score = image_score;
+  setting->gallery = gallery;
+  setting->neighbours = neighbours;
+  setting->projection = 0;
+  setting->percent = 100;
+  setting->placement = TR_PLACE_NEAREST;
+  setting->epsilon = 0;
+  setting->seed = 0;
 }
 
 static void normalise_patchcore(tr_setting *setting) {
@@ -134,11 +175,14 @@ static void normalise_patchcore(tr_setting *setting) {
     setting->neighbours = 1;
   setting->placement = TR_PLACE_NEAREST;
   setting->epsilon = 0;
+  setting->gallery = TR_GALLERY_SEPARATE;
 }
 
 void tr_setting_normalise(tr_setting *setting) {
   if (is_padim(setting))
     normalise_padim(setting);
+  else if (is_spade(setting))
+    normalise_spade(setting);
   else
     normalise_patchcore(setting);
 }
@@ -173,6 +217,10 @@ static void write_features(FILE *out, const tr_setting *setting) {
     fprintf(out, "_D%d", setting->dimension);
     return;
   }
+  if (is_spade(setting)) {
+    fprintf(out, "_K%d%s", setting->neighbours, setting->gallery == TR_GALLERY_CONCATENATED ? "-concatenated" : "");
+    return;
+  }
   write_subset(out, setting);
   if (setting->aggregate == TR_AGGREGATE_CONCAT)
     fprintf(out, "_D-concat");
@@ -184,15 +232,24 @@ static void write_features(FILE *out, const tr_setting *setting) {
   fprintf(out, "_AN-1");
 }
 
-/* What the official names cannot say; PaDiM's own defaults go without saying. */
+static tr_image_score own_image_score(const tr_setting *setting) {
+  return is_padim(setting) ? TR_SCORE_SMOOTHED_MAX : is_spade(setting) ? TR_SCORE_NEAREST_IMAGES : TR_SCORE_MAX;
+}
+
+static void write_image_score(FILE *out, const tr_setting *setting) {
+  static const char *const names[] = {"max", "reweighted", "smoothed-max", "nearest-images"}; /* in the enum's order */
+  if (setting->image_score != own_image_score(setting))
+    fprintf(out, "_%s", names[setting->image_score]);
+  if (setting->image_score == TR_SCORE_REWEIGHTED)
+    fprintf(out, "%d", setting->neighbours);
+}
+
+/* What the official names cannot say; the other methods' own defaults go without saying. */
 static void write_suffixes(FILE *out, const tr_setting *setting) {
   bool padim = is_padim(setting);
-  if (!padim && setting->distance == TR_DISTANCE_EUCLIDEAN)
+  if (!padim && !is_spade(setting) && setting->distance == TR_DISTANCE_EUCLIDEAN)
     fprintf(out, "_euclidean");
-  if (setting->image_score == TR_SCORE_REWEIGHTED)
-    fprintf(out, "_reweighted%d", setting->neighbours);
-  else if (padim != (setting->image_score == TR_SCORE_SMOOTHED_MAX))
-    fprintf(out, "_%s", padim ? "max" : "smoothed-max");
+  write_image_score(out, setting);
   if (padim && setting->placement == TR_PLACE_BILINEAR)
     fprintf(out, "_bilinear");
   if (padim && setting->epsilon != 0.01)
@@ -252,7 +309,7 @@ bool tr_setting_shares_features(const tr_setting *a, const tr_setting *b) {
          same_text(a->backbone, b->backbone) && same_layers(a, b) && a->image.resize == b->image.resize &&
          a->image.crop == b->image.crop && a->image.squash == b->image.squash && a->patch == b->patch && a->stride == b->stride &&
          a->aggregate == b->aggregate && a->layer_dimension == b->layer_dimension &&
-         (a->dimension == b->dimension || is_padim(a)) && same_text(a->search, b->search);
+         (a->dimension == b->dimension || is_padim(a)) && a->gallery == b->gallery && same_text(a->search, b->search);
 }
 
 bool tr_setting_shares_selection(const tr_setting *a, const tr_setting *b) {

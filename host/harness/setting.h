@@ -23,15 +23,16 @@ typedef struct tr_setting {
   double percent; /* 100 with TR_SUBSAMPLE_NONE */
   tr_distance distance;
   tr_image_score image_score;
-  int neighbours;         /* b of Eq. 7; 1 with TR_SCORE_MAX */
+  int neighbours;         /* b of Eq. 7; spade: K; else 1 */
   double sigma;           /* of the map's Gaussian, in pixels */
   tr_placement placement; /* padim: of deeper layers; else nearest */
   double epsilon;         /* padim: on the covariance's diagonal; else 0 */
+  tr_gallery gallery;     /* spade; else separate */
   uint64_t seed;
 } tr_setting;
 
-/* patchcore: the official command line's defaults; TR_PROTOCOL_PAPER differs in the distance and the image score. padim: those of its
- * paper. `method` is one of tr_method_names(). */
+/* patchcore: the official command line's defaults; TR_PROTOCOL_PAPER differs in the distance and the image score. padim and
+ * spade: those of their papers. `method` is one of tr_method_names(). */
 void tr_setting_defaults(tr_protocol protocol, const char *method, tr_setting *out);
 
 /* The layers that a method's paper taps, in the backbone's names: "layer2+layer3". */
@@ -60,5 +61,6 @@ const char *tr_subsampling_name(tr_subsampling subsampling);
 const char *tr_distance_name(tr_distance distance);
 const char *tr_image_score_name(tr_image_score score);
 const char *tr_placement_name(tr_placement placement);
+const char *tr_gallery_name(tr_gallery gallery);
 
 #endif

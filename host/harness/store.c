@@ -70,6 +70,7 @@ static const field fields[] = {
     {"distance", AT(distance), FIELD_TEXT, false},
     {"image_score", AT(image_score), FIELD_TEXT, false},
     {"neighbours", AT(neighbours), FIELD_INT, false},
+    {"gallery", AT(gallery), FIELD_TEXT, false},
     {"placement", AT(placement), FIELD_TEXT, false},
     {"epsilon", AT(epsilon), FIELD_DOUBLE, false},
     {"sigma", AT(sigma), FIELD_DOUBLE, false},

@@ -25,7 +25,7 @@ typedef struct tr_run_seconds {
 typedef struct tr_result {
   char *experiment, *run, *dataset, *class_name, *method, *backbone, *layers;
   char *weights, *weights_sha256; /* file name without its folder */
-  char *protocol, *aggregate, *subsampling, *search, *distance, *image_score, *placement, *split_file;
+  char *protocol, *aggregate, *subsampling, *search, *distance, *image_score, *gallery, *placement, *split_file;
   int resize, crop, squash, patch, stride, layer_dimension, target_dimension, projection, neighbours;
   double percent, sigma, epsilon;
   uint64_t seed;

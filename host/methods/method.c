@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-static const tr_method *const methods[] = {&tr_method_patchcore, &tr_method_padim};
-static const char *const names[] = {"patchcore", "padim"};
+static const tr_method *const methods[] = {&tr_method_patchcore, &tr_method_padim, &tr_method_spade};
+static const char *const names[] = {"patchcore", "padim", "spade"};
 
 _Static_assert(sizeof methods / sizeof *methods == sizeof names / sizeof *names, "a name for each method");
 

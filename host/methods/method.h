@@ -13,7 +13,14 @@
 typedef enum tr_subsampling { TR_SUBSAMPLE_GREEDY, TR_SUBSAMPLE_RANDOM, TR_SUBSAMPLE_NONE } tr_subsampling;
 /* smoothed_max is the maximum of the upsampled and smoothed map: whoever makes the maps takes it, and the method gives the patch
  * scores' maximum. */
-typedef enum tr_image_score { TR_SCORE_MAX, TR_SCORE_REWEIGHTED, TR_SCORE_SMOOTHED_MAX } tr_image_score;
+typedef enum tr_image_score {
+  TR_SCORE_MAX,
+  TR_SCORE_REWEIGHTED,
+  TR_SCORE_SMOOTHED_MAX,
+  TR_SCORE_NEAREST_IMAGES, /* spade: mean distance to the K nearest training images */
+} tr_image_score;
+/* spade: what a position is looked for in, see spade.c */
+typedef enum tr_gallery { TR_GALLERY_SEPARATE, TR_GALLERY_CONCATENATED } tr_gallery;
 typedef enum tr_distance { TR_DISTANCE_SQUARED, TR_DISTANCE_EUCLIDEAN } tr_distance;
 
 /* What differs from variant to variant. A method looks at what concerns it. */
@@ -25,7 +32,7 @@ typedef struct tr_variant {
   double percent;       /* of the patches that stay in the bank, (0, 100]; rows = floor(n * (percent / 100)), at least 1 */
   int projection;       /* d* of the greedy selection; features of that dimension are not projected (official: 128) */
   tr_distance distance; /* of patch scores: official squared, paper Euclidean */
-  int neighbours;       /* b of Eq. 7 */
+  int neighbours;       /* b of Eq. 7; spade: K, of images */
   /* padim */
   int dimension;          /* channels drawn of all tapped ones */
   tr_placement placement; /* of deeper layers on the first one's grid */
@@ -36,6 +43,8 @@ typedef struct tr_variant {
 typedef struct tr_method_options {
   tr_device *device;
   tr_aggregate_spec aggregate; /* shapes of the taps, p, stride, dimensions */
+  int in_h, in_w;              /* of the images that the backbone gets */
+  tr_gallery gallery;          /* spade */
   size_t train_images;
   const tr_variant *variants;
   size_t variant_count;
@@ -53,8 +62,10 @@ typedef struct tr_model_info {
 } tr_model_info;
 
 /* What fitting and scoring all variants takes, without the backbone: peak device bytes of each, and multiply-adds of what comes on top
- * of the passes over the images (selections, factors) and of scoring all test images. */
+ * of the passes over the images (selections, factors) and of scoring all test images; and what patch scores are of. */
 typedef struct tr_method_needs {
+  int grid_h, grid_w; /* positions of an image that are scored */
+  int dimension;      /* of their features */
   size_t fit_bytes, score_bytes;
   double fit_macs, score_macs;
 } tr_method_needs;
@@ -80,6 +91,6 @@ typedef struct tr_method {
 
 const tr_method *tr_method_find(const char *name); /* NULL when unknown */
 const char *const *tr_method_names(size_t *count);
-extern const tr_method tr_method_patchcore, tr_method_padim;
+extern const tr_method tr_method_patchcore, tr_method_padim, tr_method_spade;
 
 #endif

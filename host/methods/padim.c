@@ -99,8 +99,9 @@ static tr_status plan_estimate(tr_model *model, const tr_variant *variant, estim
   if (variant->dimension < 1 || (size_t)variant->dimension > total)
     return tr_fail(TR_EINVAL, "padim: dimension: expected 1 to the %zu channels of the tapped layers, found %d", total,
                    variant->dimension);
-  if (variant->image_score == TR_SCORE_REWEIGHTED)
-    return tr_fail(TR_EINVAL, "padim: image_score: expected max or smoothed_max, found reweighted");
+  if (variant->image_score == TR_SCORE_REWEIGHTED || variant->image_score == TR_SCORE_NEAREST_IMAGES)
+    return tr_fail(TR_EINVAL, "padim: image_score: expected max or smoothed_max, found %s",
+                   variant->image_score == TR_SCORE_REWEIGHTED ? "reweighted" : "nearest_images");
   *e = (estimate){.model = model, .variant = *variant, .channels = calloc((size_t)variant->dimension, sizeof *e->channels)};
   if (!e->channels)
     return tr_fail(TR_ENOMEM, "padim: %d channels: out of memory", variant->dimension);
@@ -415,6 +416,7 @@ static const uint32_t *bank_order(const tr_model *model, size_t variant, size_t 
 /* Scores leave the model batch by batch: memory does not depend on the number of test images. */
 static tr_status forecast(const tr_method_options *options, size_t test_images, tr_method_needs *out) {
   *out = (tr_method_needs){0};
+  TR_TRY(tr_aggregate_shape(&options->aggregate, &out->grid_h, &out->grid_w, &out->dimension));
   tr_model *model;
   TR_TRY(plan_model(options, &model));
   size_t shared = (size_t)model->lanes * channels_bytes(model), fitted = 0, running = 0, training = 0, test = 0;

@@ -81,6 +81,8 @@ static tr_status check_variant(const tr_variant *variant, size_t train_rows) {
     return tr_fail(TR_EINVAL, "patchcore: percent: expected a number in (0, 100], found %g", variant->percent);
   if (variant->subsampling == TR_SUBSAMPLE_GREEDY && variant->projection < 1)
     return tr_fail(TR_EINVAL, "patchcore: projection: expected at least 1 dimension, found %d", variant->projection);
+  if (variant->image_score == TR_SCORE_NEAREST_IMAGES)
+    return tr_fail(TR_EINVAL, "patchcore: image_score: expected max, reweighted or smoothed_max, found nearest_images");
   size_t rows = variant_rows(variant, train_rows);
   if (variant->image_score == TR_SCORE_REWEIGHTED &&
       (variant->neighbours < 2 || variant->neighbours > TR_NEAREST_MAX_K || (size_t)variant->neighbours > rows))
@@ -479,6 +481,7 @@ static void count_macs(const tr_model *model, size_t test_images, tr_method_need
 /* Scores leave the model chunk by chunk: memory does not depend on the number of test images. */
 static tr_status forecast(const tr_method_options *options, size_t test_images, tr_method_needs *out) {
   *out = (tr_method_needs){0};
+  TR_TRY(tr_aggregate_shape(&options->aggregate, &out->grid_h, &out->grid_w, &out->dimension));
   tr_model *model;
   TR_TRY(plan_model(options, &model));
   size_t lanes = (size_t)model->lanes, queries = model->chunk * model->patches;

@@ -151,6 +151,31 @@ static void test_distinct_settings_have_distinct_names(void **state) {
     free(names[i]);
 }
 
+/* SPADE: its own defaults, and of the other methods' keys none makes a second run. */
+static void test_spade(void **state) {
+  (void)state;
+  tr_experiments e =
+      parse(HEAD "method: [patchcore, spade]\nneighbours: [50, 5]\nseed: [0, 1]\npatch: [3, 5]\nsubsampling: {percent: 1}\n");
+  const tr_setting *s = e.items[0].settings;
+  assert_int_equal(e.items[0].setting_count, 4 + 2);
+  check_run(&s[0], "IM224_RN50_L2-3_P1_D1024-1024_PS-3_AN-1_S0");
+  check_run(&s[4], "spade_IM224_RN50_L1-2-3-pool_K50_S0");
+  check_run(&s[5], "spade_IM224_RN50_L1-2-3-pool_K5_S0");
+  assert_true(tr_setting_shares_features(&s[4], &s[5]));
+  assert_int_equal(s[4].image_score, TR_SCORE_NEAREST_IMAGES);
+  assert_int_equal(s[4].distance, TR_DISTANCE_EUCLIDEAN);
+  tr_experiments_free(&e);
+  e = parse(
+      HEAD
+      "method: spade\ngallery: [separate, concatenated]\nimage_score: [nearest_images, smoothed_max]\nlayers: layer2+pool\n");
+  s = e.items[0].settings;
+  assert_int_equal(e.items[0].setting_count, 4);
+  check_run(&s[1], "spade_IM224_RN50_L2-pool_K50_S0_smoothed-max");
+  check_run(&s[2], "spade_IM224_RN50_L2-pool_K50-concatenated_S0");
+  assert_false(tr_setting_shares_features(&s[0], &s[2]));
+  tr_experiments_free(&e);
+}
+
 static void test_layers_follow_the_backbone(void **state) {
   (void)state;
   tr_experiments e = parse("name: t\ndataset: synthetic\nbackbone: [resnet18, efficientnet_lite0, densenet201]\n");
@@ -262,6 +287,7 @@ int main(void) {
       cmocka_unit_test(test_grids_within_mappings),
       cmocka_unit_test(test_equal_work_is_one_run),
       cmocka_unit_test(test_distinct_settings_have_distinct_names),
+      cmocka_unit_test(test_spade),
       cmocka_unit_test(test_layers_follow_the_backbone),
       cmocka_unit_test(test_several_experiments_and_merge_keys),
       cmocka_unit_test(test_aliases),
