@@ -19,7 +19,6 @@ enum {
   LINES = 32,          /* lines of a tile where the ends are short enough for 48 KiB of shared memory: */
   MOST_FOR_LINES = 60, /* radius; */
   FEW_LINES = 8,       /* else */
-  MOST_GRID = 65535,
 };
 
 struct filter {
@@ -31,7 +30,7 @@ struct filter {
 struct axis {
   const float *from;
   float *to;
-  int n, h, w;
+  int h, w;
   int lines, length; /* of a tile; length is a multiple of AT_ONCE */
 };
 
@@ -62,58 +61,54 @@ __device__ void filter_four(const filter &f, const double *centre, int step, flo
     out[k] = (float)sum[k];
 }
 
-/* Grid: x covers the lines, y their length, z the maps. Shared memory: tile [length + 2 * radius][lines + 1]; the odd pitch keeps
+/* Grid: x covers the lines of all maps, y their length. Shared memory: tile [length + 2 * radius][lines + 1]; the odd pitch keeps
  * transposed stores off one another's banks. */
 template <bool ROWS> __global__ void __launch_bounds__(THREADS) smooth_axis(axis a, filter f) {
   TR_DYNAMIC_SHARED(double, tile);
   const int along = ROWS ? a.w : a.h, across = ROWS ? a.h : a.w, pitch = a.lines + 1, span = a.length + 2 * f.radius;
-  const int first_line = (int)blockIdx.x * a.lines, first = (int)blockIdx.y * a.length;
+  const unsigned map_blocks = (unsigned)(across + a.lines - 1) / (unsigned)a.lines;
+  const size_t map = (size_t)(blockIdx.x / map_blocks) * a.h * a.w;
+  const int first_line = (int)(blockIdx.x % map_blocks) * a.lines, first = (int)blockIdx.y * a.length;
+  for (int e = (int)threadIdx.x; e < span * a.lines; e += THREADS) {
+    /* Neighbouring threads read neighbouring floats. */
+    const int l = ROWS ? e / span : e % a.lines, i = ROWS ? e % span : e / a.lines;
+    if (first_line + l < across) {
+      const int at = tr_smooth_reflect(first + i - f.radius, along);
+      tile[i * pitch + l] = a.from[map + (ROWS ? (size_t)(first_line + l) * a.w + at : (size_t)at * a.w + first_line + l)];
+    }
+  }
+  __syncthreads();
   const int line = (int)threadIdx.x % a.lines, start = (int)threadIdx.x / a.lines * AT_ONCE;
-  for (int map = (int)blockIdx.z; map < a.n; map += (int)gridDim.z) {
-    const float *from = a.from + (size_t)map * a.h * a.w;
-    float *to = a.to + (size_t)map * a.h * a.w;
-    for (int e = (int)threadIdx.x; e < span * a.lines; e += THREADS) {
-      /* Neighbouring threads read neighbouring floats. */
-      const int l = ROWS ? e / span : e % a.lines, i = ROWS ? e % span : e / a.lines;
-      if (first_line + l < across) {
-        const int at = tr_smooth_reflect(first + i - f.radius, along);
-        tile[i * pitch + l] = ROWS ? from[(size_t)(first_line + l) * a.w + at] : from[(size_t)at * a.w + first_line + l];
-      }
-    }
-    __syncthreads();
-    float out[AT_ONCE];
-    const bool has_work = start < a.length && first_line + line < across;
-    if (has_work)
-      filter_four(f, tile + (f.radius + start) * pitch + line, pitch, out);
-    if (!ROWS) {
-      for (int k = 0; has_work && k < AT_ONCE && first + start + k < along; ++k)
-        to[(size_t)(first + start + k) * a.w + first_line + line] = out[k];
-      __syncthreads();
-      continue;
-    }
-    /* Turned once more, so that rows are written in whole lines. */
-    float *turned = reinterpret_cast<float *>(tile);
-    const int turned_pitch = a.length + 1;
-    __syncthreads();
-    for (int k = 0; has_work && k < AT_ONCE; ++k)
-      turned[line * turned_pitch + start + k] = out[k];
-    __syncthreads();
-    for (int e = (int)threadIdx.x; e < a.lines * a.length; e += THREADS) {
-      const int l = e / a.length, i = e % a.length;
-      if (first_line + l < across && first + i < along)
-        to[(size_t)(first_line + l) * a.w + first + i] = turned[l * turned_pitch + i];
-    }
-    __syncthreads();
+  const bool has_work = start < a.length && first_line + line < across;
+  float out[AT_ONCE];
+  if (has_work)
+    filter_four(f, tile + (f.radius + start) * pitch + line, pitch, out);
+  if (!ROWS) {
+    for (int k = 0; has_work && k < AT_ONCE && first + start + k < along; ++k)
+      a.to[map + (size_t)(first + start + k) * a.w + first_line + line] = out[k];
+    return;
+  }
+  /* Turned once more, so that rows are written in whole lines. */
+  float *turned = reinterpret_cast<float *>(tile);
+  const int turned_pitch = a.length + 1;
+  __syncthreads();
+  for (int k = 0; has_work && k < AT_ONCE; ++k)
+    turned[line * turned_pitch + start + k] = out[k];
+  __syncthreads();
+  for (int e = (int)threadIdx.x; e < a.lines * a.length; e += THREADS) {
+    const int l = e / a.length, i = e % a.length;
+    if (first_line + l < across && first + i < along)
+      a.to[map + (size_t)(first_line + l) * a.w + first + i] = turned[l * turned_pitch + i];
   }
 }
 
 /* Tiles of even length, as few as LENGTH allows. */
-dim3 cut(axis *a, int along, int across, int radius) {
+dim3 cut(axis *a, int n, int along, int across, int radius) {
   const int tiles = (along + LENGTH - 1) / LENGTH;
   a->lines = radius <= MOST_FOR_LINES ? LINES : FEW_LINES;
   a->length = ((along + tiles - 1) / tiles + AT_ONCE - 1) / AT_ONCE * AT_ONCE;
-  return dim3(tr_cuda_blocks((size_t)across, (unsigned)a->lines), tr_cuda_blocks((size_t)along, (unsigned)a->length),
-              (unsigned)(a->n < MOST_GRID ? a->n : MOST_GRID));
+  return dim3(tr_cuda_blocks((size_t)across, (unsigned)a->lines) * (unsigned)n,
+              tr_cuda_blocks((size_t)along, (unsigned)a->length));
 }
 
 } // namespace
@@ -130,12 +125,12 @@ tr_status tr_cuda_smooth(tr_device *device, const tr_smooth_args *args) {
   f.radius = tr_smooth_weights(args->sigma, f.weights);
   if (f.radius == 0)
     return TR_OK;
-  axis columns = {args->maps, static_cast<float *>(args->scratch), args->n, args->h, args->w, 0, 0};
-  axis rows = {columns.to, args->maps, args->n, args->h, args->w, 0, 0};
-  dim3 grid = cut(&columns, args->h, args->w, f.radius);
+  axis columns = {args->maps, static_cast<float *>(args->scratch), args->h, args->w, 0, 0};
+  axis rows = {columns.to, args->maps, args->h, args->w, 0, 0};
+  dim3 grid = cut(&columns, args->n, args->h, args->w, f.radius);
   TR_LAUNCH(smooth_axis<false>, grid, THREADS, tile_bytes(columns, f.radius), cuda->stream, columns, f);
   TR_CUDA_LAUNCHED();
-  grid = cut(&rows, args->w, args->h, f.radius);
+  grid = cut(&rows, args->n, args->w, args->h, f.radius);
   TR_LAUNCH(smooth_axis<true>, grid, THREADS, tile_bytes(rows, f.radius), cuda->stream, rows, f);
   TR_CUDA_LAUNCHED();
   return TR_OK;

@@ -69,7 +69,8 @@ __device__ unsigned digit_of(const pass &p, uint32_t key) {
   return key >> p.shift & (DIGITS - 1);
 }
 
-/* Sum of the values of all threads before this one; *total: of all. `sums`: WARPS shared words. All threads must call it. */
+/* Sum of the values of all threads before this one; *total: of all. `sums`: WARPS shared words, free
+ * again after the next barrier. All threads must call it. */
 __device__ uint32_t block_scan(uint32_t value, uint32_t *sums, uint32_t *total) {
   const unsigned lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
   uint32_t sum = value;
@@ -85,7 +86,6 @@ __device__ uint32_t block_scan(uint32_t value, uint32_t *sums, uint32_t *total) 
     before += w < warp ? sums[w] : 0;
     all += sums[w];
   }
-  __syncthreads();
   *total = all;
   return before + sum - value;
 }

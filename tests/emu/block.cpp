@@ -158,16 +158,23 @@ void shuffle_order(std::vector<unsigned> &order) {
 }
 
 void run_threads() {
+  /* Some warps rest for a while: kept in step by their votes and shuffles, they would else hardly need a barrier. */
+  const unsigned warps = (block.threads + WARP - 1) / WARP;
+  unsigned resting = emu_random() & emu_random() & ~(1u << emu_random() % warps);
   std::vector<unsigned> order(block.threads);
   for (unsigned i = 0; i < block.threads; ++i)
     order[i] = i;
   while (block.finished < block.threads) {
     shuffle_order(order);
+    if (emu_random() % 16 == 0)
+      resting = emu_random() & emu_random() & ~(1u << emu_random() % warps);
     bool progress = false;
     unsigned at_barrier = 0;
     for (unsigned i : order) {
       emulated_thread *t = &block.thread[i];
-      if (t->wait == RUNNABLE) {
+      if (t->wait == RUNNABLE && resting >> i / WARP & 1u)
+        progress = true;
+      else if (t->wait == RUNNABLE) {
         emu_current = &t->visible;
         if (!emu_fiber_resume(t->fiber)) {
           t->wait = FINISHED;
