@@ -178,29 +178,45 @@ static bool write_all(int file, const char *data, size_t bytes) {
   return true;
 }
 
-tr_status tr_file_write(const char *path, const void *data, size_t bytes) {
-  char *temporary = tr_format("%s.XXXXXX", path);
-  if (!temporary)
+tr_status tr_file_writer_open(const char *path, tr_file_writer *out) {
+  *out = (tr_file_writer){.path = path, .temporary = tr_format("%s.XXXXXX", path), .file = -1};
+  if (!out->temporary)
     return tr_fail(TR_ENOMEM, "writing %s: out of memory", path);
-  tr_status status = TR_OK;
-  int file = mkstemp(temporary);
-  if (file < 0)
-    status = tr_fail_errno(TR_EIO, "writing %s", path);
-  else {
-    mode_t mask = umask(0);
-    umask(mask);
-    bool written = write_all(file, data, bytes) && fchmod(file, 0666 & ~mask) == 0 && fsync(file) == 0;
-    if (!written)
-      status = tr_fail_errno(TR_EIO, "writing %s", path);
-    if (close(file) != 0 && status == TR_OK)
-      status = tr_fail_errno(TR_EIO, "writing %s", path);
-    if (status == TR_OK && rename(temporary, path) != 0)
-      status = tr_fail_errno(TR_EIO, "writing %s", path);
-    if (status != TR_OK)
-      unlink(temporary);
-  }
-  free(temporary);
+  out->file = mkstemp(out->temporary);
+  if (out->file >= 0)
+    return TR_OK;
+  tr_status status = tr_fail_errno(TR_EIO, "writing %s", path);
+  free(out->temporary);
   return status;
+}
+
+tr_status tr_file_writer_add(const tr_file_writer *writer, const void *data, size_t bytes) {
+  return write_all(writer->file, data, bytes) ? TR_OK : tr_fail_errno(TR_EIO, "writing %s", writer->path);
+}
+
+tr_status tr_file_writer_close(tr_file_writer *writer, bool keep) {
+  tr_status status = TR_OK;
+  mode_t mask = umask(0);
+  umask(mask);
+  if (keep && (fchmod(writer->file, 0666 & ~mask) != 0 || fsync(writer->file) != 0))
+    status = tr_fail_errno(TR_EIO, "writing %s", writer->path);
+  if (close(writer->file) != 0 && keep && status == TR_OK)
+    status = tr_fail_errno(TR_EIO, "writing %s", writer->path);
+  if (keep && status == TR_OK && rename(writer->temporary, writer->path) != 0)
+    status = tr_fail_errno(TR_EIO, "writing %s", writer->path);
+  if (!keep || status != TR_OK)
+    unlink(writer->temporary);
+  free(writer->temporary);
+  *writer = (tr_file_writer){.file = -1};
+  return status;
+}
+
+tr_status tr_file_write(const char *path, const void *data, size_t bytes) {
+  tr_file_writer writer;
+  TR_TRY(tr_file_writer_open(path, &writer));
+  tr_status status = tr_file_writer_add(&writer, data, bytes);
+  tr_status closed = tr_file_writer_close(&writer, status == TR_OK);
+  return status == TR_OK ? closed : status;
 }
 
 tr_status tr_file_sha256(const char *path, char hex[65]) {

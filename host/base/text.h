@@ -39,6 +39,17 @@ void tr_file_unmap(tr_mapping *mapping);
 /* Writes a temporary file beside `path`, fsyncs and renames it: readers see the old file or the whole new one. */
 tr_status tr_file_write(const char *path, const void *data, size_t bytes);
 
+/* The same piece by piece. Every writer that was opened is to be closed: with `keep` the file appears, without it, or when that fails,
+ * nothing is left of it. `path` must outlive the writer. */
+typedef struct tr_file_writer {
+  const char *path;
+  char *temporary;
+  int file;
+} tr_file_writer;
+tr_status tr_file_writer_open(const char *path, tr_file_writer *out);
+tr_status tr_file_writer_add(const tr_file_writer *writer, const void *data, size_t bytes);
+tr_status tr_file_writer_close(tr_file_writer *writer, bool keep);
+
 /* Lower-case hex SHA-256 of a file. */
 tr_status tr_file_sha256(const char *path, char hex[65]);
 

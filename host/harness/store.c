@@ -1,6 +1,7 @@
 /* The store of results: lines of JSON by cJSON, one table of fields for both directions, and a file that is only ever
  * appended to. */
 #include "host/harness/store.h"
+#include "host/base/json.h"
 #include "host/base/status.h"
 #include "host/base/text.h"
 #include <cjson/cJSON.h>
@@ -92,19 +93,6 @@ static const field second_fields[] = {
     {"metrics", AT(seconds.metrics), FIELD_DOUBLE, false}, {"score_per_image", AT(seconds.score_per_image), FIELD_DOUBLE, false},
 };
 
-/* The shortest digits that give the same double again; cJSON's own printing may be off in the last bit. */
-static cJSON *number_to_json(double value) {
-  char text[32];
-  if (!isfinite(value))
-    return cJSON_CreateNull();
-  for (int digits = 15; digits <= 17; ++digits) {
-    snprintf(text, sizeof text, "%.*g", digits, value);
-    if (strtod(text, NULL) == value)
-      break;
-  }
-  return cJSON_CreateRaw(text);
-}
-
 /* Sizes and seeds stay below 2^53, so a double carries them. */
 static cJSON *field_to_json(const field *f, const tr_result *result) {
   const char *at = (const char *)result + f->offset;
@@ -114,13 +102,13 @@ static cJSON *field_to_json(const field *f, const tr_result *result) {
     return text ? cJSON_CreateString(text) : cJSON_CreateNull();
   }
   case FIELD_INT:
-    return number_to_json(*(const int *)(const void *)at);
+    return tr_json_number(*(const int *)(const void *)at);
   case FIELD_SIZE:
-    return number_to_json((double)*(const size_t *)(const void *)at);
+    return tr_json_number((double)*(const size_t *)(const void *)at);
   case FIELD_SEED:
-    return number_to_json((double)*(const uint64_t *)(const void *)at);
+    return tr_json_number((double)*(const uint64_t *)(const void *)at);
   default:
-    return number_to_json(*(const double *)(const void *)at);
+    return tr_json_number(*(const double *)(const void *)at);
   }
 }
 

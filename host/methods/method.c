@@ -1,4 +1,4 @@
-/* The methods by name. */
+/* The methods by name, and the names of their choices. */
 #include "host/methods/method.h"
 
 #include <string.h>
@@ -19,3 +19,15 @@ const char *const *tr_method_names(size_t *count) {
   *count = sizeof names / sizeof *names;
   return names;
 }
+
+#define NAMES(function, ...)                         \
+  const char *const *function(size_t *count) {       \
+    static const char *const list[] = {__VA_ARGS__}; \
+    *count = sizeof list / sizeof *list;             \
+    return list;                                     \
+  }
+NAMES(tr_aggregate_names, "official", "concat")
+NAMES(tr_subsampling_names, "greedy", "random", "none")
+NAMES(tr_image_score_names, "max", "reweighted", "smoothed_max")
+NAMES(tr_distance_names, "squared", "euclidean")
+NAMES(tr_placement_names, "nearest", "bilinear")

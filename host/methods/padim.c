@@ -7,12 +7,14 @@
  * their order, for test images because a batch is scored in the time that reading the Gaussians for one image takes.
  */
 #include "host/base/clock.h"
+#include "host/base/json.h"
 #include "host/base/rng.h"
 #include "host/base/status.h"
 #include "host/methods/batches.h"
 #include "host/methods/method.h"
 #include "kernels/gaussian.h"
 
+#include <cjson/cJSON.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -438,6 +440,120 @@ static tr_status forecast(const tr_method_options *options, size_t test_images, 
   return TR_OK;
 }
 
+/* ---- files ---- */
+
+enum { MEANS, FACTORS, CHANNELS, SAMPLES, ARRAYS };
+
+static void name_arrays(const estimate *e, tr_model_array arrays[ARRAYS]) {
+  const tr_gaussian_spec *s = &e->spec;
+  size_t width = tr_gaussian_width(s), rank = s->form == TR_GAUSSIAN_SAMPLES ? s->samples : (size_t)s->d;
+  arrays[MEANS] = (tr_model_array){"means", TR_ARRAY_F4, 2, {s->positions, width}, e->gaussian.means, true};
+  arrays[FACTORS] =
+      (tr_model_array){"factors", TR_ARRAY_F4, 2, {s->positions, tr_triangle_floats(rank)}, e->gaussian.factors, true};
+  arrays[CHANNELS] = (tr_model_array){"channels", TR_ARRAY_U4, 1, {(size_t)s->d}, e->channels, false};
+  arrays[SAMPLES] = (tr_model_array){"samples", TR_ARRAY_F4, 3, {s->positions, s->samples, width}, e->gaussian.samples, true};
+}
+
+static tr_status write_settings(const estimate *e, cJSON *out) {
+  const tr_variant *v = &e->variant;
+  size_t count;
+  bool complete = cJSON_AddItemToObject(out, "train_images", tr_json_number((double)e->spec.samples)) &&
+                  cJSON_AddItemToObject(out, "seed", tr_json_number((double)v->seed)) &&
+                  cJSON_AddItemToObject(out, "dimension", tr_json_number(v->dimension)) &&
+                  cJSON_AddItemToObject(out, "epsilon", tr_json_number(v->epsilon)) &&
+                  cJSON_AddStringToObject(out, "placement", tr_placement_names(&count)[v->placement]) &&
+                  cJSON_AddStringToObject(out, "image_score", tr_image_score_names(&count)[v->image_score]) &&
+                  cJSON_AddStringToObject(out, "form", tr_gaussian_form_name(e->spec.form));
+  return complete ? tr_model_maps_to_json(&e->model->maps, out) : tr_fail(TR_ENOMEM, "writing a model's settings: out of memory");
+}
+
+static tr_status save(const tr_model *model, size_t variant, const char *path, const char *about) {
+  if (variant >= model->count || model->estimates[variant].gaussian.running)
+    return tr_fail(TR_EINVAL, "padim: variant %zu of %zu is not there or not fitted", variant, model->count);
+  const estimate *e = &model->estimates[variant];
+  tr_model_array arrays[ARRAYS];
+  name_arrays(e, arrays);
+  cJSON *settings = cJSON_CreateObject();
+  tr_status status = settings ? write_settings(e, settings) : tr_fail(TR_ENOMEM, "writing %s: out of memory", path);
+  if (status == TR_OK)
+    status = tr_model_file_write(path, model->device,
+                                 &(tr_model_content){.method = "padim",
+                                                     .settings = settings,
+                                                     .about = about,
+                                                     .arrays = arrays,
+                                                     .array_count = e->spec.form == TR_GAUSSIAN_SAMPLES ? ARRAYS : SAMPLES});
+  cJSON_Delete(settings);
+  return status;
+}
+
+static tr_status read_choice(const cJSON *settings, const char *name, const char *const *(*names)(size_t *count), int *out) {
+  size_t count;
+  const char *const *list = names(&count);
+  return tr_json_get_choice(settings, name, list, count, out);
+}
+
+static tr_status read_settings(const cJSON *settings, tr_method_options *options, tr_variant *variant, tr_gaussian_form *form) {
+  static const char *const forms[] = {"covariance", "samples"}; /* in the enum's order */
+  double seed, dimension, images;
+  int placement, image_score, which;
+  TR_TRY(tr_model_maps_from_json(settings, &options->aggregate));
+  options->aggregate.kind = TR_AGGREGATE_CONCAT;
+  options->aggregate.patch = options->aggregate.stride = 1;
+  TR_TRY(tr_json_get_whole(settings, "train_images", 1, UINT32_MAX, &images));
+  TR_TRY(tr_json_get_whole(settings, "seed", 0, 0x1p53, &seed));
+  TR_TRY(tr_json_get_whole(settings, "dimension", 1, INT32_MAX, &dimension));
+  TR_TRY(tr_json_get_number(settings, "epsilon", &variant->epsilon));
+  TR_TRY(read_choice(settings, "placement", tr_placement_names, &placement));
+  TR_TRY(read_choice(settings, "image_score", tr_image_score_names, &image_score));
+  TR_TRY(tr_json_get_choice(settings, "form", forms, sizeof forms / sizeof *forms, &which));
+  options->train_images = (size_t)images;
+  variant->seed = (uint64_t)seed;
+  variant->dimension = (int)dimension;
+  variant->placement = (tr_placement)placement;
+  variant->image_score = (tr_image_score)image_score;
+  *form = (tr_gaussian_form)which;
+  return TR_OK;
+}
+
+static tr_status load_arrays(const tr_model_file *file, estimate *e) {
+  tr_model_array arrays[ARRAYS];
+  const void *channels;
+  tr_device *device = e->model->device;
+  name_arrays(e, arrays);
+  TR_TRY(tr_model_file_array(file, &arrays[CHANNELS], &channels));
+  memcpy(e->channels, channels, (size_t)e->spec.d * sizeof *e->channels);
+  TR_TRY(tr_channels_check(&e->draw));
+  TR_TRY(tr_model_file_upload(file, device, &arrays[MEANS], (void **)&e->gaussian.means));
+  TR_TRY(tr_model_file_upload(file, device, &arrays[FACTORS], (void **)&e->gaussian.factors));
+  if (e->spec.form == TR_GAUSSIAN_SAMPLES)
+    TR_TRY(tr_model_file_upload(file, device, &arrays[SAMPLES], (void **)&e->gaussian.samples));
+  TR_TRY(tr_device_alloc(device, tr_gaussian_scratch(device, &e->spec), &e->scratch));
+  return start_scoring(e);
+}
+
+static tr_status load(tr_device *device, const tr_model_file *file, tr_model **out) {
+  *out = NULL;
+  tr_variant variant = {0};
+  tr_method_options options = {.device = device, .variants = &variant, .variant_count = 1};
+  tr_gaussian_form form = TR_GAUSSIAN_COVARIANCE;
+  tr_model *model = NULL;
+  tr_status status = read_settings(tr_model_file_settings(file), &options, &variant, &form);
+  if (status == TR_OK)
+    status = plan_model(&options, &model);
+  if (status == TR_OK) {
+    model->estimates[0].spec.form = form;
+    status = allocate_lanes(model);
+  }
+  if (status == TR_OK)
+    status = load_arrays(file, &model->estimates[0]);
+  if (status != TR_OK) {
+    destroy(model);
+    return tr_fail_context(status, "reading the model %s", tr_model_file_path(file));
+  }
+  *out = model;
+  return TR_OK;
+}
+
 const tr_method tr_method_padim = {
     .name = "padim",
     .create = create,
@@ -449,4 +565,6 @@ const tr_method tr_method_padim = {
     .info = info,
     .bank_order = bank_order,
     .forecast = forecast,
+    .save = save,
+    .load = load,
 };

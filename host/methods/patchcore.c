@@ -5,6 +5,7 @@
  * so one bank with the largest number of rows serves all of them, and variants that search the same rows share the search.
  */
 #include "host/base/clock.h"
+#include "host/base/json.h"
 #include "host/base/rng.h"
 #include "host/base/status.h"
 #include "host/methods/method.h"
@@ -13,6 +14,7 @@
 #include "kernels/project.h"
 #include "kernels/reweight.h"
 
+#include <cjson/cJSON.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -194,15 +196,21 @@ static tr_status plan_model(const tr_method_options *options, tr_model **out) {
   return TR_OK;
 }
 
+static tr_status allocate_aggregate_scratch(tr_model *model) {
+  size_t scratch = tr_aggregate_scratch(model->device, &model->aggregate, (int)model->chunk);
+  for (int lane = 0; lane < model->lanes; ++lane)
+    TR_TRY(tr_device_alloc(model->device, scratch, &model->buffers[lane].aggregate_scratch));
+  return TR_OK;
+}
+
 static tr_status create(const tr_method_options *options, tr_model **out) {
   *out = NULL;
   tr_model *model;
   TR_TRY(plan_model(options, &model));
   tr_status status =
       tr_device_alloc(model->device, model->train_rows * (size_t)model->d * sizeof(float), (void **)&model->features);
-  size_t scratch = tr_aggregate_scratch(model->device, &model->aggregate, (int)model->chunk);
-  for (int lane = 0; status == TR_OK && lane < model->lanes; ++lane)
-    status = tr_device_alloc(model->device, scratch, &model->buffers[lane].aggregate_scratch);
+  if (status == TR_OK)
+    status = allocate_aggregate_scratch(model);
   if (status != TR_OK) {
     release_model(model);
     return tr_fail_context(status, "patchcore: memory for %zu patch features of %d dimensions", options->train_images, model->d);
@@ -523,6 +531,146 @@ static tr_status forecast(const tr_method_options *options, size_t test_images, 
   return TR_OK;
 }
 
+/* ---- files ---- */
+
+static tr_model_array rows_array(const float *rows, size_t count, int d) {
+  return (tr_model_array){"rows", TR_ARRAY_F4, 2, {count, (size_t)d}, rows, true};
+}
+
+/* Absent where the bank is all rows. */
+static tr_model_array order_array(const uint32_t *order, size_t count) {
+  return (tr_model_array){"order", TR_ARRAY_U4, 1, {count}, order, false};
+}
+
+static tr_status write_settings(const tr_model *model, const tr_variant *v, cJSON *out) {
+  const tr_aggregate_spec *a = &model->aggregate;
+  const struct {
+    const char *name;
+    double value;
+  } numbers[] = {{"train_images", (double)(model->train_rows / model->patches)},
+                 {"patch", a->patch},
+                 {"stride", a->stride},
+                 {"layer_dimension", a->layer_dimension},
+                 {"dimension", a->dimension},
+                 {"seed", (double)v->seed},
+                 {"percent", v->percent},
+                 {"projection", v->projection},
+                 {"neighbours", v->neighbours}};
+  size_t count;
+  bool complete = cJSON_AddStringToObject(out, "aggregate", tr_aggregate_names(&count)[a->kind]) &&
+                  cJSON_AddStringToObject(out, "subsampling", tr_subsampling_names(&count)[v->subsampling]) &&
+                  cJSON_AddStringToObject(out, "image_score", tr_image_score_names(&count)[v->image_score]) &&
+                  cJSON_AddStringToObject(out, "distance", tr_distance_names(&count)[v->distance]);
+  for (size_t i = 0; complete && i < sizeof numbers / sizeof *numbers; ++i)
+    complete = cJSON_AddItemToObject(out, numbers[i].name, tr_json_number(numbers[i].value));
+  return complete ? tr_model_maps_to_json(a, out) : tr_fail(TR_ENOMEM, "writing a model's settings: out of memory");
+}
+
+static tr_status save(const tr_model *model, size_t variant, const char *path, const char *about) {
+  const search *pass = variant < model->variant_count ? &model->searches[model->variant_search[variant]] : NULL;
+  const selection *s = pass ? &model->selections[pass->selection] : NULL;
+  if (!s || !s->bank)
+    return tr_fail(TR_EINVAL, "patchcore: variant %zu of %zu is not there or not fitted", variant, model->variant_count);
+  const tr_model_array arrays[] = {rows_array(tr_bank_data(s->bank), pass->rows, model->d), order_array(s->order, pass->rows)};
+  cJSON *settings = cJSON_CreateObject();
+  tr_status status = settings ? write_settings(model, &model->variants[variant], settings)
+                              : tr_fail(TR_ENOMEM, "writing %s: out of memory", path);
+  if (status == TR_OK)
+    status = tr_model_file_write(
+        path, model->device,
+        &(tr_model_content){
+            .method = "patchcore", .settings = settings, .about = about, .arrays = arrays, .array_count = s->order ? 2 : 1});
+  cJSON_Delete(settings);
+  return status;
+}
+
+static tr_status read_choices(const cJSON *settings, tr_method_options *options, tr_variant *variant) {
+  const struct {
+    const char *name;
+    const char *const *(*names)(size_t *count);
+  } choices[] = {{"aggregate", tr_aggregate_names},
+                 {"subsampling", tr_subsampling_names},
+                 {"image_score", tr_image_score_names},
+                 {"distance", tr_distance_names}};
+  int values[4];
+  for (size_t i = 0; i < 4; ++i) {
+    size_t count;
+    const char *const *names = choices[i].names(&count);
+    TR_TRY(tr_json_get_choice(settings, choices[i].name, names, count, &values[i]));
+  }
+  options->aggregate.kind = (tr_aggregate_kind)values[0];
+  variant->subsampling = (tr_subsampling)values[1];
+  variant->image_score = (tr_image_score)values[2];
+  variant->distance = (tr_distance)values[3];
+  return TR_OK;
+}
+
+static tr_status read_settings(const cJSON *settings, tr_method_options *options, tr_variant *variant) {
+  tr_aggregate_spec *a = &options->aggregate;
+  double images, seed;
+  const struct {
+    const char *name;
+    int *value;
+  } integers[] = {{"patch", &a->patch},
+                  {"stride", &a->stride},
+                  {"layer_dimension", &a->layer_dimension},
+                  {"dimension", &a->dimension},
+                  {"projection", &variant->projection},
+                  {"neighbours", &variant->neighbours}};
+  TR_TRY(tr_model_maps_from_json(settings, a));
+  TR_TRY(read_choices(settings, options, variant));
+  for (size_t i = 0; i < sizeof integers / sizeof *integers; ++i) {
+    double value;
+    TR_TRY(tr_json_get_whole(settings, integers[i].name, 0, INT32_MAX, &value));
+    *integers[i].value = (int)value;
+  }
+  TR_TRY(tr_json_get_number(settings, "percent", &variant->percent));
+  TR_TRY(tr_json_get_whole(settings, "seed", 0, 0x1p53, &seed));
+  TR_TRY(tr_json_get_whole(settings, "train_images", 1, UINT32_MAX, &images));
+  variant->seed = (uint64_t)seed;
+  options->train_images = (size_t)images;
+  return TR_OK;
+}
+
+static tr_status load_bank(const tr_model_file *file, tr_model *model) {
+  selection *s = &model->selections[0];
+  size_t rows = model->searches[0].rows;
+  tr_model_array wanted = rows_array(NULL, rows, model->d), wanted_order = order_array(NULL, rows);
+  void *bank_rows;
+  if (s->kind != TR_SUBSAMPLE_NONE) {
+    const void *order;
+    TR_TRY(tr_model_file_array(file, &wanted_order, &order));
+    s->order = malloc(rows * sizeof *s->order);
+    if (!s->order)
+      return tr_fail(TR_ENOMEM, "%zu bank rows: out of memory", rows);
+    memcpy(s->order, order, rows * sizeof *s->order);
+  }
+  TR_TRY(tr_model_file_upload(file, model->device, &wanted, &bank_rows));
+  return tr_bank_create(model->device, bank_rows, rows, model->d, &s->bank);
+}
+
+static tr_status load(tr_device *device, const tr_model_file *file, tr_model **out) {
+  *out = NULL;
+  tr_variant variant = {0};
+  tr_method_options options = {.device = device, .variants = &variant, .variant_count = 1};
+  tr_model *model = NULL;
+  tr_status status = read_settings(tr_model_file_settings(file), &options, &variant);
+  if (status == TR_OK)
+    status = plan_model(&options, &model);
+  if (status == TR_OK)
+    status = allocate_aggregate_scratch(model);
+  if (status == TR_OK)
+    status = load_bank(file, model);
+  if (status == TR_OK)
+    status = allocate_score_buffers(model);
+  if (status != TR_OK) {
+    destroy(model);
+    return tr_fail_context(status, "reading the model %s", tr_model_file_path(file));
+  }
+  *out = model;
+  return TR_OK;
+}
+
 const tr_method tr_method_patchcore = {
     .name = "patchcore",
     .create = create,
@@ -533,4 +681,6 @@ const tr_method tr_method_patchcore = {
     .info = info,
     .bank_order = bank_order,
     .forecast = forecast,
+    .save = save,
+    .load = load,
 };

@@ -1,0 +1,67 @@
+/* Fitted models as files, the same container for every method.
+ *
+ *   offset 0   "TRMODEL" and a zero byte
+ *          8   u32: version of this format, 1
+ *         12   u32: bytes of the header
+ *         16   the header: a JSON object, then spaces up to a multiple of 64 bytes from the file's start
+ *              method    its name
+ *              settings  what the method needs to score as it was fitted to
+ *              about     what the writer of the file adds: backbone, layers, image size, ...; or null
+ *              arrays    a list of {name, type, shape}; type is f4, f8 or u4
+ *              the arrays in that order, row-major, each from a multiple of 64 bytes on, zeros between them
+ *   the end    u64: XXH3 of every byte before it
+ *
+ * Numbers are little-endian. Files are written beside their place and renamed, so they are whole or not there.
+ */
+#ifndef TR_METHODS_MODEL_FILE_H
+#define TR_METHODS_MODEL_FILE_H
+
+#include "kernels/aggregate.h"
+
+struct cJSON;
+
+#define TR_MODEL_FILE_VERSION  1
+#define TR_MODEL_FILE_MAX_RANK 3
+
+typedef enum tr_array_type { TR_ARRAY_F4, TR_ARRAY_F8, TR_ARRAY_U4 } tr_array_type;
+
+typedef struct tr_model_array {
+  const char *name;
+  tr_array_type type;
+  int rank;
+  size_t shape[TR_MODEL_FILE_MAX_RANK];
+  const void *data;
+  bool on_device; /* else the host's */
+} tr_model_array;
+
+typedef struct tr_model_content {
+  const char *method;
+  struct cJSON *settings;
+  const char *about; /* a JSON object as text, or NULL */
+  const tr_model_array *arrays;
+  size_t array_count;
+} tr_model_content;
+
+/* EINVAL: `about` is no JSON object. EIO names the file. */
+tr_status tr_model_file_write(const char *path, tr_device *device, const tr_model_content *content);
+
+typedef struct tr_model_file tr_model_file;
+
+/* Maps the file and checks all of it. EIO: it cannot be read; EFORMAT: it is no model, of another version, cut short, or damaged. */
+tr_status tr_model_file_open(const char *path, tr_model_file **out);
+void tr_model_file_close(tr_model_file *file);
+const char *tr_model_file_path(const tr_model_file *file);
+const char *tr_model_file_method(const tr_model_file *file);
+const struct cJSON *tr_model_file_settings(const tr_model_file *file);
+const struct cJSON *tr_model_file_about(const tr_model_file *file); /* NULL: none */
+
+/* An array that must be there with the type and shape that `wanted` names (its data is not looked at): *data in the mapping; or copied to
+ * new memory of a device. EFORMAT says what was expected and found. */
+tr_status tr_model_file_array(const tr_model_file *file, const tr_model_array *wanted, const void **data);
+tr_status tr_model_file_upload(const tr_model_file *file, tr_device *device, const tr_model_array *wanted, void **out);
+
+/* For the methods' settings: the shapes of the maps that a model is fitted on, as member "maps". */
+tr_status tr_model_maps_to_json(const tr_aggregate_spec *maps, struct cJSON *settings);
+tr_status tr_model_maps_from_json(const struct cJSON *settings, tr_aggregate_spec *out);
+
+#endif
