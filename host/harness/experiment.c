@@ -49,13 +49,7 @@ typedef struct key {
   }
 NAMES(protocol_names, "official", "paper")
 NAMES(dataset_names, "mvtec", "mtd", "mstc", "folder", "synthetic")
-NAMES(aggregate_names, "official", "concat")
-NAMES(subsampling_names, "greedy", "random", "none")
 NAMES(search_names, "exact")
-NAMES(distance_names, "squared", "euclidean")
-NAMES(image_score_names, "max", "reweighted", "smoothed_max", "nearest_images")
-NAMES(placement_names, "nearest", "bilinear")
-NAMES(gallery_names, "separate", "concatenated")
 
 #define AT(field) offsetof(tr_setting, field)
 static const key image_keys[] = {
@@ -64,7 +58,7 @@ static const key image_keys[] = {
     {.name = "squash", .kind = VALUE_BOOLEAN, .offset = AT(image.squash)},
 };
 static const key subsampling_keys[] = {
-    {.name = "kind", .kind = VALUE_CHOICE, .offset = AT(subsampling), .names = subsampling_names},
+    {.name = "kind", .kind = VALUE_CHOICE, .offset = AT(subsampling), .names = tr_subsampling_names},
     {.name = "percent", .kind = VALUE_NUMBER, .offset = AT(percent), .low = 0, .high = 100, .open = true},
 };
 /* The first four are read apart: two belong to the experiment and not to a setting, two decide the others' defaults. */
@@ -82,16 +76,16 @@ static const key experiment_keys[] = {
     {.name = "stride", .kind = VALUE_INTEGER, .offset = AT(stride), .low = 1, .high = 64},
     {.name = "layer_dimension", .kind = VALUE_INTEGER, .offset = AT(layer_dimension), .low = 1, .high = 65536},
     {.name = "dimension", .kind = VALUE_INTEGER, .offset = AT(dimension), .low = 1, .high = 65536},
-    {.name = "aggregate", .kind = VALUE_CHOICE, .offset = AT(aggregate), .names = aggregate_names},
+    {.name = "aggregate", .kind = VALUE_CHOICE, .offset = AT(aggregate), .names = tr_aggregate_names},
     {.name = "projection", .kind = VALUE_INTEGER, .offset = AT(projection), .low = 1, .high = 65536},
     {.name = "subsampling", .kind = VALUE_MAPPING, .keys = subsampling_keys, .key_count = COUNT(subsampling_keys)},
     {.name = "search", .kind = VALUE_NAME, .offset = AT(search), .names = search_names},
-    {.name = "distance", .kind = VALUE_CHOICE, .offset = AT(distance), .names = distance_names},
-    {.name = "image_score", .kind = VALUE_CHOICE, .offset = AT(image_score), .names = image_score_names},
+    {.name = "distance", .kind = VALUE_CHOICE, .offset = AT(distance), .names = tr_distance_names},
+    {.name = "image_score", .kind = VALUE_CHOICE, .offset = AT(image_score), .names = tr_image_score_names},
     {.name = "neighbours", .kind = VALUE_INTEGER, .offset = AT(neighbours), .low = 1, .high = TR_NEAREST_MAX_K},
-    {.name = "placement", .kind = VALUE_CHOICE, .offset = AT(placement), .names = placement_names},
+    {.name = "placement", .kind = VALUE_CHOICE, .offset = AT(placement), .names = tr_placement_names},
     {.name = "epsilon", .kind = VALUE_NUMBER, .offset = AT(epsilon), .low = 0, .high = 1e6, .open = true},
-    {.name = "gallery", .kind = VALUE_CHOICE, .offset = AT(gallery), .names = gallery_names},
+    {.name = "gallery", .kind = VALUE_CHOICE, .offset = AT(gallery), .names = tr_gallery_names},
     {.name = "sigma", .kind = VALUE_NUMBER, .offset = AT(sigma), .low = 0, .high = 100},
     {.name = "seed", .kind = VALUE_SEED, .offset = AT(seed)},
 };

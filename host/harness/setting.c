@@ -10,33 +10,28 @@
 const char *tr_protocol_name(tr_protocol protocol) {
   return protocol == TR_PROTOCOL_PAPER ? "paper" : "official";
 }
+static const char *name_of(const char *const *(*names)(size_t *count), int choice) {
+  size_t count;
+  return names(&count)[choice];
+}
+
 const char *tr_aggregate_name(tr_aggregate_kind kind) {
-  return kind == TR_AGGREGATE_CONCAT ? "concat" : "official";
+  return name_of(tr_aggregate_names, (int)kind);
+}
+const char *tr_subsampling_name(tr_subsampling subsampling) {
+  return name_of(tr_subsampling_names, (int)subsampling);
 }
 const char *tr_distance_name(tr_distance distance) {
-  return distance == TR_DISTANCE_EUCLIDEAN ? "euclidean" : "squared";
+  return name_of(tr_distance_names, (int)distance);
 }
 const char *tr_image_score_name(tr_image_score score) {
-  static const char *const names[] = {"max", "reweighted", "smoothed_max", "nearest_images"}; /* in the enum's order */
-  return names[score];
+  return name_of(tr_image_score_names, (int)score);
 }
 const char *tr_placement_name(tr_placement placement) {
-  return placement == TR_PLACE_BILINEAR ? "bilinear" : "nearest";
+  return name_of(tr_placement_names, (int)placement);
 }
-
 const char *tr_gallery_name(tr_gallery gallery) {
-  return gallery == TR_GALLERY_CONCATENATED ? "concatenated" : "separate";
-}
-
-const char *tr_subsampling_name(tr_subsampling subsampling) {
-  switch (subsampling) {
-  case TR_SUBSAMPLE_RANDOM:
-    return "random";
-  case TR_SUBSAMPLE_NONE:
-    return "none";
-  default:
-    return "greedy";
-  }
+  return name_of(tr_gallery_names, (int)gallery);
 }
 
 static bool is_padim(const tr_setting *setting) {

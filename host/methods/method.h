@@ -89,7 +89,7 @@ typedef struct tr_method {
   const uint32_t *(*bank_order)(const tr_model *model, size_t variant, size_t *rows);
   tr_status (*forecast)(const tr_method_options *options, size_t test_images, tr_method_needs *out);
   /* After fit_end, a variant as a file (host/methods/model_file.h); `about` is a JSON object as text, or NULL, which the file carries for
-   * whoever reads it. Loaded, it is the only variant of a model that scores to the same bits; the file may be closed then. */
+   * whoever reads it. Loaded, it is the only variant of a model that scores to the same bits; the file may be closed then. NULL: a method without files. */
   tr_status (*save)(const tr_model *model, size_t variant, const char *path, const char *about);
   tr_status (*load)(tr_device *device, const tr_model_file *file, tr_model **out);
 } tr_method;
@@ -100,6 +100,7 @@ const char *const *tr_subsampling_names(size_t *count);
 const char *const *tr_image_score_names(size_t *count);
 const char *const *tr_distance_names(size_t *count);
 const char *const *tr_placement_names(size_t *count);
+const char *const *tr_gallery_names(size_t *count);
 
 const tr_method *tr_method_find(const char *name); /* NULL when unknown */
 const char *const *tr_method_names(size_t *count);
