@@ -26,7 +26,7 @@ typedef struct tr_coreset_args {
 } tr_coreset_args;
 
 size_t tr_coreset_scratch(const tr_device *device, size_t n, int d, size_t picks);
-/* ECANCELED when tr_cancel_requested(). Same picks on every device but for ties within float rounding. */
+/* ECANCELED when tr_cancel_requested(). The same picks and radii on every device, to the bit. */
 tr_status tr_coreset(tr_device *device, const tr_coreset_args *args);
 
 #endif

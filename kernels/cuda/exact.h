@@ -62,4 +62,50 @@ __device__ inline double tr_warp_norm2(const float *a, unsigned d) {
   return tr_warp_sum(sum);
 }
 
+/* ---- scores: a.b - |b|^2 / 2, the larger the nearer ---- */
+
+/* A lane's largest score, whose it is, and its second largest. */
+struct tr_peak {
+  float first, second;
+  unsigned j;
+};
+
+__device__ inline void tr_peak_raise(tr_peak &peak, float score, unsigned j) {
+  peak.second = fmaxf(peak.second, fminf(peak.first, score));
+  peak.j = score > peak.first ? j : peak.j;
+  peak.first = fmaxf(peak.first, score);
+}
+
+/* Of columns [from, to) of a row of products, the lane's share: single ones up to a multiple of 4, fours, single ones. Both arrays
+ * begin at a multiple of 16 bytes. */
+__device__ inline tr_peak tr_lane_peak(const float *products, const float *half_norms, unsigned from, unsigned to) {
+  const unsigned lane = threadIdx.x % TR_WARP, fours = min((from + 3) / 4 * 4, to), rest = max(to / 4 * 4, fours);
+  tr_peak peak = {-INFINITY, -INFINITY, from};
+  if (from + lane < fours)
+    tr_peak_raise(peak, products[from + lane] - half_norms[from + lane], from + lane);
+  TR_UNROLL(4)
+  for (unsigned j = fours + 4 * lane; j < rest; j += 4 * TR_WARP) {
+    const float4 product = *reinterpret_cast<const float4 *>(products + j);
+    const float4 half_norm = *reinterpret_cast<const float4 *>(half_norms + j);
+    tr_peak_raise(peak, product.x - half_norm.x, j);
+    tr_peak_raise(peak, product.y - half_norm.y, j + 1);
+    tr_peak_raise(peak, product.z - half_norm.z, j + 2);
+    tr_peak_raise(peak, product.w - half_norm.w, j + 3);
+  }
+  if (rest + lane < to)
+    tr_peak_raise(peak, products[rest + lane] - half_norms[rest + lane], rest + lane);
+  return peak;
+}
+
+/* The warp's: `first` is the largest score of all, `j` whose it is, `second` the lane's largest but that one. */
+__device__ inline tr_peak tr_warp_peak(const float *products, const float *half_norms, unsigned from, unsigned to) {
+  tr_peak peak = tr_lane_peak(products, half_norms, from, to);
+  const float largest = tr_warp_max(peak.first);
+  const unsigned holder = (unsigned)__ffs((int)__ballot_sync(TR_ALL_LANES, peak.first == largest)) - 1;
+  peak.second = threadIdx.x % TR_WARP == holder ? peak.second : peak.first;
+  peak.j = __shfl_sync(TR_ALL_LANES, peak.j, (int)holder);
+  peak.first = largest;
+  return peak;
+}
+
 #endif

@@ -174,11 +174,6 @@ template <int SLOTS> __device__ void measure(const tile &t, size_t q, neighbours
 
 /* ---- bounds ---- */
 
-/* The score of a row: the larger, the nearer. */
-__device__ float score_of(float product, float half_norm) {
-  return product - half_norm;
-}
-
 /* A row may be among the k best when its score is not below this. */
 template <int SLOTS> __device__ float limit_of(const tile &t, size_t q, const neighbours<SLOTS> &best) {
   const double worst2 = worst(t, best);
@@ -189,50 +184,15 @@ template <int SLOTS> __device__ float limit_of(const tile &t, size_t q, const ne
   return (float)((t.norm2[q] - reach * reach) / 2 - slack);
 }
 
-/* A lane's largest score, whose it is, and the second largest. */
-struct peak {
-  float first, second;
-  unsigned j;
-};
-
-__device__ void raise(peak &p, float score, unsigned j) {
-  p.second = fmaxf(p.second, fminf(p.first, score));
-  p.j = score > p.first ? j : p.j;
-  p.first = fmaxf(p.first, score);
-}
-
-/* Of columns [from, to), the lane's share: single ones up to a multiple of 4, fours, single ones. */
-__device__ peak find_peak(const tile &t, const float *products, unsigned from, unsigned to) {
-  const unsigned lane = threadIdx.x % TR_WARP, fours = min((from + 3) / 4 * 4, to), rest = max(to / 4 * 4, fours);
-  peak p = {-INFINITY, -INFINITY, from};
-  if (from + lane < fours)
-    raise(p, score_of(products[from + lane], t.half_norms[from + lane]), from + lane);
-  TR_UNROLL(4)
-  for (unsigned j = fours + 4 * lane; j < rest; j += 4 * TR_WARP) {
-    const float4 product = *reinterpret_cast<const float4 *>(products + j);
-    const float4 half_norm = *reinterpret_cast<const float4 *>(t.half_norms + j);
-    raise(p, score_of(product.x, half_norm.x), j);
-    raise(p, score_of(product.y, half_norm.y), j + 1);
-    raise(p, score_of(product.z, half_norm.z), j + 2);
-    raise(p, score_of(product.w, half_norm.w), j + 3);
-  }
-  if (rest + lane < to)
-    raise(p, score_of(products[rest + lane], t.half_norms[rest + lane]), rest + lane);
-  return p;
-}
-
 /* Measures the row that looks nearest, if it may be among the best; true when others of these columns may be, too. */
 template <int SLOTS>
 __device__ bool measure_likeliest(const tile &t, size_t q, neighbours<SLOTS> &best, const float *products, unsigned from,
                                   unsigned to) {
-  const peak p = find_peak(t, products, from, to);
-  const float largest = tr_warp_max(p.first);
-  if (!(largest >= limit_of(t, q, best)))
+  const tr_peak peak = tr_warp_peak(products, t.half_norms, from, to);
+  if (!(peak.first >= limit_of(t, q, best)))
     return false;
-  const unsigned lane = threadIdx.x % TR_WARP, holders = __ballot_sync(TR_ALL_LANES, p.first == largest);
-  const unsigned holder = (unsigned)__ffs((int)holders) - 1;
-  measure(t, q, best, __shfl_sync(TR_ALL_LANES, p.j, (int)holder));
-  return __any_sync(TR_ALL_LANES, (lane == holder ? p.second : p.first) >= limit_of(t, q, best));
+  measure(t, q, best, peak.j);
+  return __any_sync(TR_ALL_LANES, peak.second >= limit_of(t, q, best));
 }
 
 template <int SLOTS> __device__ void measure_possible(const tile &t, size_t q, neighbours<SLOTS> &best, const float *products) {
@@ -240,7 +200,7 @@ template <int SLOTS> __device__ void measure_possible(const tile &t, size_t q, n
   float limit = limit_of(t, q, best);
   for (unsigned first = t.from; first < t.to; first += TR_WARP) {
     const unsigned j = first + lane;
-    const float score = j < t.to ? score_of(products[j], t.half_norms[j]) : -INFINITY;
+    const float score = j < t.to ? products[j] - t.half_norms[j] : -INFINITY;
     unsigned possible = __ballot_sync(TR_ALL_LANES, j < t.to && score >= limit);
     while (possible) {
       const unsigned at = (unsigned)__ffs((int)possible) - 1;

@@ -1,8 +1,9 @@
-/* coreset against NumPy (search_coreset_*) and against a brute force in double, whose picks it must give one by one. */
+/* coreset against NumPy (search_coreset_*) and against a brute force in double, whose picks it must give one by one; a GPU's picks
+ * and radii are the cpu's bits. */
 #include "host/base/rng.h"
 #include "host/base/status.h"
 #include "kernels/coreset.h"
-#include "tests/golden/golden.h"
+#include "tests/kernels/devices.h"
 
 #include <math.h>
 
@@ -28,14 +29,15 @@ static void selection_free(selection *s) {
   free(s->radius);
 }
 
-static tr_status select_on(int threads, const problem *p, selection *s, tr_progress *progress) {
+static tr_status select_on(const char *name, int threads, const problem *p, selection *s, tr_progress *progress) {
   tr_device *device;
-  assert_int_equal(tr_device_open("cpu", threads, &device), TR_OK);
-  void *scratch;
-  assert_int_equal(tr_device_alloc(device, tr_coreset_scratch(device, p->n, (int)p->d, p->picks), &scratch), TR_OK);
+  if (tr_device_open(name, threads, &device) != TR_OK)
+    fail_msg("%s", tr_last_error());
+  float *rows = device_copy_of(device, p->rows, p->n * p->d * sizeof(float));
+  void *scratch = device_array(device, tr_coreset_scratch(device, p->n, (int)p->d, p->picks));
   tr_coreset_args args = {.n = p->n,
                           .d = (int)p->d,
-                          .rows = p->rows,
+                          .rows = rows,
                           .picks = p->picks,
                           .start = p->start,
                           .starts = p->starts,
@@ -45,6 +47,7 @@ static tr_status select_on(int threads, const problem *p, selection *s, tr_progr
                           .progress = progress};
   tr_status status = tr_coreset(device, &args);
   tr_device_free(device, scratch);
+  tr_device_free(device, rows);
   tr_device_close(device);
   return status;
 }
@@ -91,12 +94,27 @@ static void assert_same(const selection *got, const selection *expected, size_t 
   }
 }
 
+static bool on_cpu(void) {
+  return strcmp(test_device, "cpu") == 0;
+}
+
+/* A smaller problem where the GPU is emulated, at a thousandth of the speed. */
+static size_t affordable(size_t n) {
+  return on_cpu() ? n : n / 4;
+}
+
 static void check_against(const problem *p, const selection *expected) {
-  const int threads[] = {1, 2, 4};
+  static const struct {
+    const char *device; /* NULL: the one under test */
+    int threads;
+  } runs[] = {{"cpu", 1}, {"cpu", 2}, {"cpu", 4}, {NULL, 1}};
   selection first = selection_make(p->picks), again = selection_make(p->picks);
-  for (int t = 0; t < 3; ++t) {
-    selection *s = t == 0 ? &first : &again;
-    assert_int_equal(select_on(threads[t], p, s, NULL), TR_OK);
+  for (size_t r = 0; r < sizeof runs / sizeof *runs; ++r) {
+    if (on_cpu() ? !runs[r].device : runs[r].threads > 1)
+      continue;
+    selection *s = r == 0 ? &first : &again;
+    if (select_on(runs[r].device ? runs[r].device : test_device, runs[r].threads, p, s, NULL) != TR_OK)
+      fail_msg("%s", tr_last_error());
     assert_same(s, expected, p->picks);
     assert_memory_equal(s->order, first.order, p->picks * sizeof *s->order);
     assert_memory_equal(s->radius, first.radius, p->picks * sizeof *s->radius);
@@ -164,30 +182,33 @@ static void test_golden(void **state) {
 
 static void test_clusters(void **state) {
   (void)state;
-  float *rows = rows_clustered(6000, 32, 40, 0.3f, 0);
-  check_against_brute_force(&(problem){6000, 32, 10, 2000, rows, starting_points});
+  size_t n = affordable(6000);
+  float *rows = rows_clustered(n, 32, 40, 0.3f, 0);
+  check_against_brute_force(&(problem){n, 32, 10, n / 3, rows, starting_points});
   free(rows);
 }
 
 /* Rows far from the origin, close to each other: products in float cancel nearly all digits. */
 static void test_far_from_origin(void **state) {
   (void)state;
-  float *rows = rows_clustered(1500, 24, 5, 0.05f, 300);
-  check_against_brute_force(&(problem){1500, 24, 10, 500, rows, starting_points});
+  size_t n = affordable(1600);
+  float *rows = rows_clustered(n, 24, 5, 0.05f, 300);
+  check_against_brute_force(&(problem){n, 24, 10, n / 3, rows, starting_points});
   free(rows);
 }
 
 static void test_ties(void **state) {
   (void)state;
-  float *rows = rows_small_integers(3000, 6, 3);
-  check_against_brute_force(&(problem){3000, 6, 10, 3000, rows, starting_points});
+  size_t n = affordable(3000);
+  float *rows = rows_small_integers(n, 6, 3);
+  check_against_brute_force(&(problem){n, 6, 10, n, rows, starting_points});
   free(rows);
 }
 
 /* All distances equal: every row is a candidate all the time, more than are kept. */
 static void test_simplex(void **state) {
   (void)state;
-  size_t n = 1500;
+  size_t n = affordable(1600);
   float *rows = calloc(n * n, sizeof *rows);
   assert_non_null(rows);
   for (size_t i = 0; i < n; ++i)
@@ -196,14 +217,43 @@ static void test_simplex(void **state) {
   free(rows);
 }
 
+/* Distances that differ in the ninth digit, of more rows than are kept: the farthest is not among the first of these. */
+static void test_nearly_equal(void **state) {
+  (void)state;
+  size_t n = affordable(2000), d = n + 1;
+  float *rows = calloc(n * d, sizeof *rows);
+  assert_non_null(rows);
+  tr_rng rng = tr_rng_make(10, TR_RNG_TEST, 0);
+  for (size_t i = 0; i < n; ++i) {
+    rows[i * d + i] = 1;
+    rows[i * d + n] = 1e-4f * tr_rng_float(&rng);
+  }
+  check_against_brute_force(&(problem){n, d, 10, 12, rows, starting_points});
+  free(rows);
+}
+
+/* More starting points than a device takes at once, some of them several times. */
+static void test_many_starts(void **state) {
+  (void)state;
+  enum { N = 60, STARTS = 1100 };
+  float *rows = rows_clustered(N, 5, 4, 0.5f, 0);
+  uint32_t start[STARTS];
+  tr_rng rng = tr_rng_make(11, TR_RNG_TEST, 0);
+  for (size_t i = 0; i < STARTS; ++i)
+    start[i] = (uint32_t)tr_rng_below(&rng, N);
+  check_against_brute_force(&(problem){N, 5, STARTS, 20, rows, start});
+  free(rows);
+}
+
 static void test_prefix(void **state) {
   (void)state;
-  float *rows = rows_clustered(3000, 16, 15, 0.4f, 0);
-  problem whole = {3000, 16, 10, 900, rows, starting_points}, part = whole;
+  size_t n = affordable(3000);
+  float *rows = rows_clustered(n, 16, 15, 0.4f, 0);
+  problem whole = {n, 16, 10, n / 3, rows, starting_points}, part = whole;
   part.picks = 130;
   selection a = selection_make(whole.picks), b = selection_make(part.picks);
-  assert_int_equal(select_on(2, &whole, &a, NULL), TR_OK);
-  assert_int_equal(select_on(2, &part, &b, NULL), TR_OK);
+  assert_int_equal(select_on(test_device, 2, &whole, &a, NULL), TR_OK);
+  assert_int_equal(select_on(test_device, 2, &part, &b, NULL), TR_OK);
   assert_memory_equal(a.order, b.order, part.picks * sizeof *a.order);
   assert_memory_equal(a.radius, b.radius, part.picks * sizeof *a.radius);
   selection_free(&a);
@@ -230,16 +280,17 @@ static void cancel_on_progress(tr_progress *self, const char *stage, size_t done
 
 static void test_progress_and_cancel(void **state) {
   (void)state;
-  float *rows = rows_clustered(6000, 16, 30, 0.3f, 0);
-  problem p = {6000, 16, 10, 3000, rows, starting_points};
+  size_t n = affordable(6000);
+  float *rows = rows_clustered(n, 16, 30, 0.3f, 0);
+  problem p = {n, 16, 10, n / 2, rows, starting_points};
   selection s = selection_make(p.picks);
   watch seen = {0};
   tr_progress progress = {.update = watch_progress, .user = &seen};
-  assert_int_equal(select_on(2, &p, &s, &progress), TR_OK);
+  assert_int_equal(select_on(test_device, 2, &p, &s, &progress), TR_OK);
   assert_true(seen.calls > 1 && seen.done == p.picks && seen.total == p.picks);
   seen = (watch){0};
   progress.update = cancel_on_progress;
-  assert_int_equal(select_on(2, &p, &s, &progress), TR_ECANCELED);
+  assert_int_equal(select_on(test_device, 2, &p, &s, &progress), TR_ECANCELED);
   assert_int_equal(seen.calls, 1);
   tr_cancel_clear();
   selection_free(&s);
@@ -252,39 +303,35 @@ static void test_bad_arguments(void **state) {
   const uint32_t start[] = {0, 3};
   selection s = selection_make(4);
   problem p = {3, 2, 1, 3, rows, start};
-  assert_int_equal(select_on(1, &p, &s, NULL), TR_OK);
+  assert_int_equal(select_on(test_device, 1, &p, &s, NULL), TR_OK);
   p.picks = 4;
-  assert_int_equal(select_on(1, &p, &s, NULL), TR_EINVAL);
+  assert_int_equal(select_on(test_device, 1, &p, &s, NULL), TR_EINVAL);
   p.picks = 3;
   p.starts = 2; /* row 3 of 3 */
-  assert_int_equal(select_on(1, &p, &s, NULL), TR_EINVAL);
+  assert_int_equal(select_on(test_device, 1, &p, &s, NULL), TR_EINVAL);
   assert_non_null(strstr(tr_last_error(), "starting point 1"));
   p.starts = 0;
-  assert_int_equal(select_on(1, &p, &s, NULL), TR_EINVAL);
+  assert_int_equal(select_on(test_device, 1, &p, &s, NULL), TR_EINVAL);
   p.starts = 1;
   p.rows = NULL;
-  assert_int_equal(select_on(1, &p, &s, NULL), TR_EINVAL);
+  assert_int_equal(select_on(test_device, 1, &p, &s, NULL), TR_EINVAL);
   p.rows = rows;
   rows[3] = NAN;
-  assert_int_equal(select_on(1, &p, &s, NULL), TR_EINVAL);
+  assert_int_equal(select_on(test_device, 1, &p, &s, NULL), TR_EINVAL);
   assert_non_null(strstr(tr_last_error(), "row 1"));
   rows[3] = 1e30f; /* its square is no float */
-  assert_int_equal(select_on(1, &p, &s, NULL), TR_EINVAL);
+  assert_int_equal(select_on(test_device, 1, &p, &s, NULL), TR_EINVAL);
   p.picks = 0;
-  assert_int_equal(select_on(1, &p, &s, NULL), TR_OK);
+  assert_int_equal(select_on(test_device, 1, &p, &s, NULL), TR_OK);
   selection_free(&s);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_golden),
-      cmocka_unit_test(test_clusters),
-      cmocka_unit_test(test_far_from_origin),
-      cmocka_unit_test(test_ties),
-      cmocka_unit_test(test_simplex),
-      cmocka_unit_test(test_prefix),
-      cmocka_unit_test(test_progress_and_cancel),
+      cmocka_unit_test(test_golden),        cmocka_unit_test(test_clusters), cmocka_unit_test(test_far_from_origin),
+      cmocka_unit_test(test_ties),          cmocka_unit_test(test_simplex),  cmocka_unit_test(test_nearly_equal),
+      cmocka_unit_test(test_many_starts),   cmocka_unit_test(test_prefix),   cmocka_unit_test(test_progress_and_cancel),
       cmocka_unit_test(test_bad_arguments),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_on_devices("coreset", tests, NULL, NULL);
 }
