@@ -1,6 +1,7 @@
 /* reweight on the cpu: the search for the neighbours of the matches is all the work; the rest is b distances an image, in double. */
 #include "host/base/status.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/exact.h"
 
 #include <math.h>
 #include <string.h>
@@ -12,15 +13,6 @@ static size_t farthest_patch(const float *distances, size_t first, size_t count)
     if (distances[i] > distances[best])
       best = i;
   return best;
-}
-
-static double euclidean(const float *a, const float *b, int d) {
-  double sum = 0.0;
-  for (int i = 0; i < d; ++i) {
-    double difference = (double)a[i] - (double)b[i];
-    sum += difference * difference;
-  }
-  return sqrt(sum);
 }
 
 /* Eq. 7 with every exponent less the largest. */
@@ -51,8 +43,9 @@ tr_status tr_cpu_reweight(tr_device *device, const tr_reweight_args *args) {
     const uint32_t *near = work.neighbours.indices + i * (size_t)args->b;
     double distances[TR_NEAREST_MAX_K];
     for (int k = 0; k < args->b; ++k)
-      distances[k] = euclidean(patch, args->bank + near[k] * d, args->d);
-    args->scores[i] = (float)weighted_score(euclidean(patch, work.matches + i * d, args->d), distances, args->b);
+      distances[k] = sqrt(tr_exact_distance2(patch, args->bank + near[k] * d, d));
+    double nearest = sqrt(tr_exact_distance2(patch, work.matches + i * d, d));
+    args->scores[i] = (float)weighted_score(nearest, distances, args->b);
   }
   return TR_OK;
 }

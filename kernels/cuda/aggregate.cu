@@ -16,6 +16,7 @@
  * in their windows, and the backbone takes a hundred times as long. Not measured on a GPU yet.
  */
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/vector.h"
 
 extern "C" {
 #include "kernels/aggregate_plan.h"
@@ -193,16 +194,6 @@ struct resize_task {
   int shared; /* leading outputs that an earlier layer has written: added to */
 };
 
-template <int V> struct vector { float value[V]; };
-
-template <int V> __device__ vector<V> load(const float *from) {
-  if constexpr (V == 4) {
-    const float4 four = __ldg(reinterpret_cast<const float4 *>(from));
-    return {four.x, four.y, four.z, four.w};
-  } else
-    return {__ldg(from)};
-}
-
 /* Grid: x covers the patches of a row times the vectors of V outputs, y the rows, z the images. */
 template <int V> __global__ void __launch_bounds__(THREADS) resize_outputs(resize_task a) {
   const unsigned vectors = (unsigned)a.outputs / V, at = blockIdx.x * THREADS + threadIdx.x;
@@ -215,19 +206,16 @@ template <int V> __global__ void __launch_bounds__(THREADS) resize_outputs(resiz
   for (int image = (int)blockIdx.z; image < a.n; image += (int)gridDim.z) {
     const float *low = a.pooled + ((size_t)image * a.from_h + v.low) * a.from_w * a.outputs + output;
     const float *high = a.pooled + ((size_t)image * a.from_h + v.high) * a.from_w * a.outputs + output;
-    const vector<V> aa = load<V>(low + (size_t)h.low * a.outputs), bb = load<V>(low + (size_t)h.high * a.outputs);
-    const vector<V> cc = load<V>(high + (size_t)h.low * a.outputs), dd = load<V>(high + (size_t)h.high * a.outputs);
+    const tr_vector<V> aa = tr_load<V>(low + (size_t)h.low * a.outputs), bb = tr_load<V>(low + (size_t)h.high * a.outputs);
+    const tr_vector<V> cc = tr_load<V>(high + (size_t)h.low * a.outputs), dd = tr_load<V>(high + (size_t)h.high * a.outputs);
     float *to = a.to + (((size_t)image * a.to_h + blockIdx.y) * a.to_w + x) * a.dimension + output;
-    float out[V];
+    tr_vector<V> out;
     for (int i = 0; i < V; ++i) {
-      out[i] = (wa * aa.value[i] + wb * bb.value[i]) + (wc * cc.value[i] + wd * dd.value[i]);
+      out.value[i] = (wa * aa.value[i] + wb * bb.value[i]) + (wc * cc.value[i] + wd * dd.value[i]);
       if (output + i < a.shared)
-        out[i] += to[i];
+        out.value[i] += to[i];
     }
-    if constexpr (V == 4)
-      *reinterpret_cast<float4 *>(to) = make_float4(out[0], out[1], out[2], out[3]);
-    else
-      *to = out[0];
+    tr_store(to, out);
   }
 }
 
@@ -263,7 +251,7 @@ tr_status launch_pool(tr_cuda *cuda, const tr_aggregate_spec *spec, const layer_
 }
 
 tr_status launch_resize(tr_cuda *cuda, const resize_task *a) {
-  const bool fours = a->outputs % 4 == 0 && a->dimension % 4 == 0 && reinterpret_cast<uintptr_t>(a->to) % 16 == 0;
+  const bool fours = tr_by_fours(a->outputs, (int)a->dimension, a->to);
   const dim3 grid(tr_cuda_blocks((size_t)a->to_w * (size_t)(a->outputs / (fours ? 4 : 1)), THREADS), (unsigned)a->to_h,
                   grid_of((size_t)a->n));
   if (fours)

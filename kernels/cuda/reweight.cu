@@ -1,16 +1,16 @@
 /* reweight on the GPU. A block an image finds the farthest patch and copies its match; the match is checked on the host, which waits for
- * it (n words); the neighbours of the matches are searched by `nearest`; a block an image weighs, with distances in double as on
- * the cpu, summed in another order: scores differ from the cpu's in the last place of a float at most.
+ * it (n words); the neighbours of the matches are searched by `nearest`; a block an image weighs. Distances have the cpu's bits; exp
+ * may differ in a double's last place, so scores agree to the last place of a float.
  *
  * Limit: the search, a product of n matches with the bank. The two kernels here read an image's patch distances (3 KB) and b + 2
  * rows of features (45 KB at d = 1024, b = 9): 3 MB for a chunk of 64 images, with launches and the wait about 30 us; bottle's 83 test
  * images 60 us. Not measured on a GPU yet.
  */
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/exact.h"
 
 namespace {
 
-enum { WARP = 32, WARPS = 8, THREADS = WARP * WARPS, CHECKED = 256, MOST_GRID = 65535 };
+enum { WARPS = 8, THREADS = TR_WARP * WARPS, CHECKED = 256 };
 
 struct candidate {
   float distance;
@@ -23,51 +23,36 @@ __device__ bool farther(candidate a, candidate b) {
 
 /* The farthest of all threads' candidates, the lowest patch at a tie; every thread of the block calls it and gets it. */
 __device__ candidate farthest(candidate mine, candidate *of_warps) {
-  for (unsigned bits = WARP / 2; bits > 0; bits /= 2) {
-    const candidate other = {__shfl_xor_sync(0xffffffffu, mine.distance, bits), __shfl_xor_sync(0xffffffffu, mine.patch, bits)};
+  for (unsigned bits = TR_WARP / 2; bits > 0; bits /= 2) {
+    const candidate other = {__shfl_xor_sync(TR_ALL_LANES, mine.distance, bits), __shfl_xor_sync(TR_ALL_LANES, mine.patch, bits)};
     mine = farther(other, mine) ? other : mine;
   }
-  if (threadIdx.x % WARP == 0)
-    of_warps[threadIdx.x / WARP] = mine;
+  if (threadIdx.x % TR_WARP == 0)
+    of_warps[threadIdx.x / TR_WARP] = mine;
   __syncthreads();
   for (int w = 0; w < WARPS; ++w)
     mine = farther(of_warps[w], mine) ? of_warps[w] : mine;
-  __syncthreads();
   return mine;
 }
 
-/* A match outside the bank is written to `rows` for the host to refuse; row 0 then stands in. */
+/* A block an image. A match outside the bank is written to `rows` for the host to refuse; row 0 then stands in. */
 __global__ void __launch_bounds__(THREADS) find_matches(tr_reweight_args a, tr_reweight_work work, uint32_t *rows) {
   __shared__ candidate of_warps[WARPS];
-  for (unsigned image = blockIdx.x; image < (unsigned)a.n; image += gridDim.x) {
-    const size_t first = (size_t)image * a.patches, end = first + a.patches;
-    candidate best = {a.distances[first], (uint32_t)first};
-    for (size_t i = first + threadIdx.x; i < end; i += THREADS) {
-      const candidate here = {a.distances[i], (uint32_t)i};
-      best = farther(here, best) ? here : best;
-    }
-    best = farthest(best, of_warps);
-    const uint32_t row = a.indices[best.patch];
-    const float *match = a.bank + (row < a.bank_rows ? (size_t)row : 0) * a.d;
-    for (unsigned i = threadIdx.x; i < (unsigned)a.d; i += THREADS)
-      work.matches[(size_t)image * a.d + i] = match[i];
-    if (threadIdx.x == 0) {
-      work.patches[image] = best.patch;
-      rows[image] = row;
-    }
+  const size_t first = (size_t)blockIdx.x * a.patches, end = first + a.patches;
+  candidate best = {a.distances[first], (uint32_t)first};
+  for (size_t i = first + threadIdx.x; i < end; i += THREADS) {
+    const candidate here = {a.distances[i], (uint32_t)i};
+    best = farther(here, best) ? here : best;
   }
-}
-
-/* Of a warp, in an order that d alone decides. Every lane gets it. */
-__device__ double euclidean(const float *x, const float *y, int d) {
-  double sum = 0.0;
-  for (int i = (int)(threadIdx.x % WARP); i < d; i += WARP) {
-    const double difference = (double)x[i] - (double)y[i];
-    sum += difference * difference;
+  best = farthest(best, of_warps);
+  const uint32_t row = a.indices[best.patch];
+  const float *match = a.bank + (row < a.bank_rows ? (size_t)row : 0) * a.d;
+  for (unsigned i = threadIdx.x; i < (unsigned)a.d; i += THREADS)
+    work.matches[(size_t)blockIdx.x * a.d + i] = match[i];
+  if (threadIdx.x == 0) {
+    work.patches[blockIdx.x] = best.patch;
+    rows[blockIdx.x] = row;
   }
-  for (unsigned bits = WARP / 2; bits > 0; bits /= 2)
-    sum += __shfl_xor_sync(0xffffffffu, sum, bits);
-  return sqrt(sum);
 }
 
 /* Eq. 7 with every exponent less the largest. */
@@ -80,22 +65,20 @@ __device__ double weighted_score(double nearest, const double *distances, int b)
   return (1.0 - exp(nearest - largest) / sum) * nearest;
 }
 
-__global__ void __launch_bounds__(THREADS) weigh(tr_reweight_args a, tr_reweight_work work) {
+/* A block an image. */
+__global__ void __launch_bounds__(THREADS, 4) weigh(tr_reweight_args a, tr_reweight_work work) {
   __shared__ double distances[TR_NEAREST_MAX_K + 1]; /* the last: to the match */
-  for (unsigned image = blockIdx.x; image < (unsigned)a.n; image += gridDim.x) {
-    const float *patch = a.features + (size_t)work.patches[image] * a.d;
-    const uint32_t *near = work.neighbours.indices + (size_t)image * a.b;
-    for (int k = (int)(threadIdx.x / WARP); k <= a.b; k += WARPS) {
-      const double distance =
-          euclidean(patch, k < a.b ? a.bank + (size_t)near[k] * a.d : work.matches + (size_t)image * a.d, a.d);
-      if (threadIdx.x % WARP == 0)
-        distances[k] = distance;
-    }
-    __syncthreads();
-    if (threadIdx.x == 0)
-      a.scores[image] = (float)weighted_score(distances[a.b], distances, a.b);
-    __syncthreads();
+  const float *patch = a.features + (size_t)work.patches[blockIdx.x] * a.d;
+  const uint32_t *near = work.neighbours.indices + (size_t)blockIdx.x * a.b;
+  for (int k = (int)(threadIdx.x / TR_WARP); k <= a.b; k += WARPS) {
+    const float *row = k < a.b ? a.bank + (size_t)near[k] * a.d : work.matches + (size_t)blockIdx.x * a.d;
+    const double distance = sqrt(tr_warp_distance2(patch, row, (unsigned)a.d));
+    if (threadIdx.x % TR_WARP == 0)
+      distances[k] = distance;
   }
+  __syncthreads();
+  if (threadIdx.x == 0)
+    a.scores[blockIdx.x] = (float)weighted_score(distances[a.b], distances, a.b);
 }
 
 tr_status check_matches(tr_device *device, const tr_reweight_args *args, const tr_reweight_work *work, const uint32_t *rows) {
@@ -122,13 +105,12 @@ tr_status tr_cuda_reweight(tr_device *device, const tr_reweight_args *args) {
   TR_CUDA_TRY(cudaSetDevice(cuda->ordinal));
   const tr_reweight_work work = tr_reweight_layout(device, args);
   uint32_t *rows = work.neighbours.indices; /* until the search fills them */
-  const unsigned grid = (unsigned)(args->n < MOST_GRID ? args->n : MOST_GRID);
-  TR_LAUNCH(find_matches, grid, THREADS, 0, cuda->stream, *args, work, rows);
+  TR_LAUNCH(find_matches, (unsigned)args->n, THREADS, 0, cuda->stream, *args, work, rows);
   TR_CUDA_LAUNCHED();
   TR_TRY(check_matches(device, args, &work, rows));
   TR_TRY(tr_nearest(device, &work.neighbours));
   TR_CUDA_TRY(cudaSetDevice(cuda->ordinal));
-  TR_LAUNCH(weigh, grid, THREADS, 0, cuda->stream, *args, work);
+  TR_LAUNCH(weigh, (unsigned)args->n, THREADS, 0, cuda->stream, *args, work);
   TR_CUDA_LAUNCHED();
   return TR_OK;
 }

@@ -6,6 +6,7 @@
  * reading the map once through the cache, about 5 us of smooth's 60 for a chunk: not worth an operator. Not measured on a GPU yet.
  */
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/vector.h"
 
 namespace {
 
@@ -42,14 +43,12 @@ __global__ void __launch_bounds__(VECTORS *ROWS) upsample_rows(tr_upsample_args 
     const float *above = a.src + ((size_t)map * a.in_h + y.low) * a.in_w,
                 *below = a.src + ((size_t)map * a.in_h + y.high) * a.in_w;
     float *to = a.dst + ((size_t)map * a.out_h + row) * a.out_w + first;
-    float out[V];
+    tr_vector<V> out;
     for (int i = 0; i < V; ++i)
-      out[i] = blend(blend(__ldg(above + x[i].low), x[i].low_weight, __ldg(above + x[i].high), x[i].high_weight), y.low_weight,
-                     blend(__ldg(below + x[i].low), x[i].low_weight, __ldg(below + x[i].high), x[i].high_weight), y.high_weight);
-    if constexpr (V == 4)
-      *reinterpret_cast<float4 *>(to) = make_float4(out[0], out[1], out[2], out[3]);
-    else
-      *to = out[0];
+      out.value[i] =
+          blend(blend(__ldg(above + x[i].low), x[i].low_weight, __ldg(above + x[i].high), x[i].high_weight), y.low_weight,
+                blend(__ldg(below + x[i].low), x[i].low_weight, __ldg(below + x[i].high), x[i].high_weight), y.high_weight);
+    tr_store(to, out);
   }
 }
 
@@ -59,7 +58,7 @@ tr_status tr_cuda_upsample(tr_device *device, const tr_upsample_args *args) {
   tr_cuda *cuda = tr_cuda_of(device);
   TR_CUDA_TRY(cudaSetDevice(cuda->ordinal));
   const float scale_y = (float)args->in_h / (float)args->out_h, scale_x = (float)args->in_w / (float)args->out_w;
-  const bool fours = args->out_w % 4 == 0 && reinterpret_cast<uintptr_t>(args->dst) % 16 == 0;
+  const bool fours = tr_by_fours(args->out_w, args->out_w, args->dst);
   const dim3 grid(tr_cuda_blocks((size_t)args->out_w / (fours ? 4 : 1), VECTORS), tr_cuda_blocks((size_t)args->out_h, ROWS),
                   (unsigned)(args->n < MOST_GRID ? args->n : MOST_GRID));
   if (fours)
