@@ -325,14 +325,28 @@ static tr_status plan_class_groups(planner *p, const tr_experiment *e, const siz
   return TR_OK;
 }
 
-static tr_status check_class_names(const tr_strings *wanted, const tr_dataset *dataset) {
-  const tr_strings *known = tr_dataset_classes(dataset);
+static bool has_class(const tr_plan *plan, const char *name) {
+  for (size_t i = 0; i < plan->dataset_count; ++i)
+    if (tr_strings_has(tr_dataset_classes(plan->datasets[i]), name))
+      return true;
+  return false;
+}
+
+/* A class that is asked for must be in one of the data sets. */
+static tr_status check_class_names(const tr_strings *wanted, const tr_plan *plan) {
   for (size_t i = 0; wanted && i < wanted->count; ++i) {
-    if (tr_strings_has(known, wanted->items[i]))
+    if (has_class(plan, wanted->items[i]))
       continue;
-    const char *nearest = tr_nearest_name(wanted->items[i], (const char *const *)known->items, known->count);
-    return tr_fail(TR_EINVAL, "%s has no class `%s`%s%s%s", tr_dataset_folder(dataset), wanted->items[i],
-                   nearest ? "; did you mean `" : "", nearest ? nearest : "", nearest ? "`?" : "");
+    const char *nearest = NULL, *folder = "the run";
+    for (size_t j = 0; !nearest && j < plan->dataset_count; ++j) {
+      const tr_strings *known = tr_dataset_classes(plan->datasets[j]);
+      nearest = tr_nearest_name(wanted->items[i], (const char *const *)known->items, known->count);
+      folder = tr_dataset_folder(plan->datasets[j]);
+    }
+    return tr_fail(TR_EINVAL,
+                   plan->dataset_count == 1 ? "%s has no class `%s`%s%s%s"
+                                            : "neither %s nor another data set has a class `%s`%s%s%s",
+                   folder, wanted->items[i], nearest ? "; did you mean `" : "", nearest ? nearest : "", nearest ? "`?" : "");
   }
   return TR_OK;
 }
@@ -345,8 +359,6 @@ static tr_status plan_dataset(planner *p, const tr_experiment *e, const size_t *
                               const tr_results *stored) {
   tr_dataset *dataset;
   TR_TRY(open_dataset(p, of, &dataset));
-  TR_TRY(check_class_names(&e->classes, dataset));
-  TR_TRY(check_class_names(p->options->classes, dataset));
   const tr_strings *names = tr_dataset_classes(dataset);
   for (size_t i = 0; i < names->count; ++i) {
     if (!is_wanted(&e->classes, names->items[i]) || !is_wanted(p->options->classes, names->items[i]))
@@ -397,6 +409,8 @@ static tr_status plan_experiment(planner *p, const tr_experiment *e) {
   tr_status status = file ? tr_results_read(file, p->options->progress, &stored) : no_memory();
   if (status == TR_OK)
     status = plan_settings(p, e, &stored);
+  if (status == TR_OK)
+    status = check_class_names(&e->classes, p->plan);
   tr_results_free(&stored);
   free(file);
   return status;
@@ -415,6 +429,8 @@ tr_status tr_plan_create(const tr_plan_options *options, tr_device *device, cons
   tr_status status = TR_OK;
   for (size_t i = 0; status == TR_OK && i < experiments->count; ++i)
     status = plan_experiment(&p, &experiments->items[i]);
+  if (status == TR_OK)
+    status = check_class_names(options->classes, plan);
   if (status != TR_OK) {
     tr_plan_destroy(plan);
     return status;
