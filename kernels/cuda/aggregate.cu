@@ -12,8 +12,8 @@
  * Limit: memory, up to p = 5. Layers 2+3 of ResNet-50 at 224 px: 2.4 MB read and 3.2 MB written an image, 0.4 MB more out and in for the
  * pooled deeper layer where the cache does not hold it: 1.7 us of an H100's 3.35 TB/s, a chunk of 64 images 0.11 ms, bottle (209
  * training, 83 test images) 0.5 ms. Additions and multiplications: 5.4 million an image at p = 3, 49 million at p = 9 (with the loads
- * that feed them 3 us). Separable sums would take a third of that at p = 9; half the outputs of layer 2 have a weight of their own
- * in their windows, and the backbone takes a hundred times as long. Not measured on a GPU yet.
+ * that feed them 3 us). Separable sums would take a third of that at p = 9, but windows of layer 2 count their centre twice, and the
+ * backbone takes a hundred times as long. Not measured on a GPU yet.
  */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/vector.h"

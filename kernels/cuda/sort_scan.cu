@@ -8,7 +8,7 @@
  * and back, so that nothing has to be asked of the host in between.
  *
  * Limit: memory. 20 bytes an element and pass (a key read to count; key and payload read and written). Bottle's 83 maps of 224 x 224,
- * 4.2 M elements: 0.33 GB, 0.1 ms of an H100's 3.35 TB/s, most of it from the cache; runs of 64 bytes on average and twelve launches:
+ * 4.2 M elements: 0.33 GB, 0.1 ms of an H100's 3.35 TB/s, most of it from the cache; runs of 56 bytes on average and twelve launches:
  * 0.25 ms expected, 29 M elements (MTD) 1.5 ms. The sweep that reads the result on the host takes a hundred times as long. Not
  * measured on a GPU yet.
  */
