@@ -40,7 +40,7 @@ tr_status tr_device_upload(tr_device *device, void *to, const void *from_host, s
 tr_status tr_device_download(tr_device *device, void *to_host, const void *from, size_t bytes);
 tr_status tr_device_copy(tr_device *device, void *to, const void *from, size_t bytes);
 tr_status tr_device_zero(tr_device *device, void *memory, size_t bytes);
-tr_status tr_device_sync(tr_device *device); /* waits for all that is queued */
+tr_status tr_device_sync(tr_device *device); /* waits for all of the above and for operators */
 
 /* Gathers rows: to[i] = from[rows[i]], each row_bytes long; `rows` is host memory. */
 tr_status tr_device_gather(tr_device *device, void *to, const void *from, const uint32_t *rows, size_t count, size_t row_bytes);
@@ -57,7 +57,7 @@ tr_status tr_device_for_chunks(tr_device *device, size_t n, tr_chunk_fn fn, void
 /* ---- work beside work ----
  * What is called above goes into the device's queue of operators, in order. Queued uploads have a queue of their own and go on beside
  * the operators. Between the two queues, and between a queue and the host, marks make the order. On the cpu all is done at once, and
- * marks are empty. These calls may come from any thread. */
+ * marks are empty. These calls may come from any thread. A device that works alone has one lane. */
 typedef enum tr_queue { TR_QUEUE_OPERATORS, TR_QUEUE_UPLOADS } tr_queue;
 
 /* Whether the device goes on while the host does something else: then images are worth decoding ahead. */

@@ -3,13 +3,14 @@
 #include "datasets/image.h"
 #include "host/base/clock.h"
 #include "host/base/status.h"
+#include "host/harness/ring.h"
 #include <stdatomic.h>
 #include <stdlib.h>
 
 typedef struct lane_state {
-  tr_image *decoded; /* [chunk] */
-  uint8_t *pixels;   /* device: one image as decoded */
-  void *scratch;     /* device: the resize's */
+  tr_image *decoded; /* [chunk]; pixels: device, one image as decoded. Both only where there is no ring */
+  uint8_t *pixels;
+  void *scratch; /* device: the resize's */
   size_t pixels_bytes, scratch_bytes;
   float *images; /* device, [chunk, in_h, in_w, 3] */
   float *taps[TR_MAX_LAYERS];
@@ -22,12 +23,13 @@ struct tr_feed {
   size_t chunk;
   int lanes;
   lane_state *lane;
+  tr_ring *ring; /* NULL: lanes decode for themselves */
 };
 
 static tr_status allocate_lane(tr_feed *feed, lane_state *lane) {
   const tr_feed_options *o = &feed->options;
-  lane->decoded = calloc(feed->chunk, sizeof *lane->decoded);
-  if (!lane->decoded)
+  lane->decoded = feed->ring ? NULL : calloc(feed->chunk, sizeof *lane->decoded);
+  if (!lane->decoded && !feed->ring)
     return tr_fail(TR_ENOMEM, "reading images: out of memory");
   size_t input = feed->chunk * (size_t)o->in_h * (size_t)o->in_w * 3 * sizeof(float);
   TR_TRY(tr_device_alloc(o->device, input, (void **)&lane->images));
@@ -52,6 +54,8 @@ tr_status tr_feed_create(const tr_feed_options *options, tr_feed **out) {
   tr_status status = feed->lane ? TR_OK : tr_fail(TR_ENOMEM, "reading images: out of memory");
   if (status == TR_OK)
     status = tr_backbone_normalisation(options->architecture, feed->mean, feed->std);
+  if (status == TR_OK && tr_device_works_alone(options->device))
+    status = tr_ring_create(options->device, options->image_bytes, &feed->ring);
   for (int i = 0; status == TR_OK && i < feed->lanes; ++i)
     status = allocate_lane(feed, &feed->lane[i]);
   if (status != TR_OK) {
@@ -76,6 +80,7 @@ void tr_feed_destroy(tr_feed *feed) {
       tr_device_free(device, lane->taps[t]);
   }
   free(feed->lane);
+  tr_ring_destroy(feed->ring);
   free(feed);
 }
 
@@ -90,6 +95,31 @@ static tr_status grow(tr_device *device, void **memory, size_t *have, size_t wan
   return TR_OK;
 }
 
+/* Pixels on the device, resized, cropped and normalised. */
+static tr_status resize(tr_feed *feed, lane_state *lane, const uint8_t *pixels, int src_h, int src_w, const char *path,
+                        float *dst) {
+  const tr_feed_options *o = &feed->options;
+  int h, w;
+  tr_status status = tr_resize_shape(&o->image, src_h, src_w, &h, &w);
+  if (status != TR_OK)
+    return tr_fail_context(status, "%s", path);
+  if (h != o->in_h || w != o->in_w)
+    return tr_fail(TR_EFORMAT, "%s is %dx%d after the resize, the first image of its class %dx%d; a `crop` makes them equal",
+                   path, w, h, o->in_w, o->in_h);
+  TR_TRY(grow(o->device, &lane->scratch, &lane->scratch_bytes, tr_resize_scratch(&o->image, src_h, src_w, 3)));
+  return tr_resize(o->device, &(tr_resize_args){.src = pixels,
+                                                .src_h = src_h,
+                                                .src_w = src_w,
+                                                .channels = 3,
+                                                .spec = o->image,
+                                                .mean = feed->mean,
+                                                .std = feed->std,
+                                                .dst = dst,
+                                                .scratch = lane->scratch});
+}
+
+/* ---- lanes that decode ---- */
+
 typedef struct decode_job {
   const tr_sample *samples;
   tr_image *images;
@@ -102,45 +132,40 @@ static tr_status decode_one(void *context, size_t i) {
   return tr_image_read(job->samples[i].path, 3, &job->images[i]);
 }
 
-/* Decoded pixels to the device, resized, cropped and normalised there. */
-static tr_status prepare_one(tr_feed *feed, lane_state *lane, const tr_image *image, const char *path, float *dst) {
-  const tr_feed_options *o = &feed->options;
-  int h, w;
-  tr_status status = tr_resize_shape(&o->image, image->h, image->w, &h, &w);
-  if (status != TR_OK)
-    return tr_fail_context(status, "%s", path);
-  if (h != o->in_h || w != o->in_w)
-    return tr_fail(TR_EFORMAT, "%s is %dx%d after the resize, the first image of its class %dx%d; a `crop` makes them equal",
-                   path, w, h, o->in_w, o->in_h);
+static tr_status upload_and_resize(tr_feed *feed, lane_state *lane, const tr_image *image, const char *path, float *dst) {
   size_t bytes = (size_t)image->h * (size_t)image->w * 3;
   void *pixels = lane->pixels;
-  status = grow(o->device, &pixels, &lane->pixels_bytes, bytes);
+  tr_status status = grow(feed->options.device, &pixels, &lane->pixels_bytes, bytes);
   lane->pixels = pixels;
   TR_TRY(status);
-  TR_TRY(grow(o->device, &lane->scratch, &lane->scratch_bytes, tr_resize_scratch(&o->image, image->h, image->w, 3)));
-  TR_TRY(tr_device_upload(o->device, lane->pixels, image->pixels, bytes));
-  return tr_resize(o->device, &(tr_resize_args){.src = lane->pixels,
-                                                .src_h = image->h,
-                                                .src_w = image->w,
-                                                .channels = 3,
-                                                .spec = o->image,
-                                                .mean = feed->mean,
-                                                .std = feed->std,
-                                                .dst = dst,
-                                                .scratch = lane->scratch});
+  TR_TRY(tr_device_upload(feed->options.device, lane->pixels, image->pixels, bytes));
+  return resize(feed, lane, lane->pixels, image->h, image->w, path, dst);
 }
 
-static tr_status prepare_chunk(tr_feed *feed, lane_state *lane, const tr_sample *samples, size_t n) {
-  tr_device *device = feed->options.device;
+static tr_status decode_chunk(tr_feed *feed, lane_state *lane, const tr_sample *samples, size_t n) {
   decode_job job = {samples, lane->decoded};
   size_t input = (size_t)feed->options.in_h * (size_t)feed->options.in_w * 3;
-  tr_status status = tr_pool_run(tr_device_pool(device), n, decode_one, &job);
+  tr_status status = tr_pool_run(tr_device_pool(feed->options.device), n, decode_one, &job);
   for (size_t i = 0; i < n; ++i) {
     if (status == TR_OK)
-      status = prepare_one(feed, lane, &lane->decoded[i], samples[i].path, lane->images + i * input);
+      status = upload_and_resize(feed, lane, &lane->decoded[i], samples[i].path, lane->images + i * input);
     tr_image_free(&lane->decoded[i]);
   }
-  return status;
+  TR_TRY(status);
+  return tr_device_sync(feed->options.device);
+}
+
+/* ---- the lane that takes from the ring ---- */
+
+static tr_status take_chunk(tr_feed *feed, lane_state *lane, const tr_sample *samples, size_t n) {
+  size_t input = (size_t)feed->options.in_h * (size_t)feed->options.in_w * 3;
+  for (size_t i = 0; i < n; ++i) {
+    tr_ring_image image;
+    TR_TRY(tr_ring_take(feed->ring, &image));
+    TR_TRY(resize(feed, lane, image.pixels, image.h, image.w, samples[i].path, lane->images + i * input));
+    TR_TRY(tr_ring_let_go(feed->ring));
+  }
+  return TR_OK;
 }
 
 typedef struct feed_job {
@@ -158,8 +183,7 @@ static tr_status feed_chunk(void *context, size_t first, size_t n, int index) {
   tr_feed *feed = job->feed;
   lane_state *lane = &feed->lane[index];
   double start = tr_seconds();
-  TR_TRY(prepare_chunk(feed, lane, job->samples + first, n));
-  TR_TRY(tr_device_sync(feed->options.device));
+  TR_TRY((feed->ring ? take_chunk : decode_chunk)(feed, lane, job->samples + first, n));
   double prepared = tr_seconds();
   TR_TRY(tr_backbone_run(feed->options.backbone, index, (int)n, lane->images, lane->taps));
   TR_TRY(tr_device_sync(feed->options.device));
@@ -174,10 +198,15 @@ static tr_status feed_chunk(void *context, size_t first, size_t n, int index) {
   return TR_OK;
 }
 
+static tr_status feed_all(void *context) {
+  feed_job *job = context;
+  return tr_device_for_chunks(job->feed->options.device, job->count, feed_chunk, job);
+}
+
 tr_status tr_feed_images(tr_feed *feed, const char *stage, const tr_sample *samples, size_t count, tr_feed_fn fn, void *context) {
   feed_job job = {.feed = feed, .stage = stage, .samples = samples, .count = count, .fn = fn, .context = context};
   tr_progress_update(feed->options.progress, stage, 0, count, "images");
-  return tr_device_for_chunks(feed->options.device, count, feed_chunk, &job);
+  return feed->ring ? tr_ring_run(feed->ring, samples, count, feed_all, &job) : feed_all(&job);
 }
 
 tr_feed_seconds tr_feed_spent(const tr_feed *feed) {

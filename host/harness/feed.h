@@ -1,5 +1,6 @@
 /* Feeds images to a method: files are decoded, resized, normalised and sent through the backbone, lane by lane, and the tapped
- * maps are handed on. Images come in any order; what is handed on for an image depends on the image alone. */
+ * maps are handed on. Images come in any order; what is handed on for an image depends on the image alone. A device that works
+ * alone gets its images from a ring that the pool's threads fill meanwhile (host/harness/ring.h). */
 #ifndef TR_HARNESS_FEED_H
 #define TR_HARNESS_FEED_H
 
@@ -13,8 +14,9 @@ typedef struct tr_feed_options {
   tr_backbone *backbone;
   const char *architecture; /* whose normalisation is applied */
   tr_image_spec image;
-  int in_h, in_w; /* that every image must have after the resize */
-  int layers;     /* tapped */
+  int in_h, in_w;     /* that every image must have after the resize */
+  int layers;         /* tapped */
+  size_t image_bytes; /* of the largest image, decoded to three channels */
   tr_progress *progress;
 } tr_feed_options;
 
@@ -28,9 +30,10 @@ typedef tr_status (*tr_feed_fn)(void *context, int lane, size_t first, size_t n,
 /* An unreadable image is EIO or EFORMAT with its name; ECANCELED after tr_cancel_request. */
 tr_status tr_feed_images(tr_feed *feed, const char *stage, const tr_sample *samples, size_t count, tr_feed_fn fn, void *context);
 
-/* Seconds of the passes so far, lanes' seconds summed / lanes. */
+/* Seconds of the passes so far, lanes' seconds summed / lanes. decode: with a ring, only while the device waited for images; resizes
+ * that were still queued then count as backbone. method: in `fn`. */
 typedef struct tr_feed_seconds {
-  double decode, backbone, method; /* method: in `fn` */
+  double decode, backbone, method;
 } tr_feed_seconds;
 tr_feed_seconds tr_feed_spent(const tr_feed *feed);
 

@@ -112,6 +112,7 @@ static tr_status prepare(group_work *w) {
                                            .in_h = g->forecast.in_h,
                                            .in_w = g->forecast.in_w,
                                            .layers = g->runs[0].setting->layer_count,
+                                           .image_bytes = (size_t)g->class_->most_h * (size_t)g->class_->most_w * 3,
                                            .progress = &w->progress.progress},
                         &w->feed));
   return create_model(w);

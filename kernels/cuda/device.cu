@@ -221,7 +221,6 @@ tr_status cuda_gather(void *state, void *to, const void *from, const uint32_t *r
 tr_status cuda_sync(void *state) {
   cuda_state *s = of(state);
   TR_CUDA_TRY(cudaSetDevice(s->ordinal));
-  TR_CUDA_TRY(cudaStreamSynchronize(s->uploads));
   TR_CUDA_TRY(cudaStreamSynchronize(s->stream));
   return TR_OK;
 }

@@ -3,8 +3,6 @@
 #include "kernels/device.h"
 #include "tests/kernels/devices.h"
 
-#include <string.h>
-
 enum { N = 1000, ROUNDS = 12 };
 
 static tr_device *device;
@@ -89,20 +87,6 @@ static void test_buffers_are_reused(void **state) {
   tr_device_free_pinned(device, pinned);
 }
 
-static void test_sync_waits_for_both_queues(void **state) {
-  (void)state;
-  uint32_t *pinned = pinned_array(N), host[N];
-  void *a = device_array(device, sizeof host);
-  fill(pinned, 7);
-  assert_int_equal(tr_device_upload_queued(device, a, pinned, sizeof host), TR_OK);
-  assert_int_equal(tr_device_sync(device), TR_OK);
-  memset(pinned, 0, sizeof host);
-  device_read(device, host, a, sizeof host);
-  assert_round(host, 7);
-  tr_device_free(device, a);
-  tr_device_free_pinned(device, pinned);
-}
-
 static void test_nothing(void **state) {
   (void)state;
   tr_mark *never = new_mark();
@@ -121,7 +105,6 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_operators_follow_uploads),
       cmocka_unit_test(test_buffers_are_reused),
-      cmocka_unit_test(test_sync_waits_for_both_queues),
       cmocka_unit_test(test_nothing),
   };
   return run_on_devices("queued uploads", tests, open_device, close_device);
