@@ -1,6 +1,7 @@
 /* What a group will take: the peak of the process's resident bytes, phase by phase, from the forecasts of its parts. */
 #include "host/base/status.h"
 #include "host/harness/plan.h"
+#include "host/harness/ring.h"
 #include "host/metrics/metrics.h"
 #include "kernels/smooth.h"
 #include <stdlib.h>
@@ -50,16 +51,25 @@ tr_status tr_group_method_options(const tr_group *group, tr_device *device, tr_v
   return tr_backbone_shapes(device, &backbone, out->aggregate.h, out->aggregate.w, out->aggregate.c);
 }
 
-/* Of one lane: an image while it is decoded (the file's rows, the decoder's and our copy), the copy on the device, the resize's
- * scratch, and a chunk of normalised images and tapped maps. */
-static size_t lane_bytes(const tr_group *group, const tr_device *device, const tr_aggregate_spec *maps) {
+/* Images while they are decoded (the file's rows, the decoder's and our copy) and copies on the device: one of each a lane, or those
+ * of the ring. */
+static size_t decoding_bytes(const tr_device *device, size_t pixels) {
+  if (!tr_device_works_alone(device))
+    return 4 * (size_t)tr_device_lanes(device) * pixels;
+  return 3 * (size_t)tr_pool_threads(tr_device_pool(device)) * pixels + 2 * tr_ring_slots(device) * pixels;
+}
+
+/* What images are on their way to the method: decoded, the resize's scratch, and a chunk of normalised images and tapped maps a
+ * lane. */
+static size_t feed_bytes(const tr_group *group, const tr_device *device, const tr_aggregate_spec *maps) {
   const tr_plan_class *c = group->class_;
   size_t pixels = (size_t)c->most_h * (size_t)c->most_w * 3, chunk = tr_device_chunk(device);
   size_t input = (size_t)group->forecast.in_h * (size_t)group->forecast.in_w * 3 * sizeof(float);
   size_t taps = 0;
   for (int i = 0; i < maps->layers; ++i)
     taps += (size_t)maps->h[i] * (size_t)maps->w[i] * (size_t)maps->c[i] * sizeof(float);
-  return 4 * pixels + tr_resize_scratch(&group->runs[0].setting->image, c->most_h, c->most_w, 3) + chunk * (input + taps);
+  size_t lane = tr_resize_scratch(&group->runs[0].setting->image, c->most_h, c->most_w, 3) + chunk * (input + taps);
+  return decoding_bytes(device, pixels) + (size_t)tr_device_lanes(device) * lane;
 }
 
 /* Maps of one variant and the masks, and what the metrics need on top. */
@@ -89,12 +99,12 @@ static tr_status forecast(tr_group *group, tr_device *device, size_t base_bytes,
   f->score_macs = needs.score_macs;
   tr_backbone_options backbone = tr_group_backbone_options(group);
   TR_TRY(tr_backbone_forecast(device, &backbone, &backbone_bytes, &f->backbone_macs));
-  size_t lanes = (size_t)tr_device_lanes(device) * lane_bytes(group, device, &options.aggregate);
+  size_t feed = feed_bytes(group, device, &options.aggregate);
   size_t scores = group->run_count * c->test_images * (size_t)f->grid_h * (size_t)f->grid_w * sizeof(float);
   size_t base = base_bytes + SLACK_BYTES;
   f->load_bytes = base + group->weights->bytes + backbone_bytes;
-  f->fit_bytes = base + backbone_bytes + lanes + needs.fit_bytes;
-  f->score_bytes = base + backbone_bytes + lanes + needs.score_bytes + scores;
+  f->fit_bytes = base + backbone_bytes + feed + needs.fit_bytes;
+  f->score_bytes = base + backbone_bytes + feed + needs.score_bytes + scores;
   f->metrics_bytes = base + scores + metrics_bytes(group, device);
   const size_t phases[] = {f->load_bytes, f->fit_bytes, f->score_bytes, f->metrics_bytes};
   f->peak_bytes = 0;

@@ -19,10 +19,6 @@ static void write_seconds(FILE *out, double seconds) {
     fprintf(out, "%.1f h", seconds / 3600);
 }
 
-static double total_of(const tr_group_seconds *s) {
-  return s->decode + s->backbone + s->fit + s->score + s->metrics;
-}
-
 static void write_image(FILE *out, const tr_image_spec *image) {
   if (!image->resize && !image->crop) {
     fprintf(out, "as it is");
@@ -95,7 +91,7 @@ static void write_needs(FILE *out, const tr_group *g, const tr_group_seconds *s,
   fprintf(out, ", metrics ");
   write_bytes(out, f->metrics_bytes);
   fprintf(out, "), about ");
-  write_seconds(out, total_of(s));
+  write_seconds(out, s->total);
   fprintf(out, " (decode %.1f, backbone ", s->decode);
   if (backbone_known)
     fprintf(out, "%.1f", s->backbone);
@@ -126,7 +122,7 @@ static tr_status write_group(FILE *out, const tr_plan *plan, const tr_profile *p
   }
   tr_group_seconds s = tr_profile_group(profile, plan, g);
   write_needs(out, g, &s, g->weights->file != NULL);
-  *seconds += total_of(&s);
+  *seconds += s.total;
   return TR_OK;
 }
 

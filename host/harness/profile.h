@@ -12,6 +12,7 @@ typedef struct tr_profile {
   double search_macs;    /* multiply-adds of bank searches per second, which other methods' products come near */
   double metric_pixels;  /* pixels of anomaly maps smoothed and evaluated per second */
   double seconds;        /* that measuring took */
+  bool decodes_ahead;    /* while the device works (host/harness/ring.h) */
 } tr_profile;
 
 /* Takes a second or two. Backbones without weights stay unknown. */
@@ -21,6 +22,7 @@ void tr_profile_free(tr_profile *profile);
 /* Seconds expected of a group's parts; 0 where the rate is not known. */
 typedef struct tr_group_seconds {
   double decode, backbone, fit, score, metrics; /* fit, score: of the method */
+  double total;                                 /* less than their sum where decoding goes on beside the rest */
 } tr_group_seconds;
 tr_group_seconds tr_profile_group(const tr_profile *profile, const tr_plan *plan, const tr_group *group);
 
