@@ -1,23 +1,23 @@
 /* coreset on the GPU: greedy selection in rounds, exact.
  *
- * A round takes the CANDIDATES rows of largest reach, multiplies them with each other, and picks among them in one block, a candidate a
- * thread: the best is picked and the others' reach lowered, as long as the best precedes every row outside, whose reach can only fall.
- * Then all rows are multiplied with the round's picks, and their reach is lowered. The host waits once a round, for the number of
- * picks.
+ * A round takes the CANDIDATES rows of largest reach, multiplies them with each other, and picks among them in one block, a
+ * candidate a thread: the best is picked and the others' reach lowered, as long as the best precedes every row outside, whose
+ * reach can only fall. Then all rows are multiplied with the round's picks, and their reach is lowered. The host waits once a
+ * round, for the number of picks.
  *
- *   select: quantise reach to 24 bits below the last radius, find the cut by two histograms, list the rows above it, in order of rows
+ *   select: quantise reach to 24 bits below the last radius, find the cut by two histograms, list the rows above it, in order
  *   pick:   one block; a pick costs the block's maximum and a row of the candidates' products
  *   lower:  products of rows and picks, in tiles that stay in the second-level cache; a warp a row looks for its largest score
  *
- * As on the cpu, a product only tells which pairs may lower a reach (kernels/cpu/exact.h); those are measured in double, in the cpu
- * twin's order. Order and radii are the cpu twin's bit for bit, whatever the products' rounding, tiles or rounds.
+ * As on the cpu, a product only tells which pairs may lower a reach (kernels/cpu/exact.h); those are measured in double, in the
+ * cpu twin's order. Order and radii are the cpu twin's bit for bit, whatever the products' rounding, tiles or rounds.
  *
  * Limit: multiply-adds in float, then the latency of picks. Bottle, 163,856 x 128 with 16,385 picks: 687 GFLOP, 10.3 ms at an
- * H100's 67 TFLOP/s, 15 ms at what products of 128 terms reach; 10.7 GB of products written to the cache and read from it, 4 ms. One
- * block picks 16,385 times in about 0.8 us (a barrier, two reductions, a load from the cache), 13 ms. A round's selection and the wait
- * for it take 0.1 ms; on real features a round picks a few at first and all of its candidates later (bottle's 94,080 x 128 of
- * ResNet50, 9,408 picks: 28 rounds), 4 ms for 40 rounds. Rows are read once a round, 84 MB, 1 ms in all. 37 ms expected; not measured on
- * a GPU yet. Products in half precision, as nearest makes them, would save about 10 of these.
+ * H100's 67 TFLOP/s, 15 ms at what products of 128 terms reach; 10.7 GB of products written to the cache and read from it, 4 ms.
+ * One block picks 16,385 times in about 0.8 us (a barrier, two reductions, a load from the cache), 13 ms. A round's selection
+ * and the wait for it take 0.1 ms; on real features a round picks a few at first and all of its candidates later (bottle's
+ * 94,080 x 128 of ResNet50, 9,408 picks: 28 rounds), 4 ms for 40 rounds. Rows are read once a round, 84 MB, 1 ms in all. 37 ms
+ * expected; not measured on a GPU yet. Products in half precision, as nearest makes them, would save about 10 of these.
  */
 #include "kernels/cuda/exact.h"
 

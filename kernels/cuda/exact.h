@@ -1,7 +1,8 @@
 /* Products and exact distances on the GPU, shared by the search operators: what kernels/cpu/exact.h says of both holds here.
  *
  * A warp makes the sums of kernels/cpu/exact.h, its lanes being that file's, so that a distance has the same bits on every
- * device. All 32 lanes call together, and every lane gets the sum. */
+ * device. All 32 lanes call together, and every lane gets the sum.
+ */
 #ifndef TR_KERNELS_CUDA_EXACT_H
 #define TR_KERNELS_CUDA_EXACT_H
 
@@ -76,8 +77,8 @@ __device__ inline void tr_peak_raise(tr_peak &peak, float score, unsigned j) {
   peak.first = fmaxf(peak.first, score);
 }
 
-/* Of columns [from, to) of a row of products, the lane's share: single ones up to a multiple of 4, fours, single ones. Both arrays
- * begin at a multiple of 16 bytes. */
+/* Of columns [from, to) of a row of products, the lane's share: single ones up to a multiple of 4, fours, single ones. Both
+ * arrays begin at a multiple of 16 bytes. */
 __device__ inline tr_peak tr_lane_peak(const float *products, const float *half_norms, unsigned from, unsigned to) {
   const unsigned lane = threadIdx.x % TR_WARP, fours = min((from + 3) / 4 * 4, to), rest = max(to / 4 * 4, fours);
   tr_peak peak = {-INFINITY, -INFINITY, from};

@@ -1,15 +1,16 @@
 /* nearest on the GPU: products choose, exact distances decide.
  *
- * For a block of queries and a tile of the bank, cuBLAS multiplies; the products stay in the second-level cache. Then a warp passes over
- * each query's products: they bound the distances from below, and rows whose bound is not above the k-th best distance so far are
- * measured, in double and in the cpu twin's order (exact.h). Distances and indices are therefore the cpu twin's bit for bit, ties by
- * index, whatever the product's rounding, kernel, blocks or tiles: a query's result depends on its row and the bank alone.
- * With a sketch (sketch.h) the products are of half-precision rows on the tensor cores; without, of the rows in float.
+ * For a block of queries and a tile of the bank, cuBLAS multiplies; the products stay in the second-level cache. Then a warp
+ * passes over each query's products: they bound the distances from below, and rows whose bound is not above the k-th best
+ * distance so far are measured, in double and in the cpu twin's order (exact.h). Distances and indices are therefore the cpu
+ * twin's bit for bit, ties by index, whatever the product's rounding, kernel, blocks or tiles: a query's result depends on its
+ * row and the bank alone. With a sketch (sketch.h) the products are of half-precision rows on the tensor cores; without, of the
+ * rows in float.
  *
- * Limit: multiply-adds. Bottle, 83 images of 784 x 1,024 against 16,385 rows: 2.2 TFLOP. With a sketch 2.2 ms at an H100's 989 TFLOP/s,
- * 3.6 ms at the 600 that products of this shape reach; products written to and read from the cache, 8.5 GB, 2 ms; queries
- * sketched, 0.2 ms; about 2 rows a query and tile measured, 4 KB each, 0.5 ms: 6 to 7 ms expected, 80 us an image. In float 33 ms at
- * 67 TFLOP/s, 45 ms expected. Memory: the bank is read from the cache, queries once. Not measured on a GPU yet.
+ * Limit: multiply-adds. Bottle, 83 images of 784 x 1,024 against 16,385 rows: 2.2 TFLOP. With a sketch 2.2 ms at an H100's 989
+ * TFLOP/s, 3.6 ms at the 600 that large products may reach; products written to and read from the cache, 8.5 GB, 2 ms; queries
+ * sketched, 0.2 ms; about 2 rows a query and tile measured, 4 KB each, 0.5 ms: 6 to 7 ms expected, 80 us an image. In float 33 ms
+ * at 67 TFLOP/s, 45 ms expected. Memory is no limit: the bank stays in the cache, queries are read once. Not measured on a GPU yet.
  */
 #include "kernels/cuda/exact.h"
 #include "kernels/cuda/sketch.h"

@@ -1,9 +1,10 @@
-/* project on the GPU: cuBLAS products of one shape, whatever n. A product's shape is what cuBLAS chooses its kernel by, and a kernel
- * sums every element in the same order; so a row's bits depend neither on how many rows there are nor on its place. The last tile
- * starts early and makes some rows twice; fewer rows than a tile are padded.
+/* project on the GPU: cuBLAS products of one shape, whatever n. A product's shape is what cuBLAS chooses its kernel by, and a
+ * kernel sums every element in the same order; so a row's bits depend neither on how many rows there are nor on its place. The
+ * last tile starts early and makes some rows twice; fewer rows than a tile are padded.
  *
  * Limit: multiply-adds. Bottle, 163,856 x 1,024 to 128: 43 GFLOP in float, 0.64 ms at an H100's 67 TFLOP/s; 671 MB are read and
- * 84 MB written, 0.23 ms of 3.35 TB/s. Ten tiles, one of them mostly for the second time: 0.9 ms expected. Not measured on a GPU yet.
+ * 84 MB written, 0.23 ms of 3.35 TB/s. Ten tiles, one of them mostly for the second time: 0.9 ms expected. Not measured on a GPU
+ * yet.
  */
 #include "kernels/cuda/exact.h"
 

@@ -1,8 +1,9 @@
 /* Makes sketches: the centre from a sample of the bank, the scale from its largest value, then all rows.
  *
- * Limit: memory. Bottle's bank of 16,385 x 1,024 is read twice, 134 MB, and 34 MB are written: 50 us of an H100's 3.35 TB/s, 0.1 ms
- * expected with the sample and five launches. Queries of 83 images, 65,072 x 1,024: 267 MB read and 133 MB written in blocks that stay
- * in the cache, 0.12 ms; a conversion to double of each value, 16 a clock and multiprocessor, takes as long. Not measured on a GPU yet.
+ * Limit: memory. Bottle's bank of 16,385 x 1,024 is read twice, 134 MB, and 34 MB are written: 50 us of an H100's 3.35 TB/s, 0.1
+ * ms expected with the sample and five launches. Queries of 83 images, 65,072 x 1,024: 267 MB read and 133 MB written in blocks
+ * that stay in the cache, 0.12 ms; a conversion to double of each value, 16 a clock and multiprocessor, takes as long. Not
+ * measured on a GPU yet.
  */
 #include "kernels/cuda/exact.h"
 #include "kernels/cuda/sketch.h"

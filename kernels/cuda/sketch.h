@@ -9,7 +9,8 @@
  * s brings the largest value of the bank to about 2^9: nothing is lost to half's range, whatever the features' unit. On ResNet50
  * features of MVTec bottle (bank 9,408 x 1,024) e is 5e-4 of the distance to the nearest row, and 1.05 rows of the bank lie
  * within the bound of a query; the subspace sketch of the cpu twin needs more arithmetic on a GPU than this and bounds less
- * sharply. */
+ * sharply.
+ */
 #ifndef TR_KERNELS_CUDA_SKETCH_H
 #define TR_KERNELS_CUDA_SKETCH_H
 

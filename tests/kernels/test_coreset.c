@@ -1,5 +1,6 @@
-/* coreset against NumPy (search_coreset_*) and against a brute force in double, whose picks it must give one by one; a GPU's picks
- * and radii are the cpu's bits. */
+/* coreset against NumPy (search_coreset_*) and against a brute force in double, whose picks it must give one by one; a GPU's
+ * picks and radii are the cpu's bits.
+ */
 #include "host/base/rng.h"
 #include "host/base/status.h"
 #include "kernels/coreset.h"
@@ -100,7 +101,11 @@ static bool on_cpu(void) {
 
 /* A smaller problem where the GPU is emulated, at a thousandth of the speed. */
 static size_t affordable(size_t n) {
+#ifdef TR_EMULATED
   return on_cpu() ? n : n / 4;
+#else
+  return n;
+#endif
 }
 
 static void check_against(const problem *p, const selection *expected) {
@@ -245,6 +250,22 @@ static void test_many_starts(void **state) {
   free(rows);
 }
 
+/* Several rounds of any device, against the cpu's single thread. */
+static void test_large(void **state) {
+  (void)state;
+  size_t n = affordable(affordable(40000)), picks = n / 10;
+  float *rows = rows_clustered(n, 48, 60, 0.4f, 0);
+  problem p = {n, 48, 10, picks, rows, starting_points};
+  selection a = selection_make(picks), b = selection_make(picks);
+  assert_int_equal(select_on("cpu", 1, &p, &a, NULL), TR_OK);
+  assert_int_equal(select_on(test_device, 2, &p, &b, NULL), TR_OK);
+  assert_memory_equal(a.order, b.order, picks * sizeof *a.order);
+  assert_memory_equal(a.radius, b.radius, picks * sizeof *a.radius);
+  selection_free(&a);
+  selection_free(&b);
+  free(rows);
+}
+
 static void test_prefix(void **state) {
   (void)state;
   size_t n = affordable(3000);
@@ -328,9 +349,11 @@ static void test_bad_arguments(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_golden),        cmocka_unit_test(test_clusters), cmocka_unit_test(test_far_from_origin),
-      cmocka_unit_test(test_ties),          cmocka_unit_test(test_simplex),  cmocka_unit_test(test_nearly_equal),
-      cmocka_unit_test(test_many_starts),   cmocka_unit_test(test_prefix),   cmocka_unit_test(test_progress_and_cancel),
+      cmocka_unit_test(test_golden),          cmocka_unit_test(test_clusters),
+      cmocka_unit_test(test_far_from_origin), cmocka_unit_test(test_ties),
+      cmocka_unit_test(test_simplex),         cmocka_unit_test(test_nearly_equal),
+      cmocka_unit_test(test_many_starts),     cmocka_unit_test(test_large),
+      cmocka_unit_test(test_prefix),          cmocka_unit_test(test_progress_and_cancel),
       cmocka_unit_test(test_bad_arguments),
   };
   return run_on_devices("coreset", tests, NULL, NULL);

@@ -1,5 +1,6 @@
-/* nearest against NumPy (search_nearest_*) and against a brute force in double, with sketches and without; a GPU's results are the
- * cpu's bits. And the bank. */
+/* nearest against NumPy (search_nearest_*) and against a brute force in double, with sketches and without; a GPU's results are
+ * the cpu's bits. And the bank.
+ */
 #include "host/base/rng.h"
 #include "host/base/status.h"
 #include "host/search/search.h"
@@ -169,9 +170,17 @@ static void check_against(const problem *p, const answer *expected) {
   answer_free(&again);
 }
 
+static bool emulated(void) {
+#ifdef TR_EMULATED
+  return !on_cpu();
+#else
+  return false;
+#endif
+}
+
 /* Fewer queries where the GPU is emulated, at a thousandth of the speed. */
 static size_t affordable(size_t queries_count, int k) {
-  return on_cpu() || k == 1 || queries_count < 20 ? queries_count : 20;
+  return !emulated() || k == 1 || queries_count < 20 ? queries_count : 20;
 }
 
 static void check_against_brute_force(const problem *p) {
@@ -299,7 +308,7 @@ static float *rows_clustered(uint64_t index, size_t n, size_t d, size_t clusters
   return rows;
 }
 
-/* Rows that differ by less than half precision shows, by a little more, and queries outside its range; in small and large units. */
+/* Rows that differ by less than half precision shows, by a little more, and queries outside its range; in several units. */
 static void test_half_precision(void **state) {
   (void)state;
   static const float spreads[] = {1e-5f, 1e-4f, 1e-2f}, units[] = {1, 1e-15f, 1e15f};
@@ -337,6 +346,29 @@ static void test_adverse_rounding(void **state) {
   }
   check_against_brute_force(&(problem){1, 2 * PAIRS, D, 1, query, bank});
   free(bank);
+}
+
+/* More queries and rows than a device takes at once, against the cpu's single thread. */
+static void test_large(void **state) {
+  (void)state;
+  size_t n = emulated() ? 250 : 4500, bank_rows = emulated() ? 1000 : 9000;
+  float *queries = rows_near_subspace(1, n, 256, 20, 1, 1), *rows = rows_near_subspace(2, bank_rows, 256, 20, 1, 1);
+  problem p = {n, bank_rows, 256, 3, queries, rows};
+  answer answers[2] = {answer_make(&p), answer_make(&p)};
+  const char *devices[2] = {"cpu", test_device};
+  for (int i = 0; i < 2; ++i) {
+    tr_device *device;
+    assert_int_equal(tr_device_open(devices[i], i + 1, &device), TR_OK);
+    tr_bank *bank = bank_of(device, &p);
+    search_bank(device, bank, &p, bank_rows, &answers[i]);
+    tr_bank_destroy(bank);
+    tr_device_close(device);
+  }
+  assert_identical(&p, &answers[1], &answers[0]);
+  answer_free(&answers[0]);
+  answer_free(&answers[1]);
+  free(queries);
+  free(rows);
 }
 
 static void test_prefix(void **state) {
@@ -413,8 +445,8 @@ static void check_blocks(int d, int k, size_t block_rows, const uint32_t *blocks
 
 static void test_blocks(void **state) {
   (void)state;
-  const int dimensions[] = {90, 260, 600}; /* without a sketch, with a narrow and with a wide one */
-  for (int i = 0; i < 3; ++i) {
+  const int dimensions[] = {90, 260, 600}; /* on the cpu: without a sketch, with a narrow and with a wide one */
+  for (int i = 0; i < (emulated() ? 1 : 3); ++i) {
     check_blocks(dimensions[i], 1, 1200, (const uint32_t[]){2, 1}, 2); /* the last is short */
     check_blocks(dimensions[i], 9, 49, (const uint32_t[]){50, 3, 4, 17, 0}, 5);
     check_blocks(dimensions[i], 7, 3, (const uint32_t[]){700, 2, 833}, 3); /* a block has fewer than k */
@@ -431,7 +463,7 @@ static void test_query_alone(void **state) {
   tr_bank *bank = bank_of(device, &p);
   answer all = answer_make(&p), one = answer_make(&p);
   search_bank(device, bank, &p, 800, &all);
-  for (size_t i = 0; i < 300; i += on_cpu() ? 1 : 19) {
+  for (size_t i = 0; i < 300; i += emulated() ? 19 : 1) {
     problem alone = p;
     alone.queries_count = 1;
     alone.queries = queries + i * 300;
@@ -618,9 +650,9 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_golden),         cmocka_unit_test(test_without_sketch),   cmocka_unit_test(test_sketch),
       cmocka_unit_test(test_sketch_in_vain), cmocka_unit_test(test_far_from_origin),  cmocka_unit_test(test_ties),
-      cmocka_unit_test(test_half_precision), cmocka_unit_test(test_adverse_rounding), cmocka_unit_test(test_prefix),
-      cmocka_unit_test(test_blocks),         cmocka_unit_test(test_query_alone),      cmocka_unit_test(test_from_lanes),
-      cmocka_unit_test(test_wrong_sketch),   cmocka_unit_test(test_bad_arguments),
+      cmocka_unit_test(test_half_precision), cmocka_unit_test(test_adverse_rounding), cmocka_unit_test(test_large),
+      cmocka_unit_test(test_prefix),         cmocka_unit_test(test_blocks),           cmocka_unit_test(test_query_alone),
+      cmocka_unit_test(test_from_lanes),     cmocka_unit_test(test_wrong_sketch),     cmocka_unit_test(test_bad_arguments),
   };
   return run_on_devices("nearest", tests, NULL, NULL);
 }

@@ -79,7 +79,7 @@ static void test_row_alone(void **state) {
     src[i] = tr_rng_normal(&rng);
   tr_project_matrix(0, D, D_STAR, matrix);
   const int threads[] = {1, 2, 4};
-  const bool on_gpu = strcmp(test_device, "cpu") != 0; /* where a call costs a whole tile, and threads make no difference */
+  const bool on_gpu = strcmp(test_device, "cpu") != 0; /* a call costs a whole tile, and threads make no difference */
   for (int t = 0; t < (on_gpu ? 1 : 3); ++t) {
     assert_int_equal(project_on(threads[t], N, D, D_STAR, src, matrix, dst), TR_OK);
     for (size_t i = 0; i < N; i += on_gpu ? 43 : 1) {
