@@ -544,10 +544,11 @@ static tr_model_array order_array(const uint32_t *order, size_t count) {
 
 static tr_status write_settings(const tr_model *model, const tr_variant *v, cJSON *out) {
   const tr_aggregate_spec *a = &model->aggregate;
+  size_t train_images = model->train_rows / model->patches, count;
   const struct {
     const char *name;
     double value;
-  } numbers[] = {{"train_images", (double)(model->train_rows / model->patches)},
+  } numbers[] = {{"train_images", (double)train_images},
                  {"patch", a->patch},
                  {"stride", a->stride},
                  {"layer_dimension", a->layer_dimension},
@@ -556,7 +557,6 @@ static tr_status write_settings(const tr_model *model, const tr_variant *v, cJSO
                  {"percent", v->percent},
                  {"projection", v->projection},
                  {"neighbours", v->neighbours}};
-  size_t count;
   bool complete = cJSON_AddStringToObject(out, "aggregate", tr_aggregate_names(&count)[a->kind]) &&
                   cJSON_AddStringToObject(out, "subsampling", tr_subsampling_names(&count)[v->subsampling]) &&
                   cJSON_AddStringToObject(out, "image_score", tr_image_score_names(&count)[v->image_score]) &&
