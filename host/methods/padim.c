@@ -2,7 +2,7 @@
  * position of the first layer's grid a Gaussian of randomly drawn channels of all tapped layers; a patch's score is its Mahalanobis
  * distance.
  *
- * Each variant has its own draw and its own Gaussians; variants share the backbone alone. Images are gathered in batches
+ * Variants with the same draw share its Gaussians, others nothing but the backbone. Images are gathered in batches
  * (batches.h), since a position's Gaussian is hundreds of kilobytes: for training images because sums are made batch by batch in
  * their order, for test images because a batch is scored in the time that reading the Gaussians for one image takes.
  */
@@ -20,20 +20,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Where a test image's scores go. */
+/* Where a test image's scores go: the first variant's, and strides to the others'. */
 typedef struct target {
   float *patch_scores, *image_score;
+  size_t variant_stride, image_stride;
 } target;
 
+/* Gaussians of one draw. */
 typedef struct estimate {
   tr_model *model;
-  tr_variant variant;
   uint32_t *channels; /* [dimension], ascending */
   tr_channels_spec draw;
   tr_gaussian_spec spec;
   tr_gaussian gaussian;
-  tr_batches *batches;                 /* of training images, then of test images */
-  void *scratch;                       /* of gaussian */
+  tr_batches *batches; /* of training images, then of test images */
+  void *scratch;       /* of gaussian */
+  bool fitted;
   double factor_seconds, draw_seconds; /* the latter of test images, all lanes together */
 } estimate;
 
@@ -42,7 +44,10 @@ struct tr_model {
   tr_aggregate_spec maps; /* shapes of the taps */
   tr_progress *progress;
   size_t train_images, positions;
-  estimate *estimates; /* one a variant */
+  tr_variant *variants;
+  size_t *variant_estimate;
+  size_t variant_count;
+  estimate *estimates;
   size_t count;
   int lanes;
   void **lane_scratch;  /* of channels */
@@ -65,6 +70,8 @@ static void release_model(tr_model *model) {
     tr_device_free(model->device, model->lane_scratch[lane]);
   free(model->lane_scratch);
   free(model->estimates);
+  free(model->variants);
+  free(model->variant_estimate);
   pthread_mutex_destroy(&model->lock);
   free(model);
 }
@@ -104,7 +111,7 @@ static tr_status plan_estimate(tr_model *model, const tr_variant *variant, estim
   if (variant->image_score == TR_SCORE_REWEIGHTED || variant->image_score == TR_SCORE_NEAREST_IMAGES)
     return tr_fail(TR_EINVAL, "padim: image_score: expected max or smoothed_max, found %s",
                    variant->image_score == TR_SCORE_REWEIGHTED ? "reweighted" : "nearest_images");
-  *e = (estimate){.model = model, .variant = *variant, .channels = calloc((size_t)variant->dimension, sizeof *e->channels)};
+  *e = (estimate){.model = model, .channels = calloc((size_t)variant->dimension, sizeof *e->channels)};
   if (!e->channels)
     return tr_fail(TR_ENOMEM, "padim: %d channels: out of memory", variant->dimension);
   e->draw = (tr_channels_spec){
@@ -117,6 +124,23 @@ static tr_status plan_estimate(tr_model *model, const tr_variant *variant, estim
   TR_TRY(tr_gaussian_check(&e->spec));
   TR_TRY(draw_channels(variant, total, e->channels));
   return tr_channels_check(&e->draw);
+}
+
+static bool same_draw(const estimate *e, const tr_variant *v, const tr_variant *of) {
+  return e->spec.d == v->dimension && e->draw.placement == v->placement && e->spec.epsilon == v->epsilon && of->seed == v->seed;
+}
+
+static tr_status plan_variant(tr_model *model, size_t variant) {
+  const tr_variant *v = &model->variants[variant];
+  if (v->image_score != TR_SCORE_MAX && v->image_score != TR_SCORE_SMOOTHED_MAX)
+    return tr_fail(TR_EINVAL, "padim: image_score: expected max or smoothed_max");
+  for (size_t other = 0; other < variant; ++other)
+    if (same_draw(&model->estimates[model->variant_estimate[other]], v, &model->variants[other])) {
+      model->variant_estimate[variant] = model->variant_estimate[other];
+      return TR_OK;
+    }
+  model->variant_estimate[variant] = model->count;
+  return plan_estimate(model, v, &model->estimates[model->count++]);
 }
 
 /* All that costs no memory to speak of. */
@@ -136,15 +160,19 @@ static tr_status plan_model(const tr_method_options *options, tr_model **out) {
   model->progress = options->progress;
   model->train_images = options->train_images;
   model->positions = (size_t)options->aggregate.h[0] * (size_t)options->aggregate.w[0];
-  model->count = options->variant_count;
+  model->variant_count = options->variant_count;
   model->lanes = tr_device_lanes(options->device);
-  model->estimates = calloc(model->count, sizeof *model->estimates);
+  model->variants = calloc(model->variant_count, sizeof *model->variants);
+  model->variant_estimate = calloc(model->variant_count, sizeof *model->variant_estimate);
+  model->estimates = calloc(model->variant_count, sizeof *model->estimates);
   model->lane_scratch = calloc((size_t)model->lanes, sizeof *model->lane_scratch);
   tr_status status = TR_OK;
-  if (!model->estimates || !model->lane_scratch)
-    status = tr_fail(TR_ENOMEM, "creating a PaDiM model of %zu variants: out of memory", model->count);
-  for (size_t v = 0; status == TR_OK && v < model->count; ++v)
-    status = plan_estimate(model, &options->variants[v], &model->estimates[v]);
+  if (!model->variants || !model->variant_estimate || !model->estimates || !model->lane_scratch)
+    status = tr_fail(TR_ENOMEM, "creating a PaDiM model of %zu variants: out of memory", model->variant_count);
+  for (size_t v = 0; status == TR_OK && v < model->variant_count; ++v) {
+    model->variants[v] = options->variants[v];
+    status = plan_variant(model, v);
+  }
   if (status != TR_OK) {
     release_model(model);
     return status;
@@ -314,12 +342,13 @@ static tr_status finish_estimate(estimate *e) {
   e->factor_seconds = tr_seconds() - start;
   tr_device_free(device, e->gaussian.running);
   e->gaussian.running = NULL;
+  e->fitted = true;
   return start_scoring(e);
 }
 
 static tr_status fit_end(tr_model *model) {
   for (size_t v = 0; v < model->count; ++v) {
-    tr_progress_update(model->progress, "Gaussians", v, model->count, "runs");
+    tr_progress_update(model->progress, "Gaussians", v, model->count, "draws");
     tr_status status = finish_estimate(&model->estimates[v]);
     if (status != TR_OK)
       return tr_fail_context(status, "padim");
@@ -336,17 +365,34 @@ static tr_status distance_work(void *context, const tr_batch *batch, size_t firs
   return tr_device_sync(e->model->device);
 }
 
+static float largest_of(const float *values, size_t count) {
+  float largest = values[0];
+  for (size_t i = 1; i < count; ++i)
+    largest = fmaxf(largest, values[i]);
+  return largest;
+}
+
 static tr_status distance_end(void *context, const tr_batch *batch) {
   const estimate *e = context;
+  const tr_model *model = e->model;
   const target *targets = batch->notes;
   size_t positions = e->spec.positions;
   for (size_t i = 0; i < batch->count; ++i) {
-    float *scores = targets[i].patch_scores, largest = 0;
-    TR_TRY(tr_device_download(e->model->device, scores, batch->results + i * positions, positions * sizeof *scores));
-    TR_TRY(tr_device_sync(e->model->device));
-    for (size_t p = 0; p < positions; ++p)
-      largest = fmaxf(largest, scores[p]);
-    *targets[i].image_score = largest;
+    const target *to = &targets[i];
+    const float *done = NULL;
+    for (size_t v = 0; v < model->variant_count; ++v) {
+      if (&model->estimates[model->variant_estimate[v]] != e)
+        continue;
+      float *scores = to->patch_scores + v * to->variant_stride;
+      if (done) {
+        memcpy(scores, done, positions * sizeof *scores);
+      } else {
+        TR_TRY(tr_device_download(model->device, scores, batch->results + i * positions, positions * sizeof *scores));
+        TR_TRY(tr_device_sync(model->device));
+      }
+      done = scores;
+      to->image_score[v * to->image_stride] = largest_of(scores, positions);
+    }
   }
   return TR_OK;
 }
@@ -357,16 +403,15 @@ static void add_draw_seconds(estimate *e, double seconds) {
   pthread_mutex_unlock(&e->model->lock);
 }
 
-static tr_status score_estimate(estimate *e, int lane, size_t first, size_t n, const float *const *maps, float *patch_scores,
-                                float *image_scores) {
+static tr_status score_estimate(estimate *e, int lane, size_t first, size_t n, const float *const *maps, target to) {
   for (size_t done = 0, count; done < n; done += count) {
     const float *later[TR_MAX_LAYERS];
     float *at;
     void *notes;
     count = n - done;
     TR_TRY(tr_batches_room(e->batches, first + done, &count, &at, &notes));
-    for (size_t i = 0; i < count; ++i)
-      ((target *)notes)[i] = (target){patch_scores + (done + i) * e->spec.positions, image_scores + done + i};
+    for (size_t i = 0; i < count; ++i, to.patch_scores += e->spec.positions, ++to.image_score)
+      ((target *)notes)[i] = to;
     double start = tr_seconds();
     later_maps(e, done, maps, later);
     TR_TRY(write_images(e, lane, count, later, at));
@@ -383,8 +428,8 @@ static tr_status score_images(tr_model *model, int lane, size_t n, const float *
   model->scored += n;
   pthread_mutex_unlock(&model->lock);
   for (size_t v = 0; v < model->count; ++v)
-    TR_TRY(score_estimate(&model->estimates[v], lane, first, n, maps, patch_scores + v * variant_stride,
-                          image_scores + v * image_stride));
+    TR_TRY(score_estimate(&model->estimates[v], lane, first, n, maps,
+                          (target){patch_scores, image_scores, variant_stride, image_stride}));
   return TR_OK;
 }
 
@@ -396,10 +441,10 @@ static tr_status score_end(tr_model *model) {
 }
 
 static tr_status info(const tr_model *model, size_t variant, tr_model_info *out) {
-  if (variant >= model->count)
-    return tr_fail(TR_EINVAL, "padim: there is no variant %zu of %zu", variant, model->count);
-  const estimate *e = &model->estimates[variant];
-  *out = (tr_model_info){.dimension = e->variant.dimension,
+  if (variant >= model->variant_count)
+    return tr_fail(TR_EINVAL, "padim: there is no variant %zu of %zu", variant, model->variant_count);
+  const estimate *e = &model->estimates[model->variant_estimate[variant]];
+  *out = (tr_model_info){.dimension = e->spec.d,
                          .coreset_seconds = e->factor_seconds,
                          .nearest_seconds = tr_batches_seconds(e->batches) / model->lanes,
                          .aggregate_seconds = e->draw_seconds / model->lanes};
@@ -454,8 +499,7 @@ static void name_arrays(const estimate *e, tr_model_array arrays[ARRAYS]) {
   arrays[SAMPLES] = (tr_model_array){"samples", TR_ARRAY_F4, 3, {s->positions, s->samples, width}, e->gaussian.samples, true};
 }
 
-static tr_status write_settings(const estimate *e, cJSON *out) {
-  const tr_variant *v = &e->variant;
+static tr_status write_settings(const estimate *e, const tr_variant *v, cJSON *out) {
   size_t count;
   bool complete = cJSON_AddItemToObject(out, "train_images", tr_json_number((double)e->spec.samples)) &&
                   cJSON_AddItemToObject(out, "seed", tr_json_number((double)v->seed)) &&
@@ -468,13 +512,14 @@ static tr_status write_settings(const estimate *e, cJSON *out) {
 }
 
 static tr_status save(const tr_model *model, size_t variant, const char *path, const char *about) {
-  if (variant >= model->count || model->estimates[variant].gaussian.running)
-    return tr_fail(TR_EINVAL, "padim: variant %zu of %zu is not there or not fitted", variant, model->count);
-  const estimate *e = &model->estimates[variant];
+  const estimate *e = variant < model->variant_count ? &model->estimates[model->variant_estimate[variant]] : NULL;
+  if (!e || !e->fitted)
+    return tr_fail(TR_EINVAL, "padim: variant %zu of %zu is not there or not fitted", variant, model->variant_count);
   tr_model_array arrays[ARRAYS];
   name_arrays(e, arrays);
   cJSON *settings = cJSON_CreateObject();
-  tr_status status = settings ? write_settings(e, settings) : tr_fail(TR_ENOMEM, "writing %s: out of memory", path);
+  tr_status status =
+      settings ? write_settings(e, &model->variants[variant], settings) : tr_fail(TR_ENOMEM, "writing %s: out of memory", path);
   if (status == TR_OK)
     status = tr_model_file_write(path, model->device,
                                  &(tr_model_content){.method = "padim",
@@ -528,6 +573,7 @@ static tr_status load_arrays(const tr_model_file *file, estimate *e) {
   if (e->spec.form == TR_GAUSSIAN_SAMPLES)
     TR_TRY(tr_model_file_upload(file, device, &arrays[SAMPLES], (void **)&e->gaussian.samples));
   TR_TRY(tr_device_alloc(device, tr_gaussian_scratch(device, &e->spec), &e->scratch));
+  e->fitted = true;
   return start_scoring(e);
 }
 

@@ -171,6 +171,7 @@ static const tr_variant several[] = {
     {.seed = 3, .dimension = 25, .epsilon = 0.01},
     {.seed = 4, .dimension = 9, .epsilon = 0.04, .placement = TR_PLACE_BILINEAR},
     {.seed = 3, .dimension = 31, .epsilon = 1, .image_score = TR_SCORE_SMOOTHED_MAX},
+    {.seed = 3, .dimension = 25, .epsilon = 0.01, .image_score = TR_SCORE_SMOOTHED_MAX}, /* the first one's Gaussians */
 };
 enum { SEVERAL = sizeof several / sizeof *several };
 
