@@ -460,7 +460,7 @@ static const uint32_t *bank_order(const tr_model *model, size_t variant, size_t 
 
 /* ---- forecast ---- */
 
-/* Scores leave the model batch by batch: memory does not depend on the number of test images. */
+/* Scores leave the model batch by batch: memory does not grow with the number of test images. */
 static tr_status forecast(const tr_method_options *options, size_t test_images, tr_method_needs *out) {
   *out = (tr_method_needs){0};
   TR_TRY(tr_aggregate_shape(&options->aggregate, &out->grid_h, &out->grid_w, &out->dimension));
@@ -471,6 +471,7 @@ static tr_status forecast(const tr_method_options *options, size_t test_images, 
     estimate *e = &model->estimates[v];
     tr_gaussian_bytes bytes = tr_gaussian_sizes(&e->spec);
     tr_batches_options fit = fit_batches(e), score = score_batches(e);
+    score.items = test_images > 0 ? test_images : 1;
     fitted += bytes.means + bytes.factors + bytes.samples + tr_gaussian_scratch(model->device, &e->spec);
     running += bytes.running;
     training += tr_batches_bytes(&fit);

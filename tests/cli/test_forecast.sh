@@ -32,3 +32,11 @@ code 0 run "$dir/e.yaml" --class "$one" --dry-run
 whole=$(grep -oE 'peak [0-9.]+ MiB' "$dir/out" | head -1 | grep -oE '[0-9.]+')
 code 0 run "$dir/e.yaml" --class "$one" --dry-run --memory-limit "$(awk -v w="$whole" 'BEGIN { print int(w) - 2 }')M"
 [ "$(grep -c '^\[' "$dir/out")" -gt 1 ] || { cat "$dir/out"; fail "the group was not split"; }
+
+# PaDiM, both forms: 30 vectors of 60 or of 100 dimensions.
+printf '%s\n' 'name: p' 'dataset: synthetic' 'backbone: resnet18' 'method: padim' 'dimension: [60, 100]' 'seed: [0, 1]' >"$dir/p.yaml"
+code 0 run "$dir/p.yaml" --class "$one"
+while read -r forecast peak; do
+  awk -v f="$forecast" -v p="$peak" 'BEGIN { exit !(f > 0 && f >= 0.8 * p && f <= 1.2 * p) }' ||
+    fail "padim: forecast $forecast bytes, peak $peak"
+done < <(sed -E 's/.*"peak_bytes":([0-9]+),"forecast_bytes":([0-9]+).*/\2 \1/' "$dir"/results/*/p.jsonl)

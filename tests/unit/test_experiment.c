@@ -152,6 +152,44 @@ static void test_distinct_settings_have_distinct_names(void **state) {
 }
 
 /* SPADE: its own defaults, and of the other methods' keys none makes a second run. */
+/* padim's own defaults; what concerns other methods multiplies nothing; draws may be variants of one model, whatever their size. */
+static void test_padim(void **state) {
+  (void)state;
+  tr_experiments e = parse(HEAD "method: [patchcore, padim]\nseed: [0, 1]\npatch: [3, 5]\nneighbours: [3, 9]\n");
+  const tr_setting *s = e.items[0].settings;
+  assert_int_equal(e.items[0].setting_count, 4 + 2);
+  check_run(&s[0], "IM224_RN50_L2-3_P10_D1024-1024_PS-3_AN-1_S0");
+  check_run(&s[4], "padim_IM224_RN50_L1-2-3_D550_S0");
+  check_run(&s[5], "padim_IM224_RN50_L1-2-3_D550_S1");
+  assert_int_equal(s[4].image_score, TR_SCORE_SMOOTHED_MAX);
+  assert_int_equal(s[4].placement, TR_PLACE_NEAREST);
+  assert_true(s[4].epsilon == 0.01 && s[0].epsilon == 0);
+  assert_true(tr_setting_shares_features(&s[4], &s[5]));
+  assert_false(tr_setting_shares_features(&s[0], &s[4]));
+  assert_false(tr_setting_shares_selection(&s[4], &s[5]));
+  tr_experiments_free(&e);
+
+  e = parse("name: t\ndataset: mvtec\nbackbone: [resnet18, efficientnet_lite0]\nmethod: padim\nprotocol: [official, paper]\n");
+  assert_int_equal(e.items[0].setting_count, 2);
+  check_run(&e.items[0].settings[0], "padim_IM224_RN18_L1-2-3_D100_S0");
+  check_run(&e.items[0].settings[1], "padim_IM224_ENL0_L1-2-4_D100_S0");
+  tr_experiments_free(&e);
+
+  e = parse(HEAD "method: padim\ndimension: [250, 550]\nepsilon: 0.04\nplacement: bilinear\nimage_score: [max, smoothed_max]\n"
+                 "layers: layer2+layer3\nsigma: 2\n");
+  s = e.items[0].settings;
+  assert_int_equal(e.items[0].setting_count, 4);
+  check_run(&s[0], "padim_IM224_RN50_L2-3_D250_S0_max_bilinear_epsilon0.04_sigma2");
+  check_run(&s[3], "padim_IM224_RN50_L2-3_D550_S0_bilinear_epsilon0.04_sigma2");
+  assert_true(tr_setting_shares_features(&s[0], &s[3]));
+  assert_true(tr_setting_shares_selection(&s[0], &s[1]));
+  assert_false(tr_setting_shares_selection(&s[1], &s[3]));
+  tr_experiments_free(&e);
+
+  EXPECT_ERROR(HEAD "method: padim\nplacement: nearets\n", "t.yaml:5", "did you mean `nearest`");
+  EXPECT_ERROR(HEAD "epsilon: 0\n", "t.yaml:4", "epsilon", "above 0");
+}
+
 static void test_spade(void **state) {
   (void)state;
   tr_experiments e =
@@ -279,6 +317,24 @@ static void test_bombs(void **state) {
   EXPECT_ERROR(document, "t.yaml");
 }
 
+/* What experiments/ holds can be read. */
+static void test_shipped_experiments(void **state) {
+  (void)state;
+  static const char folder[] = TR_GOLDEN_DIR "/../../experiments";
+  tr_strings names;
+  assert_int_equal(tr_folder_list(folder, &names), TR_OK);
+  assert_true(names.count > 5);
+  for (size_t i = 0; i < names.count; ++i) {
+    char path[1024];
+    tr_experiments e;
+    snprintf(path, sizeof path, "%s/%s", folder, names.items[i]);
+    if (tr_experiments_read(path, &e) != TR_OK)
+      fail_msg("%s", tr_last_error());
+    tr_experiments_free(&e);
+  }
+  tr_strings_free(&names);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_defaults),
@@ -287,6 +343,7 @@ int main(void) {
       cmocka_unit_test(test_grids_within_mappings),
       cmocka_unit_test(test_equal_work_is_one_run),
       cmocka_unit_test(test_distinct_settings_have_distinct_names),
+      cmocka_unit_test(test_padim),
       cmocka_unit_test(test_spade),
       cmocka_unit_test(test_layers_follow_the_backbone),
       cmocka_unit_test(test_several_experiments_and_merge_keys),
@@ -295,6 +352,7 @@ int main(void) {
       cmocka_unit_test(test_errors_of_values),
       cmocka_unit_test(test_errors_of_structure),
       cmocka_unit_test(test_bombs),
+      cmocka_unit_test(test_shipped_experiments),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
