@@ -10,11 +10,13 @@
  * K blocks of them. Variants that differ in K share all but this search.
  */
 #include "host/base/clock.h"
+#include "host/base/json.h"
 #include "host/base/status.h"
 #include "host/methods/method.h"
 #include "host/search/search.h"
 #include "kernels/upsample.h"
 
+#include <cjson/cJSON.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -48,6 +50,7 @@ typedef struct lane_buffers {
 struct tr_model {
   tr_device *device;
   tr_gallery gallery_kind;
+  tr_aggregate_spec taps;
   tr_aggregate_spec aggregate; /* concatenated: of all taps but the last */
   int in_h, in_w;
   size_t pixels, train_images;
@@ -124,6 +127,7 @@ static tr_status check_taps(const tr_aggregate_spec *taps) {
 
 static tr_status plan_galleries(tr_model *model, const tr_aggregate_spec *taps) {
   int last = taps->layers - 1;
+  model->taps = *taps;
   model->pooled = make_gallery(1, 1, taps->c[last]);
   model->aggregate = concatenation(taps);
   if (model->gallery_kind == TR_GALLERY_CONCATENATED) {
@@ -137,7 +141,7 @@ static tr_status plan_galleries(tr_model *model, const tr_aggregate_spec *taps) 
   for (int g = 0; g < model->gallery_count; ++g) {
     size_t positions = model->galleries[g].positions;
     model->most_positions = positions > model->most_positions ? positions : model->most_positions;
-    if (positions * model->train_images >= UINT32_MAX)
+    if (positions >= UINT32_MAX / model->train_images)
       return tr_fail(TR_EINVAL, "spade: %zu training images of %zu positions; at most %u positions in all are possible",
                      model->train_images, positions, UINT32_MAX);
   }
@@ -217,6 +221,12 @@ static size_t aggregate_bytes(const tr_model *model) {
              : 0;
 }
 
+static tr_status allocate_aggregate_scratch(tr_model *model) {
+  for (int lane = 0; lane < model->lanes; ++lane)
+    TR_TRY(tr_device_alloc(model->device, aggregate_bytes(model), &model->buffers[lane].aggregate_scratch));
+  return TR_OK;
+}
+
 static tr_status create(const tr_method_options *options, tr_model **out) {
   *out = NULL;
   tr_model *model;
@@ -225,8 +235,8 @@ static tr_status create(const tr_method_options *options, tr_model **out) {
   tr_status status = tr_device_alloc(device, rows_bytes(model, &model->pooled), (void **)&model->pooled.rows);
   for (int g = 0; status == TR_OK && g < model->gallery_count; ++g)
     status = tr_device_alloc(device, rows_bytes(model, &model->galleries[g]), (void **)&model->galleries[g].rows);
-  for (int lane = 0; status == TR_OK && lane < model->lanes; ++lane)
-    status = tr_device_alloc(device, aggregate_bytes(model), &model->buffers[lane].aggregate_scratch);
+  if (status == TR_OK)
+    status = allocate_aggregate_scratch(model);
   if (status != TR_OK) {
     release_model(model);
     return tr_fail_context(status, "spade: memory for the features of %zu training images", options->train_images);
@@ -307,6 +317,7 @@ static tr_status allocate_lane(const tr_model *model, lane_buffers *b) {
   return TR_OK;
 }
 
+/* Rows become banks; buffers for scoring. */
 static tr_status fit_end(tr_model *model) {
   TR_TRY(make_bank(model, &model->pooled));
   for (int g = 0; g < model->gallery_count; ++g)
@@ -489,6 +500,103 @@ static tr_status forecast(const tr_method_options *options, size_t test_images, 
   return TR_OK;
 }
 
+/* ---- files ---- */
+
+static tr_model_array pooled_array(const tr_model *model, const float *rows) {
+  return (tr_model_array){"pooled", TR_ARRAY_F4, 2, {model->train_images, (size_t)model->pooled.d}, rows, true};
+}
+
+static tr_model_array gallery_array(const tr_model *model, int i, const float *rows) {
+  static const char *const names[TR_MAX_LAYERS] = {"gallery 0", "gallery 1", "gallery 2", "gallery 3"};
+  const gallery *g = &model->galleries[i];
+  return (tr_model_array){names[i], TR_ARRAY_F4, 3, {model->train_images, g->positions, (size_t)g->d}, rows, true};
+}
+
+static tr_status write_settings(const tr_model *model, const tr_variant *v, cJSON *out) {
+  size_t count;
+  bool complete = cJSON_AddItemToObject(out, "train_images", tr_json_number((double)model->train_images)) &&
+                  cJSON_AddItemToObject(out, "in_h", tr_json_number(model->in_h)) &&
+                  cJSON_AddItemToObject(out, "in_w", tr_json_number(model->in_w)) &&
+                  cJSON_AddItemToObject(out, "neighbours", tr_json_number(v->neighbours)) &&
+                  cJSON_AddStringToObject(out, "gallery", tr_gallery_names(&count)[model->gallery_kind]) &&
+                  cJSON_AddStringToObject(out, "image_score", tr_image_score_names(&count)[v->image_score]);
+  return complete ? tr_model_maps_to_json(&model->taps, out) : tr_fail(TR_ENOMEM, "writing a model's settings: out of memory");
+}
+
+static tr_status save(const tr_model *model, size_t variant, const char *path, const char *about) {
+  if (variant >= model->variant_count || !model->pooled.bank)
+    return tr_fail(TR_EINVAL, "spade: variant %zu of %zu is not there or not fitted", variant, model->variant_count);
+  tr_model_array arrays[1 + TR_MAX_LAYERS] = {pooled_array(model, tr_bank_data(model->pooled.bank))};
+  for (int g = 0; g < model->gallery_count; ++g)
+    arrays[1 + g] = gallery_array(model, g, tr_bank_data(model->galleries[g].bank));
+  cJSON *settings = cJSON_CreateObject();
+  tr_status status = settings ? write_settings(model, &model->variants[variant], settings)
+                              : tr_fail(TR_ENOMEM, "writing %s: out of memory", path);
+  if (status == TR_OK)
+    status = tr_model_file_write(path, model->device,
+                                 &(tr_model_content){.method = "spade",
+                                                     .settings = settings,
+                                                     .about = about,
+                                                     .arrays = arrays,
+                                                     .array_count = 1 + (size_t)model->gallery_count});
+  cJSON_Delete(settings);
+  return status;
+}
+
+static tr_status read_settings(const cJSON *settings, tr_method_options *options, tr_variant *variant) {
+  enum { MOST_SIDE = 1 << 16 };
+  double images, in_h, in_w, neighbours;
+  int gallery_kind, image_score;
+  size_t gallery_count, score_count;
+  const char *const *galleries = tr_gallery_names(&gallery_count), *const *scores = tr_image_score_names(&score_count);
+  TR_TRY(tr_model_maps_from_json(settings, &options->aggregate));
+  TR_TRY(tr_json_get_whole(settings, "train_images", 1, UINT32_MAX, &images));
+  TR_TRY(tr_json_get_whole(settings, "in_h", 1, MOST_SIDE, &in_h));
+  TR_TRY(tr_json_get_whole(settings, "in_w", 1, MOST_SIDE, &in_w));
+  TR_TRY(tr_json_get_whole(settings, "neighbours", 1, TR_NEAREST_MAX_K, &neighbours));
+  TR_TRY(tr_json_get_choice(settings, "gallery", galleries, gallery_count, &gallery_kind));
+  TR_TRY(tr_json_get_choice(settings, "image_score", scores, score_count, &image_score));
+  options->train_images = (size_t)images;
+  options->in_h = (int)in_h;
+  options->in_w = (int)in_w;
+  options->gallery = (tr_gallery)gallery_kind;
+  variant->neighbours = (int)neighbours;
+  variant->image_score = (tr_image_score)image_score;
+  return TR_OK;
+}
+
+static tr_status load_arrays(const tr_model_file *file, tr_model *model) {
+  tr_model_array pooled = pooled_array(model, NULL);
+  TR_TRY(tr_model_file_upload(file, model->device, &pooled, (void **)&model->pooled.rows));
+  for (int g = 0; g < model->gallery_count; ++g) {
+    tr_model_array array = gallery_array(model, g, NULL);
+    TR_TRY(tr_model_file_upload(file, model->device, &array, (void **)&model->galleries[g].rows));
+  }
+  return TR_OK;
+}
+
+static tr_status load(tr_device *device, const tr_model_file *file, tr_model **out) {
+  *out = NULL;
+  tr_variant variant = {0};
+  tr_method_options options = {.device = device, .variants = &variant, .variant_count = 1};
+  tr_model *model = NULL;
+  tr_status status = read_settings(tr_model_file_settings(file), &options, &variant);
+  if (status == TR_OK)
+    status = plan_model(&options, &model);
+  if (status == TR_OK)
+    status = allocate_aggregate_scratch(model);
+  if (status == TR_OK)
+    status = load_arrays(file, model);
+  if (status == TR_OK)
+    status = fit_end(model);
+  if (status != TR_OK) {
+    destroy(model);
+    return tr_fail_context(status, "reading the model %s", tr_model_file_path(file));
+  }
+  *out = model;
+  return TR_OK;
+}
+
 const tr_method tr_method_spade = {
     .name = "spade",
     .create = create,
@@ -499,4 +607,6 @@ const tr_method tr_method_spade = {
     .info = info,
     .bank_order = bank_order,
     .forecast = forecast,
+    .save = save,
+    .load = load,
 };

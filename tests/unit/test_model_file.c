@@ -242,6 +242,7 @@ static void test_other_content(void **state) {
   assert_refused(tr_method_patchcore.load(device, file, &model), TR_EFORMAT, "\"maps\"");
   assert_null(model);
   assert_refused(tr_method_padim.load(device, file, &model), TR_EFORMAT, "\"maps\"");
+  assert_refused(tr_method_spade.load(device, file, &model), TR_EFORMAT, "\"maps\"");
   tr_model_file_close(file);
   tr_device_close(device);
 }

@@ -193,6 +193,53 @@ static void test_training_image_scores_zero(void **state) {
   tr_device_close(device);
 }
 
+/* Each variant, loaded alone on another device, scores to the same bits. */
+static void test_files(void **state) {
+  (void)state;
+  const tr_variant variants[] = {by_images, {.image_score = TR_SCORE_SMOOTHED_MAX, .neighbours = 2}};
+  char path[] = "/tmp/test_spade_XXXXXX";
+  int made = mkstemp(path);
+  assert_true(made >= 0 && close(made) == 0);
+  for (int kind = 0; kind < 2; ++kind) {
+    tr_device *device = test_device_open(1), *other = test_device_open(2);
+    images train = make_images(device, 8000, 9), test = make_images(device, 8005, TEST),
+           test_there = make_images(other, 8005, TEST);
+    tr_method_options options = options_of(device, 9, variants, 2);
+    options.gallery = kind ? TR_GALLERY_CONCATENATED : TR_GALLERY_SEPARATE;
+    static scores fitted, loaded;
+    pass p = {.set = &train};
+    assert_int_equal(tr_method_spade.create(&options, &p.model), TR_OK);
+    featops_assert_invalid(tr_method_spade.save(p.model, 0, path, NULL), "not fitted");
+    assert_int_equal(tr_device_for_chunks(device, 9, pass_chunk, &p), TR_OK);
+    assert_int_equal(tr_method_spade.fit_end(p.model), TR_OK);
+    featops_assert_invalid(tr_method_spade.save(p.model, 2, path, NULL), "variant 2 of 2");
+    tr_model *model = p.model;
+    p = (pass){.model = model, .set = &test, .out = &fitted};
+    assert_int_equal(tr_device_for_chunks(device, TEST, pass_chunk, &p), TR_OK);
+    for (size_t v = 0; v < 2; ++v) {
+      tr_model_file *file;
+      if (tr_method_spade.save(model, v, path, NULL) != TR_OK || tr_model_file_open(path, &file) != TR_OK)
+        fail_msg("%s", tr_last_error());
+      assert_ptr_equal(tr_method_find(tr_model_file_method(file)), &tr_method_spade);
+      p = (pass){.set = &test_there, .out = &loaded};
+      if (tr_method_spade.load(other, file, &p.model) != TR_OK)
+        fail_msg("%s", tr_last_error());
+      tr_model_file_close(file);
+      assert_int_equal(tr_device_for_chunks(other, TEST, pass_chunk, &p), TR_OK);
+      assert_memory_equal(loaded.maps[0], fitted.maps[v], sizeof loaded.maps[0]);
+      assert_memory_equal(loaded.images[0], fitted.images[v], sizeof loaded.images[0]);
+      tr_method_spade.destroy(p.model);
+    }
+    tr_method_spade.destroy(model);
+    free_images(&train);
+    free_images(&test);
+    free_images(&test_there);
+    tr_device_close(device);
+    tr_device_close(other);
+  }
+  assert_int_equal(unlink(path), 0);
+}
+
 static void test_refused_options(void **state) {
   (void)state;
   tr_device *device = test_device_open(1);
@@ -262,6 +309,7 @@ int main(void) {
       cmocka_unit_test(test_golden),
       cmocka_unit_test(test_variants_and_threads),
       cmocka_unit_test(test_training_image_scores_zero),
+      cmocka_unit_test(test_files),
       cmocka_unit_test(test_refused_options),
       cmocka_unit_test(test_forecast),
   };
