@@ -5,6 +5,7 @@
 #include "kernels/backend.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,6 +66,51 @@ void tr_device_close(tr_device *device) {
   device->backend->close(device->state);
   tr_pool_destroy(device->pool);
   free(device);
+}
+
+static tr_status open_numbered(const char *names, size_t kind, const char *number, int threads, tr_devices *out) {
+  char name[64];
+  snprintf(name, sizeof name, "%.*s:%.*s", (int)kind, names, (int)strcspn(number, ","), number);
+  tr_device *device;
+  TR_TRY(tr_device_open(name, threads, &device));
+  out->items[out->count++] = device;
+  for (size_t i = 0; i + 1 < out->count; ++i)
+    if (strcmp(out->items[i]->name, device->name) == 0)
+      return tr_fail(TR_EDEVICE, "device \"%s\": %s is named twice", names, device->name);
+  return TR_OK;
+}
+
+/* "cuda:0,1" */
+static tr_status open_listed(const char *names, int threads, tr_devices *out) {
+  size_t kind = strcspn(names, ":,"), count = 1;
+  for (const char *p = names; *p; ++p)
+    count += *p == ',';
+  if (names[kind] != ':' || count > TR_MAX_DEVICES)
+    return tr_fail(TR_EDEVICE, "device \"%.80s\": expected up to %d devices of a kind, as cuda:0,1", names, TR_MAX_DEVICES);
+  int share = (threads ? threads : tr_processors()) / (int)count;
+  const char *number = names + kind + 1;
+  for (size_t i = 0; i < count; ++i, number += strcspn(number, ",") + 1)
+    TR_TRY(open_numbered(names, kind, number, share ? share : 1, out));
+  return TR_OK;
+}
+
+tr_status tr_devices_open(const char *names, int threads, tr_devices *out) {
+  *out = (tr_devices){.count = 0};
+  if (!strchr(names, ',')) {
+    TR_TRY(tr_device_open(names, threads, &out->items[0]));
+    out->count = 1;
+    return TR_OK;
+  }
+  tr_status status = open_listed(names, threads, out);
+  if (status != TR_OK)
+    tr_devices_close(out);
+  return status;
+}
+
+void tr_devices_close(tr_devices *devices) {
+  for (size_t i = 0; i < devices->count; ++i)
+    tr_device_close(devices->items[i]);
+  devices->count = 0;
 }
 
 const char *tr_device_name(const tr_device *device) {

@@ -29,6 +29,15 @@ const char *tr_device_name(const tr_device *device);        /* "cpu", "cuda:0" *
 const char *tr_device_description(const tr_device *device); /* processor or GPU model */
 tr_pool *tr_device_pool(const tr_device *device);           /* host threads that feed the device */
 
+/* Several of a kind, for work that falls into independent parts: "cuda:0,1" (or one, as above). Threads are shared out among them. */
+enum { TR_MAX_DEVICES = 64 };
+typedef struct tr_devices {
+  tr_device *items[TR_MAX_DEVICES];
+  size_t count;
+} tr_devices;
+tr_status tr_devices_open(const char *names, int threads, tr_devices *out);
+void tr_devices_close(tr_devices *devices);
+
 /* Uninitialised memory, 64-byte aligned. bytes = 0 gives NULL. */
 tr_status tr_device_alloc(tr_device *device, size_t bytes, void **out);
 void tr_device_free(tr_device *device, void *memory);

@@ -129,13 +129,13 @@ static void say_how_to_go_on(const run_arguments *a) {
           a->plan.results, a->plan.machine);
 }
 
-static int run_plan(const run_arguments *a, tr_device *device, const tr_experiments *experiments, tr_plan *plan) {
+static int run_plan(const run_arguments *a, const tr_devices *devices, const tr_experiments *experiments, tr_plan *plan) {
   tr_progress *progress = a->plan.progress;
   if (plan->finished_runs)
     tr_progress_line(progress, "%zu of %zu runs are finished already", plan->finished_runs, plan->runs);
   tr_run_summary summary;
   double start = tr_seconds();
-  tr_status status = tr_plan_run_all(plan, &a->plan, device, &plan->finished, &summary);
+  tr_status status = tr_plan_run_all(plan, &a->plan, devices, &plan->finished, &summary);
   int code = CLI_OK;
   if (status == TR_ECANCELED)
     say_how_to_go_on(a);
@@ -151,29 +151,31 @@ static int run_plan(const run_arguments *a, tr_device *device, const tr_experime
   return summary.failed ? CLI_FAILED : code;
 }
 
-static int execute(run_arguments *a, tr_device *device, const tr_experiments *experiments) {
+static int execute(run_arguments *a, const tr_devices *devices, const tr_experiments *experiments) {
   if (a->dry_run)
-    return show_plan(a, device, experiments);
+    return show_plan(a, devices->items[0], experiments);
   cli_catch_signals();
   tr_plan *plan;
   if (tr_plan_check_results(experiments, &a->plan) != TR_OK ||
       tr_run_draw_synthetic(experiments, a->plan.data, a->plan.progress) != TR_OK ||
-      tr_plan_create(&a->plan, device, experiments, &plan) != TR_OK)
+      tr_plan_create(&a->plan, devices->items[0], experiments, &plan) != TR_OK)
     return cli_failed();
-  int code = run_plan(a, device, experiments, plan);
+  int code = run_plan(a, devices, experiments, plan);
   tr_plan_destroy(plan);
   return code;
 }
 
-static int with_device(run_arguments *a, const tr_experiments *experiments) {
-  tr_device *device;
-  if (tr_device_open(a->device, (int)a->threads, &device) != TR_OK)
+/* Several devices share the memory limit, as each has a group at a time. */
+static int with_devices(run_arguments *a, const tr_experiments *experiments) {
+  tr_devices devices;
+  if (tr_devices_open(a->device, (int)a->threads, &devices) != TR_OK)
     return cli_failed();
-  char *machine = tr_machine_name(tr_device_description(device), tr_processors());
+  char *machine = tr_machine_name(tr_device_description(devices.items[0]), tr_processors());
   a->plan.machine = machine ? machine : "unknown";
-  int code = execute(a, device, experiments);
+  a->plan.memory_limit /= devices.count;
+  int code = execute(a, &devices, experiments);
   free(machine);
-  tr_device_close(device);
+  tr_devices_close(&devices);
   return code;
 }
 
@@ -185,7 +187,7 @@ static int run_experiments(run_arguments *a) {
   a->plan.progress = cli_progress_of(progress);
   a->plan.classes = &a->classes;
   a->plan.weights_optional = a->dry_run;
-  int code = with_device(a, &experiments);
+  int code = with_devices(a, &experiments);
   cli_progress_destroy(progress);
   tr_experiments_free(&experiments);
   return code;
@@ -218,7 +220,7 @@ const cli_command cli_run = {
         ".)\n"
         "  --weights PATH     weight file, or folder to search by architecture (default: $TOTALRECALL_WEIGHTS, else ./weights)\n"
         "  --results DIR      (default: results); a line per run and class goes to DIR/<processor>/<experiment>.jsonl\n"
-        "  --device NAME      cpu (default)\n"
+        "  --device NAME      cpu (default), cuda, cuda:N; cuda:0,1 shares the classes out over several\n"
         "  --class NAME       only this class; may be given several times\n"
         "  --scores DIR       writes <run>_<class>.csv: image,label,score\n"
         "  --maps DIR         draws <run>/<class>/<image>.png: image, heat map over it, mask\n"

@@ -1,4 +1,4 @@
-/* Running a plan: groups one after the other, all runs of a group at once as far as they share work. */
+/* Running a plan: each device has its groups, one after the other; all runs of a group at once as far as they share work. */
 #include "host/harness/run.h"
 #include "host/base/clock.h"
 #include "host/base/status.h"
@@ -6,6 +6,8 @@
 #include "host/harness/feed.h"
 #include <malloc.h>
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -275,15 +277,28 @@ static void report_result(tr_progress *progress, const tr_result *r, double seco
 
 /* ---- the whole plan ---- */
 
-typedef struct runner {
+/* What the devices of a run share. */
+typedef struct crew {
   const tr_plan *plan;
   const tr_plan_options *options;
-  tr_device *device;
+  const size_t *device_of; /* [group_count] */
+  bool *broken;            /* [group_count]: files that cannot be used */
   tr_results *results;
-  tr_run_summary *summary;
+  pthread_mutex_t lock; /* of results */
+  atomic_bool stopped;  /* one of the devices met an error that ends the run */
+} crew;
+
+/* One device: its groups, in order. */
+typedef struct runner {
+  crew *crew;
+  size_t index;
+  tr_device *device;
   tr_store *store;
   const tr_experiment *store_of;
+  tr_run_summary summary;
   bool fatal; /* the error at hand ends the run */
+  tr_status status;
+  char text[TR_ERROR_TEXT_BYTES]; /* of status */
 } runner;
 
 static tr_status open_store(runner *r, const tr_experiment *experiment) {
@@ -292,25 +307,30 @@ static tr_status open_store(runner *r, const tr_experiment *experiment) {
   tr_store_close(r->store);
   r->store = NULL;
   r->store_of = NULL;
-  TR_TRY(tr_store_open(r->options->results, r->options->machine, experiment->name, r->options->progress, &r->store));
+  const tr_plan_options *o = r->crew->options;
+  TR_TRY(tr_store_open(o->results, o->machine, experiment->name, o->progress, &r->store));
   r->store_of = experiment;
   return TR_OK;
 }
 
 static tr_status keep_result(runner *r, const tr_plan_run *run, const tr_result *result) {
+  crew *c = r->crew;
   tr_status status = run->in_store ? TR_OK : tr_store_append(r->store, result);
   if (status != TR_OK) {
     r->fatal = true;
     char *json = NULL, *text = strdup(tr_last_error());
     if (tr_result_to_json(result, &json) == TR_OK)
-      tr_progress_line(r->options->progress, "this result could not be kept: %s", json);
+      tr_progress_line(c->options->progress, "this result could not be kept: %s", json);
     free(json);
     tr_error_set_text(text ? text : "writing a result");
     free(text);
     return status;
   }
-  ++r->summary->finished;
-  return tr_results_add_copy(r->results, result);
+  ++r->summary.finished;
+  pthread_mutex_lock(&c->lock);
+  status = tr_results_add_copy(c->results, result);
+  pthread_mutex_unlock(&c->lock);
+  return status;
 }
 
 /* The model is gone before maps and metrics ask for their memory. */
@@ -336,7 +356,7 @@ static tr_status evaluate_group(runner *r, group_work *w, double start) {
       status = keep_result(r, &g->runs[i], &result);
     }
     if (status == TR_OK)
-      report_result(r->options->progress, &result, tr_seconds() - start);
+      report_result(r->crew->options->progress, &result, tr_seconds() - start);
     tr_result_free(&result);
     TR_TRY(status);
   }
@@ -344,11 +364,12 @@ static tr_status evaluate_group(runner *r, group_work *w, double start) {
 }
 
 static tr_status run_group(runner *r, size_t index) {
-  const tr_group *g = &r->plan->groups[index];
-  group_work w = {.group = g, .options = r->options, .device = r->device};
-  w.progress = (labelled){.progress = {.update = labelled_update, .line = labelled_line}, .inner = r->options->progress};
+  const crew *c = r->crew;
+  const tr_group *g = &c->plan->groups[index];
+  group_work w = {.group = g, .options = c->options, .device = r->device};
+  w.progress = (labelled){.progress = {.update = labelled_update, .line = labelled_line}, .inner = c->options->progress};
   w.progress.progress.user = &w.progress;
-  snprintf(w.progress.label, sizeof w.progress.label, "[%zu/%zu] %s", index + 1, r->plan->group_count, g->class_->name);
+  snprintf(w.progress.label, sizeof w.progress.label, "[%zu/%zu] %s", index + 1, c->plan->group_count, g->class_->name);
   if (g->refused)
     return tr_fail(TR_EINVAL, "%s", g->refused);
   double start = tr_seconds();
@@ -365,56 +386,147 @@ static tr_status run_group(runner *r, size_t index) {
   return status;
 }
 
-/* Broken files stop their class: its other groups would only meet them again. */
-static bool class_is_broken(const tr_plan *plan, const bool *broken, size_t index) {
+/* Broken files stop their class: its other groups would only meet them again. A class is one device's. */
+static bool class_is_broken(const crew *c, size_t index) {
   for (size_t i = 0; i < index; ++i)
-    if (broken[i] && plan->groups[i].class_ == plan->groups[index].class_)
+    if (c->plan->groups[i].class_ == c->plan->groups[index].class_ && c->broken[i])
       return true;
   return false;
 }
 
 static void report_failure(const runner *r, const tr_group *g, bool class_stops) {
+  tr_progress *progress = r->crew->options->progress;
   char error[TR_ERROR_TEXT_BYTES];
   snprintf(error, sizeof error, "%s", tr_last_error());
   if (class_stops)
-    tr_progress_line(r->options->progress, "error: class %s stops: %s", g->class_->name, error);
+    tr_progress_line(progress, "error: class %s stops: %s", g->class_->name, error);
   else if (g->run_count > 1)
-    tr_progress_line(r->options->progress, "error: %s, %s and %zu more: %s", g->class_->name, g->runs[0].name, g->run_count - 1,
-                     error);
+    tr_progress_line(progress, "error: %s, %s and %zu more: %s", g->class_->name, g->runs[0].name, g->run_count - 1, error);
   else
-    tr_progress_line(r->options->progress, "error: %s, %s: %s", g->class_->name, g->runs[0].name, error);
+    tr_progress_line(progress, "error: %s, %s: %s", g->class_->name, g->runs[0].name, error);
 }
 
-static tr_status run_groups(runner *r, bool *broken) {
-  for (size_t i = 0; i < r->plan->group_count; ++i) {
-    const tr_group *g = &r->plan->groups[i];
-    if (class_is_broken(r->plan, broken, i)) {
-      r->summary->failed += g->run_count;
+static tr_status run_groups(runner *r) {
+  crew *c = r->crew;
+  for (size_t i = 0; i < c->plan->group_count && !atomic_load(&c->stopped); ++i) {
+    const tr_group *g = &c->plan->groups[i];
+    if (c->device_of[i] != r->index)
+      continue;
+    if (class_is_broken(c, i)) {
+      r->summary.failed += g->run_count;
       continue;
     }
     TR_TRY(open_store(r, g->experiment));
-    size_t finished = r->summary->finished;
+    size_t finished = r->summary.finished;
     tr_status status = run_group(r, i);
     if (status == TR_OK)
       continue;
     if (status == TR_ECANCELED || r->fatal)
       return status;
-    r->summary->failed += g->run_count - (r->summary->finished - finished);
-    broken[i] = status == TR_EIO || status == TR_EFORMAT;
-    report_failure(r, g, broken[i]);
+    r->summary.failed += g->run_count - (r->summary.finished - finished);
+    c->broken[i] = status == TR_EIO || status == TR_EFORMAT;
+    report_failure(r, g, c->broken[i]);
   }
   return TR_OK;
 }
 
-tr_status tr_plan_run_all(const tr_plan *plan, const tr_plan_options *options, tr_device *device, tr_results *results,
+static void *run_device(void *argument) {
+  runner *r = argument;
+  r->status = run_groups(r);
+  if (r->status != TR_OK) {
+    snprintf(r->text, sizeof r->text, "%s", tr_last_error());
+    atomic_store(&r->crew->stopped, true);
+  }
+  tr_store_close(r->store);
+  return NULL;
+}
+
+/* ---- sharing out ---- */
+
+/* Multiply-adds of a class's groups: what most of the time goes with. */
+static double work_of_class(const tr_plan *plan, const tr_plan_class *class_) {
+  double macs = 0;
+  for (size_t i = 0; i < plan->group_count; ++i) {
+    const tr_group *g = &plan->groups[i];
+    double images = (double)(class_->train_images + class_->test_images);
+    if (g->class_ == class_ && !g->refused)
+      macs += images * g->forecast.backbone_macs + g->forecast.fit_macs + g->forecast.score_macs;
+  }
+  return macs;
+}
+
+/* Classes in the order of the plan, each to the device with the least work so far: the same way every time. */
+static void share_out(const tr_plan *plan, size_t devices, double *load, size_t *device_of) {
+  for (size_t i = 0; i < plan->group_count; ++i) {
+    size_t known = 0, least = 0;
+    while (plan->groups[known].class_ != plan->groups[i].class_)
+      ++known;
+    for (size_t d = 1; d < devices; ++d)
+      least = load[d] < load[least] ? d : least;
+    device_of[i] = known < i ? device_of[known] : least;
+    if (known == i)
+      load[least] += work_of_class(plan, plan->groups[i].class_);
+  }
+}
+
+/* A thread for each device but the first, which has the caller's. */
+static tr_status run_devices(runner *runners, size_t count) {
+  pthread_t threads[TR_MAX_DEVICES];
+  size_t started = 1;
+  int error = 0;
+  while (started < count && error == 0) {
+    error = pthread_create(&threads[started], NULL, run_device, &runners[started]);
+    started += error == 0;
+  }
+  if (error)
+    atomic_store(&runners->crew->stopped, true);
+  else
+    run_device(&runners[0]);
+  for (size_t i = 1; i < started; ++i)
+    pthread_join(threads[i], NULL);
+  if (error)
+    return tr_fail(TR_ENOMEM, "starting a thread for device %s: %s", tr_device_name(runners[started].device), strerror(error));
+  for (size_t i = 0; i < count; ++i)
+    if (runners[i].status != TR_OK) {
+      tr_error_set_text(runners[i].text);
+      return runners[i].status;
+    }
+  return TR_OK;
+}
+
+static tr_status run_crew(crew *c, const tr_devices *devices, tr_run_summary *summary) {
+  runner *runners = calloc(devices->count, sizeof *runners);
+  if (!runners)
+    return tr_fail(TR_ENOMEM, "running on %zu devices: out of memory", devices->count);
+  for (size_t i = 0; i < devices->count; ++i) {
+    runners[i].crew = c;
+    runners[i].index = i;
+    runners[i].device = devices->items[i];
+  }
+  pthread_mutex_init(&c->lock, NULL);
+  tr_status status = run_devices(runners, devices->count);
+  pthread_mutex_destroy(&c->lock);
+  for (size_t i = 0; i < devices->count; ++i) {
+    summary->finished += runners[i].summary.finished;
+    summary->failed += runners[i].summary.failed;
+  }
+  free(runners);
+  return status;
+}
+
+tr_status tr_plan_run_all(const tr_plan *plan, const tr_plan_options *options, const tr_devices *devices, tr_results *results,
                           tr_run_summary *summary) {
   *summary = (tr_run_summary){0};
   bool *broken = calloc(plan->group_count + 1, sizeof *broken);
-  if (!broken)
-    return tr_fail(TR_ENOMEM, "running %zu groups: out of memory", plan->group_count);
-  runner r = {.plan = plan, .options = options, .device = device, .results = results, .summary = summary};
-  tr_status status = run_groups(&r, broken);
-  tr_store_close(r.store);
+  size_t *device_of = calloc(plan->group_count + 1, sizeof *device_of);
+  tr_status status = broken && device_of ? TR_OK : tr_fail(TR_ENOMEM, "running %zu groups: out of memory", plan->group_count);
+  if (status == TR_OK) {
+    double load[TR_MAX_DEVICES] = {0};
+    share_out(plan, devices->count, load, device_of);
+    crew c = {.plan = plan, .options = options, .device_of = device_of, .broken = broken, .results = results};
+    status = run_crew(&c, devices, summary);
+  }
+  free(device_of);
   free(broken);
   return status;
 }

@@ -10,10 +10,13 @@ typedef struct tr_run_summary {
   size_t failed;   /* runs that did not */
 } tr_run_summary;
 
-/* A group that fails (an unreadable image, a forecast over the limit) is reported through options->progress and does not stop
+/* Classes are shared out over the devices; what a class gives does not depend on that where the devices are alike. Peak bytes of a
+ * result are those of the process, whatever the other devices did meanwhile.
+ *
+ * A group that fails (an unreadable image, a forecast over the limit) is reported through options->progress and does not stop
  * the others; results->items gets a result per finished run. Errors of the run as a whole (results that cannot be written,
  * ECANCELED after tr_cancel_request) end it at once; finished lines stay. */
-tr_status tr_plan_run_all(const tr_plan *plan, const tr_plan_options *options, tr_device *device, tr_results *results,
+tr_status tr_plan_run_all(const tr_plan *plan, const tr_plan_options *options, const tr_devices *devices, tr_results *results,
                           tr_run_summary *summary);
 
 /* Opens a store per experiment and closes it again: says before any work whether results can be written. */
