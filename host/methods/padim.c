@@ -119,8 +119,11 @@ static tr_status plan_estimate(tr_model *model, const tr_variant *variant, estim
   memcpy(e->draw.h, maps->h, sizeof e->draw.h);
   memcpy(e->draw.w, maps->w, sizeof e->draw.w);
   memcpy(e->draw.c, maps->c, sizeof e->draw.c);
-  e->spec = (tr_gaussian_spec){
-      .positions = model->positions, .samples = model->train_images, .d = variant->dimension, .epsilon = variant->epsilon};
+  e->spec = (tr_gaussian_spec){.positions = model->positions,
+                               .samples = model->train_images,
+                               .d = variant->dimension,
+                               .epsilon = variant->epsilon,
+                               .form = tr_gaussian_best_form(model->train_images, variant->dimension)};
   TR_TRY(tr_gaussian_check(&e->spec));
   TR_TRY(draw_channels(variant, total, e->channels));
   return tr_channels_check(&e->draw);

@@ -4,6 +4,7 @@
 #include "host/methods/method.h"
 #include "kernels/operators.h"
 
+#include <cjson/cJSON.h>
 #include <math.h>
 #include <unistd.h>
 
@@ -229,6 +230,8 @@ static void test_save_and_load(void **state) {
       assert_ok(tr_model_file_open(path, &container));
       assert_string_equal(tr_model_file_method(container), "padim");
       assert_int_equal(tr_model_file_about(container) != NULL, v == 1);
+      const char *form = cJSON_GetObjectItem(tr_model_file_settings(container), "form")->valuestring;
+      assert_string_equal(form, n == 5 && several[v].dimension > 16 ? "samples" : "covariance");
       assert_ok(tr_method_padim.load(other, container, &loaded));
       tr_model_file_close(container);
       float *again = score(other, loaded, 1, &test, false);
