@@ -93,6 +93,12 @@ size_t tr_cuda_smooth_scratch(const tr_device *device, int n, int h, int w);
 tr_status tr_cuda_smooth(tr_device *device, const tr_smooth_args *args);
 size_t tr_cuda_sort_scan_scratch(const tr_device *device, size_t n);
 tr_status tr_cuda_sort_scan(tr_device *device, const tr_sort_scan_args *args);
+size_t tr_cuda_channels_scratch(const tr_device *device, const tr_channels_spec *spec, int n);
+tr_status tr_cuda_channels(tr_device *device, const tr_channels_args *args);
+size_t tr_cuda_gaussian_scratch(const tr_device *device, const tr_gaussian_spec *spec);
+tr_status tr_cuda_gaussian_add(tr_device *device, const tr_gaussian_args *args);
+tr_status tr_cuda_gaussian_finish(tr_device *device, const tr_gaussian_args *args);
+tr_status tr_cuda_gaussian_distance(tr_device *device, const tr_gaussian_args *args);
 }
 
 #endif

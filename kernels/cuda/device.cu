@@ -392,12 +392,12 @@ static const tr_operators cuda_operators = {
     .smooth = tr_cuda_smooth,
     .sort_scan_scratch = tr_cuda_sort_scan_scratch,
     .sort_scan = tr_cuda_sort_scan,
-    .channels_scratch = nullptr,
-    .channels = nullptr,
-    .gaussian_scratch = nullptr,
-    .gaussian_add = nullptr,
-    .gaussian_finish = nullptr,
-    .gaussian_distance = nullptr,
+    .channels_scratch = tr_cuda_channels_scratch,
+    .channels = tr_cuda_channels,
+    .gaussian_scratch = tr_cuda_gaussian_scratch,
+    .gaussian_add = tr_cuda_gaussian_add,
+    .gaussian_finish = tr_cuda_gaussian_finish,
+    .gaussian_distance = tr_cuda_gaussian_distance,
 };
 
 extern "C" const tr_backend tr_cuda_backend = {

@@ -202,7 +202,8 @@ static void test_same_bits(void **state) {
   for (size_t s = 0; s < 2; ++s) {
     tr_device *device = open_device(1);
     fit f = make_fit(device, specs[s], 9000, specs[s].positions);
-    float *distances = measure(&f, 9005, QUERIES, 32);
+    size_t most = tr_gaussian_queries(device);
+    float *distances = measure(&f, 9005, QUERIES, most < QUERIES ? most : QUERIES);
     for (int threads = 1; threads <= 4; threads *= 2) {
       tr_device *other = test_device_open(threads);
       fit g = make_fit(other, specs[s], 9000, threads == 1 ? 7 : 50);
@@ -222,6 +223,29 @@ static void test_same_bits(void **state) {
     free_fit(&f);
     tr_device_close(device);
   }
+}
+
+/* Vectors too long for what a device keeps close at hand: the same distances as the cpu's. */
+static void test_long_vectors(void **state) {
+  (void)state;
+  static const tr_gaussian_spec specs[] = {{1, 3, 1800, 0.01, TR_GAUSSIAN_COVARIANCE}, {2, 20, 1850, 0.01, TR_GAUSSIAN_SAMPLES}};
+  enum { QUERIES = 5 };
+  tr_device *device = open_device(2), *cpu;
+  assert_ok(tr_device_open("cpu", 2, &cpu));
+  for (size_t s = 0; s < 2; ++s) {
+    fit f = make_fit(device, specs[s], 9300, specs[s].positions), g = make_fit(cpu, specs[s], 9300, specs[s].positions);
+    float *got = measure(&f, 9305, QUERIES, QUERIES), *expected = measure(&g, 9305, QUERIES, QUERIES);
+    for (size_t i = 0; i < QUERIES * specs[s].positions; ++i)
+      if (!(fabs((double)got[i] / (double)expected[i] - 1) <= 2 * tolerances[specs[s].form]))
+        fail_msg("%s form, distance %zu: got %.9g, the cpu has %.9g", tr_gaussian_form_name(specs[s].form), i, (double)got[i],
+                 (double)expected[i]);
+    free(got);
+    free(expected);
+    free_fit(&f);
+    free_fit(&g);
+  }
+  tr_device_close(cpu);
+  tr_device_close(device);
 }
 
 /* What is not a number is named with its position, whichever form. */
@@ -291,7 +315,7 @@ static void test_bad_arguments(void **state) {
   REFUSED(tr_gaussian_distance, args.spec.epsilon = NAN, "epsilon");
   REFUSED(tr_gaussian_distance, args.spec.form = (tr_gaussian_form)2, "form");
   REFUSED(tr_gaussian_distance, args.first_position = 1, "positions 1 to 6");
-  REFUSED(tr_gaussian_distance, args.n = 33, "at most 32");
+  REFUSED(tr_gaussian_distance, args.n = tr_gaussian_queries(device) + 1, "vectors at once");
   REFUSED(tr_gaussian_distance, args.position_pitch = f.width - 1, "too close");
   REFUSED(tr_gaussian_distance, args.rows = NULL, "rows");
   REFUSED(tr_gaussian_distance, args.distances = NULL, "distances");
@@ -471,7 +495,7 @@ int main(void) {
       cmocka_unit_test(test_against_float64), cmocka_unit_test(test_same_bits),
       cmocka_unit_test(test_not_a_number),    cmocka_unit_test(test_form),
       cmocka_unit_test(test_bad_arguments),   cmocka_unit_test(test_triangles),
-      cmocka_unit_test(test_tiles),
+      cmocka_unit_test(test_tiles),           cmocka_unit_test(test_long_vectors),
   };
   return run_on_devices("gaussian", tests, NULL, NULL);
 }
