@@ -217,7 +217,7 @@ static void test_files(void **state) {
     p = (pass){.model = model, .set = &test, .out = &fitted};
     assert_int_equal(tr_device_for_chunks(device, TEST, pass_chunk, &p), TR_OK);
     for (size_t v = 0; v < 2; ++v) {
-      tr_model_file *file;
+      tr_model_file *file = NULL;
       if (tr_method_spade.save(model, v, path, NULL) != TR_OK || tr_model_file_open(path, &file) != TR_OK)
         fail_msg("%s", tr_last_error());
       assert_ptr_equal(tr_method_find(tr_model_file_method(file)), &tr_method_spade);
