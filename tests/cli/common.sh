@@ -56,3 +56,8 @@ lasting() { sed -E 's/"(peak_bytes|forecast_bytes|threads)":[0-9]+/"\1":0/g; s/"
 class_names() { (cd "$dir/data/synthetic" && ls -d */ | tr -d /); }
 
 lines() { cat "$dir"/results/*/*.jsonl 2>/dev/null | wc -l; }
+
+# AddressSanitizer's own memory is not forecast.
+forecasts_hold() {
+  ! ldd "$program" | grep -q libasan && ! nm "$program" 2>/dev/null | grep -q __asan_init
+}

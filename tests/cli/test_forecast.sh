@@ -1,7 +1,6 @@
 # --dry-run shows the plan; what it forecasts is within 20 % of what the run takes; --memory-limit refuses or splits.
 . "$(dirname "$0")/common.sh" "$@"
-# AddressSanitizer's own memory is not forecast.
-if ldd "$program" | grep -q libasan || nm "$program" 2>/dev/null | grep -q __asan_init; then exit 77; fi
+forecasts_hold || exit 77
 mkdir "$dir/weights"
 make_weights "$dir/weights"
 make_data "$dir/data" --train 30 --good 20 --size 256

@@ -35,7 +35,7 @@ for gallery in separate concatenated; do
   printf '%s\n' "name: $gallery" 'dataset: synthetic' 'backbone: resnet18' 'method: spade' 'neighbours: 2' "gallery: $gallery" >"$dir/m.yaml"
   code 0 run "$dir/m.yaml" --class "$one"
   read -r forecast peak < <(sed -E 's/.*"peak_bytes":([0-9]+),"forecast_bytes":([0-9]+).*/\2 \1/' "$dir"/results/*/"$gallery.jsonl")
-  awk -v f="$forecast" -v p="$peak" 'BEGIN { exit !(f > 0 && f >= 0.8 * p && f <= 1.2 * p) }' ||
+  ! forecasts_hold || awk -v f="$forecast" -v p="$peak" 'BEGIN { exit !(f > 0 && f >= 0.8 * p && f <= 1.2 * p) }' ||
     fail "$gallery: forecast $forecast bytes, peak $peak"
 done
 
