@@ -52,7 +52,7 @@ tr_status tr_bench_features(tr_bench *bench, size_t rows, int d, uint64_t seed, 
 tr_status tr_bench_alloc_lanes(tr_bench *bench, size_t bytes, size_t *lane_bytes, void **out);
 
 static inline void *tr_bench_at_lane(const void *memory, int lane, size_t lane_bytes) {
-  return memory ? (char *)(uintptr_t)memory + (size_t)lane * lane_bytes : NULL;
+  return memory ? (char *)memory + (size_t)lane * lane_bytes : NULL;
 }
 
 #define TR_BENCH_FLOAT ((double)sizeof(float)) /* bytes */

@@ -140,7 +140,7 @@ static tr_status measure_conv(tr_bench *bench, const conv_shape *s, bool quietly
                        .has_residual = s->residual,
                        .activation = TR_ACT_RELU};
   tr_conv_shape(&desc, &h, &w);
-  double pixels = (double)h * w, weights = (double)s->out * (s->in / s->groups) * s->kernel * s->kernel;
+  double pixels = (double)h * w, weights = (double)s->out * s->in / s->groups * s->kernel * s->kernel;
   double values = (double)side * side * s->in + (s->residual ? 2 : 1) * pixels * s->out + weights / (double)bench->chunk;
   char shape[96], grouped[32] = "";
   if (s->groups > 1)

@@ -70,7 +70,7 @@ tr_status tr_ring_create(tr_device *device, size_t image_bytes, tr_ring **out) {
 void tr_ring_destroy(tr_ring *ring) {
   if (!ring)
     return;
-  for (size_t i = 0; i < ring->slot_count; ++i) {
+  for (size_t i = 0; ring->slots && i < ring->slot_count; ++i) {
     slot *s = &ring->slots[i];
     (void)tr_mark_await(ring->device, s->uploaded); /* what was decoded ahead in vain may still be on its way */
     tr_mark_destroy(ring->device, s->uploaded);
