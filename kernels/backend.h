@@ -11,6 +11,7 @@ typedef struct tr_backend {
   const tr_operators *operators;
   tr_status (*open)(const char *wanted, char *name, size_t name_bytes, char *description, size_t description_bytes, void **state);
   void (*close)(void *state);
+  void (*describe)(tr_describe_fn line, void *context);
   tr_status (*alloc)(void *state, size_t bytes, void **out);
   void (*free)(void *state, void *memory);
   size_t (*size)(void *state, const void *memory); /* bytes a block really takes */

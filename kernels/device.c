@@ -107,6 +107,14 @@ tr_status tr_devices_open(const char *names, int threads, tr_devices *out) {
   return status;
 }
 
+void tr_devices_describe(tr_describe_fn line, void *context) {
+  for (size_t i = 0; i < sizeof backends / sizeof *backends; ++i)
+    backends[i]->describe(line, context);
+#ifndef TR_HAVE_CUDA
+  line(context, "cuda", "not in this build (preset cuda builds the GPU code)");
+#endif
+}
+
 void tr_devices_close(tr_devices *devices) {
   for (size_t i = 0; i < devices->count; ++i)
     tr_device_close(devices->items[i]);

@@ -29,6 +29,11 @@ const char *tr_device_name(const tr_device *device);        /* "cpu", "cuda:0" *
 const char *tr_device_description(const tr_device *device); /* processor or GPU model */
 tr_pool *tr_device_pool(const tr_device *device);           /* host threads that feed the device */
 
+/* What this build can use and what of it is there, for people: a device with its model, a library with its version, or what is
+ * missing. */
+typedef void (*tr_describe_fn)(void *context, const char *name, const char *text);
+void tr_devices_describe(tr_describe_fn line, void *context);
+
 /* Several of a kind, for work that falls into independent parts: "cuda:0,1" (or one, as above). Threads are shared out among them. */
 enum { TR_MAX_DEVICES = 64 };
 typedef struct tr_devices {

@@ -36,6 +36,10 @@ static void cpu_close(void *state) {
   (void)state;
 }
 
+static void cpu_describe(tr_describe_fn line, void *context) {
+  line(context, "cpu", tr_processor_name());
+}
+
 static tr_status cpu_alloc(void *state, size_t bytes, void **out) {
   (void)state;
   char text[32];
@@ -147,6 +151,7 @@ const tr_backend tr_cpu_backend = {
     .operators = &tr_cpu_operators,
     .open = cpu_open,
     .close = cpu_close,
+    .describe = cpu_describe,
     .alloc = cpu_alloc,
     .free = cpu_free,
     .size = cpu_size,

@@ -134,6 +134,56 @@ tr_status cuda_open(const char *wanted, char *name, size_t name_bytes, char *des
   return TR_OK;
 }
 
+/* "13.0" of CUDA's 13000 */
+void describe_versions(tr_describe_fn line, void *context) {
+  int runtime = 0, driver = 0, major = 0, minor = 0, patch = 0;
+  char text[160];
+  (void)cudaRuntimeGetVersion(&runtime);
+  (void)cudaDriverGetVersion(&driver);
+  if (driver)
+    snprintf(text, sizeof text, "runtime %d.%d, driver for up to %d.%d", runtime / 1000, runtime % 1000 / 10, driver / 1000,
+             driver % 1000 / 10);
+  else
+    snprintf(text, sizeof text, "runtime %d.%d, no driver", runtime / 1000, runtime % 1000 / 10);
+  line(context, "CUDA", text);
+  (void)cublasGetProperty(MAJOR_VERSION, &major);
+  (void)cublasGetProperty(MINOR_VERSION, &minor);
+  (void)cublasGetProperty(PATCH_LEVEL, &patch);
+  snprintf(text, sizeof text, "%d.%d.%d", major, minor, patch);
+  line(context, "cuBLAS", text);
+  size_t dnn = cudnnGetVersion();
+  snprintf(text, sizeof text, "%zu.%zu.%zu (built with %d.%d.%d)", dnn / 10000, dnn / 100 % 100, dnn % 100, CUDNN_MAJOR,
+           CUDNN_MINOR, CUDNN_PATCHLEVEL);
+  line(context, "cuDNN", text);
+}
+
+void describe_gpu(int ordinal, tr_describe_fn line, void *context) {
+  cudaDeviceProp properties;
+  char name[16], text[400], bytes[32];
+  snprintf(name, sizeof name, "cuda:%d", ordinal);
+  cudaError_t error = cudaGetDeviceProperties(&properties, ordinal);
+  if (error == cudaSuccess)
+    snprintf(text, sizeof text, "%s, %d multiprocessors, compute capability %d.%d, %s", properties.name,
+             properties.multiProcessorCount, properties.major, properties.minor,
+             tr_format_bytes(properties.totalGlobalMem, bytes, sizeof bytes));
+  else
+    snprintf(text, sizeof text, "cannot be asked: %s", cudaGetErrorString(error));
+  line(context, name, text);
+}
+
+void cuda_describe(tr_describe_fn line, void *context) {
+  int devices = 0;
+  cudaError_t error = cudaGetDeviceCount(&devices);
+  for (int i = 0; error == cudaSuccess && i < devices; ++i)
+    describe_gpu(i, line, context);
+  if (error != cudaSuccess)
+    line(context, "cuda", cudaGetErrorString(error));
+  else if (devices == 0)
+    line(context, "cuda", "the driver shows no GPU");
+  (void)cudaGetLastError();
+  describe_versions(line, context);
+}
+
 tr_status cuda_alloc(void *state, size_t bytes, void **out) {
   cuda_state *s = of(state);
   *out = nullptr;
@@ -405,6 +455,7 @@ extern "C" const tr_backend tr_cuda_backend = {
     .operators = &cuda_operators,
     .open = cuda_open,
     .close = cuda_close,
+    .describe = cuda_describe,
     .alloc = cuda_alloc,
     .free = cuda_free,
     .size = cuda_size,

@@ -14,7 +14,7 @@ for command in run report verify synthesize bench info; do
   says err "totalrecall $command --help"
 done
 code 0 "$program" info
-says out version processor threads oneDNN OpenBLAS FAISS stb
+says out version threads memory cpu cuda oneDNN OpenBLAS FAISS stb
 code 2 "$program" run
 code 2 "$program" run a.yaml b.yaml
 code 2 "$program" run a.yaml --shard 3/2

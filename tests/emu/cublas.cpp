@@ -224,6 +224,11 @@ cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t math) {
   return CUBLAS_STATUS_SUCCESS;
 }
 
+cublasStatus_t cublasGetProperty(libraryPropertyType type, int *value) {
+  *value = type == MAJOR_VERSION ? CUBLAS_VER_MAJOR : type == MINOR_VERSION ? CUBLAS_VER_MINOR : CUBLAS_VER_PATCH;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
 cublasStatus_t cublasGetVersion_v2(cublasHandle_t handle, int *version) {
   if (handle)
     check_handle(handle, "cublasGetVersion");
