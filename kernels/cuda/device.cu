@@ -50,13 +50,20 @@ __global__ void gather_words(const uint32_t *from, const uint32_t *rows, uint32_
       to[row * words + i] = from[(size_t)rows[row] * words + i];
 }
 
+/* Without a driver the runtime says "insufficient driver". */
+const char *why_no_gpu(cudaError_t error) {
+  int driver = 0;
+  if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0)
+    return "there is no NVIDIA driver";
+  return error == cudaSuccess ? "the driver shows none" : cudaGetErrorString(error);
+}
+
 tr_status wanted_ordinal(const char *wanted, int *ordinal) {
   int devices = 0;
   cudaError_t error = cudaGetDeviceCount(&devices);
   if (error != cudaSuccess || devices == 0) {
     (void)cudaGetLastError();
-    return tr_fail(TR_EDEVICE, "device \"%s\": no GPU can be used here (%s)", wanted,
-                   error != cudaSuccess ? cudaGetErrorString(error) : "the driver shows none");
+    return tr_fail(TR_EDEVICE, "device \"%s\": no GPU can be used here: %s", wanted, why_no_gpu(error));
   }
   char *end;
   const char *colon = strchr(wanted, ':');
@@ -176,10 +183,11 @@ void cuda_describe(tr_describe_fn line, void *context) {
   cudaError_t error = cudaGetDeviceCount(&devices);
   for (int i = 0; error == cudaSuccess && i < devices; ++i)
     describe_gpu(i, line, context);
-  if (error != cudaSuccess)
-    line(context, "cuda", cudaGetErrorString(error));
-  else if (devices == 0)
-    line(context, "cuda", "the driver shows no GPU");
+  if (error != cudaSuccess || devices == 0) {
+    char text[160];
+    snprintf(text, sizeof text, "no GPU can be used here: %s", why_no_gpu(error));
+    line(context, "cuda", text);
+  }
   (void)cudaGetLastError();
   describe_versions(line, context);
 }
