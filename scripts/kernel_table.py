@@ -30,8 +30,9 @@ def demangled(names):
     short = []
     for line in out.splitlines():
         line = line.replace("(anonymous namespace)::", "").removeprefix("void ")
-        short.append(line[: line.index("(")] if "(" in line else line)
-    return [re.sub(r"\((?:int|bool|unsigned int)\)", "", name) for name in short]
+        line = re.sub(r"\([\w: ]+\)(?=[\w-])", "", line)  # casts of template arguments
+        short.append(line.split("(")[0])
+    return short
 
 
 def block_sizes(source):

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # All checks that need no GPU and no external data. Tests on real data run where it is found (TOTALRECALL_DATA,
 # TOTALRECALL_WEIGHTS, or ../shared) and are reported as skipped otherwise.
-#   scripts/test.sh [STEP ...]   steps: format gcc clang asan lint; default: all
+#   scripts/test.sh [STEP ...]   steps: format gcc clang asan lint emulated nvcc; default: all
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(format gcc clang asan lint)
+[ ${#steps[@]} -gt 0 ] || steps=(format gcc clang asan lint emulated nvcc)
 scripts/setup.sh --tests
 
 sources() { git ls-files '*.c' '*.h' '*.cpp' '*.cu'; }
@@ -14,6 +14,12 @@ jobs=$(nproc)
 
 run_tests() { # build folder
   ctest --test-dir "$1" --output-on-failure --no-tests=error -j "$jobs"
+}
+
+missing_headers() {
+  for header; do
+    [ -f "/usr/local/cuda/include/$header" ] || [ -f "/usr/include/$header" ] || printf '%s ' "$header"
+  done
 }
 
 for step in "${steps[@]}"; do
@@ -44,8 +50,30 @@ for step in "${steps[@]}"; do
       cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,performance,portability --std=c11 -j "$jobs" \
         -I . --suppress=missingIncludeSystem kernels host datasets
       ;;
+    emulated) # the GPU code on the cpu: every twin, the program with --device cuda, and the errors that the emulation must find
+      missing=$(missing_headers cuda_runtime.h cublas_v2.h cudnn.h)
+      if [ -n "$missing" ]; then
+        echo "skipped: $missing not found in /usr/local/cuda/include or /usr/include"
+      else
+        cmake --preset emulated -G Ninja -DCMAKE_C_COMPILER=gcc >/dev/null
+        cmake --build build/emulated
+        ctest --test-dir build/emulated --output-on-failure --no-tests=error -j "$jobs" -L '^(kernels|emu)$'
+        ctest --test-dir build/emulated --output-on-failure --no-tests=error -j "$jobs" \
+          -R '^(emu_planted|test_ring|test_backbone|cli_test_bench|cli_test_devices)$'
+      fi
+      ;;
+    nvcc) # the real compiler: warnings and spills are errors
+      if ! PATH=$PATH:/usr/local/cuda/bin command -v nvcc >/dev/null; then
+        echo "skipped: no nvcc"
+      else
+        PATH=$PATH:/usr/local/cuda/bin cmake --preset cuda -G Ninja -DBUILD_TESTING=OFF >/dev/null
+        cmake --build build/cuda
+        for arch in sm_80 sm_86 sm_89 sm_90; do scripts/kernel_table.py build/cuda --arch $arch >build/cuda/kernels_$arch.txt; done
+        cat build/cuda/kernels_sm_90.txt
+      fi
+      ;;
     *)
-      echo "scripts/test.sh: unknown step $step (format gcc clang asan lint)" >&2
+      echo "scripts/test.sh: unknown step $step (format gcc clang asan lint emulated nvcc)" >&2
       exit 2
       ;;
   esac

@@ -610,6 +610,7 @@ __device__ void take_queries(const task &a, size_t position, size_t first, float
   const float *rows = a.rows + position * a.position_pitch;
   for (unsigned k = threadIdx.x; k < a.width; k += THREADS) {
     const float mean = a.gaussian.means[position * a.width + k];
+    TR_UNROLL(4)
     for (unsigned q = 0; q < VECTORS; ++q)
       column_of(y, k)[q * BLOCK] = k < a.d && first + q < a.n ? rows[(first + q) * a.width + k] - mean : 0.0f;
   }
@@ -640,25 +641,45 @@ __device__ void write_distances(const task &a, size_t position, size_t first, co
   }
 }
 
-/* Two blocks, one after the other, share a position of more than 32 queries. */
+/* Keeps the compiler from holding what follows from x over a step that needs the registers. */
+__device__ void follow_again(unsigned &x) {
+  asm volatile("" : "+r"(x));
+}
+
+__device__ size_t position_of(const task &a, unsigned item) {
+  return a.first_position + item / a.groups;
+}
+
+__device__ const float *factor_of(const task &a, unsigned item) {
+  return a.gaussian.factors + position_of(a, item) * a.floats;
+}
+
+__device__ const float *samples_of(const task &a, unsigned item) {
+  return a.gaussian.samples + position_of(a, item) * a.samples * a.width;
+}
+
+/* Two blocks, one after the other, share a position of more than 32 queries. Their number is below 2^32: at most 2^30 positions, of two
+ * groups. */
 template <bool SHARED, bool SAMPLES> __global__ void __launch_bounds__(THREADS, SHARED ? 2 : 1) measure(task a) {
   float *y = vectors_of<SHARED>(a), *w = column_of(y, a.width);
-  for (size_t i = blockIdx.x; i < a.positions * a.groups; i += gridDim.x) {
-    const size_t position = a.first_position + i / a.groups, first = i % a.groups * VECTORS;
-    const float *factor = a.gaussian.factors + position * a.floats;
-    take_queries(a, position, first, y);
+  for (unsigned i = blockIdx.x; i < (unsigned)(a.positions * a.groups); i += gridDim.x) {
+    take_queries(a, position_of(a, i), i % a.groups * VECTORS, y);
     __syncthreads();
+    follow_again(i);
     if (SAMPLES) {
-      const float *samples = a.gaussian.samples + position * a.samples * a.width;
-      sample_products(a, samples, y, w);
+      sample_products(a, samples_of(a, i), y, w);
       __syncthreads();
-      solve<false>(a, factor, w);
-      solve<true>(a, factor, w);
-      subtract_samples(a, samples, w, y);
+      follow_again(i);
+      solve<false>(a, factor_of(a, i), w);
+      follow_again(i);
+      solve<true>(a, factor_of(a, i), w);
+      follow_again(i);
+      subtract_samples(a, samples_of(a, i), w, y);
       __syncthreads();
     } else
-      solve<false>(a, factor, y);
-    write_distances<SAMPLES>(a, position, first, y, w);
+      solve<false>(a, factor_of(a, i), y);
+    follow_again(i);
+    write_distances<SAMPLES>(a, position_of(a, i), i % a.groups * VECTORS, y, w);
     __syncthreads();
   }
 }
