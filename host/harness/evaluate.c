@@ -177,15 +177,18 @@ tr_status tr_evaluation_maps(tr_evaluation *evaluation, const float *patch_score
   return tr_device_for_chunks(evaluation->options.device, evaluation->n, map_chunk, &job);
 }
 
-/* Map i as host memory, to be freed. */
-static tr_status download_map(const tr_evaluation *e, size_t i, float **out) {
+tr_status tr_evaluation_map(const tr_evaluation *e, size_t i, float *map) {
   tr_device *device = e->options.device;
   if (tr_cancel_requested())
     return tr_fail(TR_ECANCELED, "stopped");
+  TR_TRY(tr_device_download(device, map, e->maps + i * e->pixels, e->pixels * sizeof *map));
+  return tr_device_sync(device);
+}
+
+/* Map i as host memory, to be freed. */
+static tr_status download_map(const tr_evaluation *e, size_t i, float **out) {
   float *map = malloc(e->pixels * sizeof *map);
-  tr_status status = map ? tr_device_download(device, map, e->maps + i * e->pixels, e->pixels * sizeof *map) : no_memory(e);
-  if (status == TR_OK)
-    status = tr_device_sync(device);
+  tr_status status = map ? tr_evaluation_map(e, i, map) : no_memory(e);
   if (status != TR_OK) {
     free(map);
     return status;
@@ -239,7 +242,7 @@ tr_status tr_evaluation_metrics(tr_evaluation *e, const float *image_scores, tr_
 /* ---- files ---- */
 
 /* RFC 4180: quoted where a comma, a quote or a line end would be misread; quotes are doubled. */
-static void write_csv_text(FILE *out, const char *text) {
+void tr_scores_write_text(FILE *out, const char *text) {
   if (!strpbrk(text, ",\"\n")) {
     fputs(text, out);
     return;
@@ -261,7 +264,7 @@ tr_status tr_scores_write(const char *path, const tr_class *class_, const float 
     return tr_fail(TR_ENOMEM, "writing %s: out of memory", path);
   fprintf(out, "image,label,score\n");
   for (size_t i = 0; i < class_->test_count; ++i) {
-    write_csv_text(out, class_->test[i].name);
+    tr_scores_write_text(out, class_->test[i].name);
     fprintf(out, ",%d,%.9g\n", class_->test[i].anomalous, (double)image_scores[i]);
   }
   bool complete = fclose(out) == 0;

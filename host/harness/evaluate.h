@@ -5,6 +5,7 @@
 #include "datasets/dataset.h"
 #include "host/harness/store.h"
 #include "kernels/resize.h"
+#include <stdio.h>
 
 typedef struct tr_evaluation_options {
   tr_device *device;
@@ -28,11 +29,17 @@ tr_status tr_evaluation_maps(tr_evaluation *evaluation, const float *patch_score
 /* The maximum of each of the maps made last; peaks: host, [test images]. */
 tr_status tr_evaluation_peaks(tr_evaluation *evaluation, float *peaks);
 
+/* Map i of those made last; map: host, [in_h, in_w]. From any thread. */
+tr_status tr_evaluation_map(const tr_evaluation *evaluation, size_t i, float *map);
+
 /* Metrics of the maps made last and of image_scores: host, [test images]. Pixel metrics stay NaN where a defect has no mask. */
 tr_status tr_evaluation_metrics(tr_evaluation *evaluation, const float *image_scores, tr_result *result);
 
 /* One PNG per test image of the maps made last: <folder>/<name of the image>.png. The folder appears when all are drawn. */
 tr_status tr_evaluation_pictures(tr_evaluation *evaluation, const char *folder);
+
+/* A text as a cell of a CSV file. */
+void tr_scores_write_text(FILE *out, const char *text);
 
 /* image,label,score */
 tr_status tr_scores_write(const char *path, const tr_class *class_, const float *image_scores);

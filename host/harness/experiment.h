@@ -14,6 +14,8 @@
 #include "host/base/text.h"
 #include "host/harness/setting.h"
 
+struct cJSON;
+
 typedef struct tr_experiment {
   char *name;
   tr_strings classes;   /* empty: all */
@@ -32,6 +34,9 @@ typedef struct tr_experiments {
 tr_status tr_experiments_read(const char *path, tr_experiments *out);
 /* As above from memory; `name` stands for the file in errors. */
 tr_status tr_experiments_parse(const char *name, const char *text, size_t bytes, tr_experiments *out);
+/* The inverse for a model's file: a setting as an object of the keys above, which is YAML too and gives the setting back. Values that
+ * decide nothing in this combination and that no file could hold are left out. */
+tr_status tr_setting_to_json(const tr_setting *setting, struct cJSON **out);
 void tr_experiments_free(tr_experiments *experiments);
 
 #endif

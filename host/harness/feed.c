@@ -1,6 +1,5 @@
 /* From image files to tapped maps, in the lanes of a device. */
 #include "host/harness/feed.h"
-#include "datasets/image.h"
 #include "host/base/clock.h"
 #include "host/base/status.h"
 #include "host/harness/ring.h"
@@ -207,6 +206,13 @@ tr_status tr_feed_images(tr_feed *feed, const char *stage, const tr_sample *samp
   feed_job job = {.feed = feed, .stage = stage, .samples = samples, .count = count, .fn = fn, .context = context};
   tr_progress_update(feed->options.progress, stage, 0, count, "images");
   return feed->ring ? tr_ring_run(feed->ring, samples, count, feed_all, &job) : feed_all(&job);
+}
+
+tr_status tr_feed_image(tr_feed *feed, const tr_image *image, const char *name, tr_feed_fn fn, void *context) {
+  lane_state *lane = &feed->lane[0];
+  TR_TRY(upload_and_resize(feed, lane, image, name, lane->images));
+  TR_TRY(tr_backbone_run(feed->options.backbone, 0, 1, lane->images, lane->taps));
+  return fn(context, 0, 0, 1, (const float *const *)lane->taps);
 }
 
 tr_feed_seconds tr_feed_spent(const tr_feed *feed) {

@@ -5,6 +5,7 @@
 #define TR_HARNESS_FEED_H
 
 #include "datasets/dataset.h"
+#include "datasets/image.h"
 #include "host/backbone/graph.h"
 #include "host/base/progress.h"
 #include "kernels/resize.h"
@@ -29,6 +30,10 @@ typedef tr_status (*tr_feed_fn)(void *context, int lane, size_t first, size_t n,
 
 /* An unreadable image is EIO or EFORMAT with its name; ECANCELED after tr_cancel_request. */
 tr_status tr_feed_images(tr_feed *feed, const char *stage, const tr_sample *samples, size_t count, tr_feed_fn fn, void *context);
+
+/* One image that is decoded already, as lane 0 on the calling thread, with all of the pool's threads for its operators; `name` stands
+ * for it in errors. Not while tr_feed_images works. */
+tr_status tr_feed_image(tr_feed *feed, const tr_image *image, const char *name, tr_feed_fn fn, void *context);
 
 /* Seconds of the passes so far, lanes' seconds summed / lanes. decode: with a ring, only while the device waited for images; resizes
  * that were still queued then count as backbone. method: in `fn`. */

@@ -105,27 +105,50 @@ static void overlay_pixel(const uint8_t *image, float score, tr_picture_scale sc
   }
 }
 
-static void draw_row(const uint8_t *image, const float *map, const float *mask, int w, int y, tr_picture_scale scale,
-                     uint8_t *row) {
-  uint8_t *heat = row + 3 * (w + GAP), *truth = heat + 3 * (w + GAP);
-  memcpy(row, image + (size_t)y * (size_t)w * 3, (size_t)w * 3);
-  for (int x = 0; x < w; ++x) {
-    size_t i = (size_t)y * (size_t)w + (size_t)x;
-    overlay_pixel(image + 3 * i, map[i], scale, heat + 3 * x);
-    memset(truth + 3 * x, mask ? to_byte(mask[i]) : 0, 3);
+/* The first two panels of a row. */
+static void draw_overlay_row(const uint8_t *image, const float *map, int w, tr_picture_scale scale, uint8_t *row) {
+  uint8_t *heat = row + 3 * (w + GAP);
+  memcpy(row, image, (size_t)w * 3);
+  for (int x = 0; x < w; ++x)
+    overlay_pixel(image + 3 * x, map[x], scale, heat + 3 * x);
+}
+
+static void draw_truth_row(const float *mask, int w, uint8_t *row) {
+  for (int x = 0; x < w; ++x)
+    memset(row + 3 * x, mask ? to_byte(mask[x]) : 0, 3);
+}
+
+typedef struct panels {
+  const uint8_t *image;
+  const float *map, *mask;
+  bool truth; /* the third panel */
+  int h, w;
+} panels;
+
+static tr_status write_panels(const char *path, const panels *p, tr_picture_scale scale) {
+  int count = p->truth ? 3 : 2, width = count * p->w + (count - 1) * GAP;
+  size_t row_bytes = (size_t)width * 3, w = (size_t)p->w;
+  uint8_t *pixels = malloc((size_t)p->h * row_bytes);
+  if (!pixels)
+    return tr_fail(TR_ENOMEM, "drawing %s", path);
+  memset(pixels, 255, (size_t)p->h * row_bytes);
+  for (size_t y = 0; y < (size_t)p->h; ++y) {
+    uint8_t *row = pixels + y * row_bytes;
+    draw_overlay_row(p->image + y * w * 3, p->map + y * w, p->w, scale, row);
+    if (p->truth)
+      draw_truth_row(p->mask ? p->mask + y * w : NULL, p->w, row + 6 * (p->w + GAP));
   }
+  tr_status status = tr_image_write_png(path, pixels, p->h, width, 3);
+  free(pixels);
+  return status;
 }
 
 tr_status tr_picture_write(const char *path, const uint8_t *image, const float *map, const float *mask, int h, int w,
                            tr_picture_scale scale) {
-  int width = 3 * w + 2 * GAP;
-  uint8_t *pixels = malloc((size_t)h * (size_t)width * 3);
-  if (!pixels)
-    return tr_fail(TR_ENOMEM, "drawing %s", path);
-  memset(pixels, 255, (size_t)h * (size_t)width * 3);
-  for (int y = 0; y < h; ++y)
-    draw_row(image, map, mask, w, y, scale, pixels + (size_t)y * (size_t)width * 3);
-  tr_status status = tr_image_write_png(path, pixels, h, width, 3);
-  free(pixels);
-  return status;
+  return write_panels(path, &(panels){.image = image, .map = map, .mask = mask, .truth = true, .h = h, .w = w}, scale);
+}
+
+tr_status tr_picture_write_overlay(const char *path, const uint8_t *image, const float *map, int h, int w,
+                                   tr_picture_scale scale) {
+  return write_panels(path, &(panels){.image = image, .map = map, .h = h, .w = w}, scale);
 }

@@ -19,4 +19,8 @@ tr_status tr_picture_scale_of(const float *peaks, const uint8_t *anomalous, size
 tr_status tr_picture_write(const char *path, const uint8_t *image, const float *map, const float *mask, int h, int w,
                            tr_picture_scale scale);
 
+/* image and heat map alone, where no truth is known. */
+tr_status tr_picture_write_overlay(const char *path, const uint8_t *image, const float *map, int h, int w,
+                                   tr_picture_scale scale);
+
 #endif
