@@ -1,5 +1,5 @@
 /* totalrecall report: writes paper-repro.md. */
-#include "host/harness/report.h"
+#include "host/report/report.h"
 #include "host/base/text.h"
 #include "host/cli/cli.h"
 #include <getopt.h>

@@ -5,7 +5,7 @@
 #include "host/base/threads.h"
 #include "host/cli/cli.h"
 #include "host/harness/profile.h"
-#include "host/harness/report.h"
+#include "host/report/report.h"
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>

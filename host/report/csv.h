@@ -1,6 +1,6 @@
 /* Tables of published numbers: comma-separated, first row the names of the columns (RFC 4180). */
-#ifndef TR_HARNESS_CSV_H
-#define TR_HARNESS_CSV_H
+#ifndef TR_REPORT_CSV_H
+#define TR_REPORT_CSV_H
 
 #include "host/totalrecall.h"
 

@@ -1,6 +1,6 @@
 /* What people read: the table at the end of a run, and paper-repro.md. */
-#ifndef TR_HARNESS_REPORT_H
-#define TR_HARNESS_REPORT_H
+#ifndef TR_REPORT_REPORT_H
+#define TR_REPORT_REPORT_H
 
 #include "host/harness/experiment.h"
 #include "host/harness/store.h"

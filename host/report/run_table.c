@@ -1,6 +1,6 @@
 /* The table at the end of a run. */
 #include "host/base/status.h"
-#include "host/harness/report.h"
+#include "host/report/report.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

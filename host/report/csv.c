@@ -1,5 +1,5 @@
 /* CSV files: read whole and cut up in place. */
-#include "host/harness/csv.h"
+#include "host/report/csv.h"
 #include "host/base/status.h"
 #include "host/base/text.h"
 #include <stdlib.h>

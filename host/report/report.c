@@ -1,7 +1,7 @@
 /* paper-repro.md: published numbers beside ours, and for every cell without a number of ours what it takes to get one. */
-#include "host/harness/report.h"
+#include "host/report/report.h"
 #include "host/base/status.h"
-#include "host/harness/csv.h"
+#include "host/report/csv.h"
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
