@@ -29,6 +29,7 @@ typedef enum value_kind {
   VALUE_TEXT,    /* const char * */
   VALUE_LAYERS,  /* kept as text until the backbone is known */
   VALUE_MAPPING, /* `keys` below */
+  VALUE_MEMBERS, /* of an ensemble, kept as a node until the other keys are known */
 } value_kind;
 
 typedef struct key {
@@ -63,6 +64,14 @@ static const key subsampling_keys[] = {
     {.name = "kind", .kind = VALUE_CHOICE, .offset = AT(subsampling), .names = tr_subsampling_names},
     {.name = "percent", .kind = VALUE_NUMBER, .offset = AT(percent), .low = 0, .high = 100, .open = true},
 };
+static const key ensemble_keys[] = {
+    {.name = "members", .kind = VALUE_MEMBERS},
+    {.name = "normalise", .kind = VALUE_CHOICE, .offset = AT(normalise), .names = tr_normalise_names},
+};
+static const key member_keys[] = {
+    {.name = "backbone", .kind = VALUE_NAME, .offset = AT(backbone), .names = tr_backbone_architectures},
+    {.name = "layers", .kind = VALUE_LAYERS},
+};
 /* The first four are read apart: two belong to the experiment and not to a setting, two decide the others' defaults. */
 static const key experiment_keys[] = {
     {.name = "name"},
@@ -72,7 +81,9 @@ static const key experiment_keys[] = {
     {.name = "dataset", .kind = VALUE_NAME, .offset = AT(dataset), .names = dataset_names},
     {.name = "split_file", .kind = VALUE_TEXT, .offset = AT(split_file)},
     {.name = "backbone", .kind = VALUE_NAME, .offset = AT(backbone), .names = tr_backbone_architectures},
+    {.name = "ensemble", .kind = VALUE_MAPPING, .keys = ensemble_keys, .key_count = COUNT(ensemble_keys)},
     {.name = "layers", .kind = VALUE_LAYERS},
+    {.name = "train_images", .kind = VALUE_INTEGER, .offset = AT(train_images), .low = 0, .high = 1000000},
     {.name = "image", .kind = VALUE_MAPPING, .keys = image_keys, .key_count = COUNT(image_keys)},
     {.name = "patch", .kind = VALUE_ODD, .offset = AT(patch), .low = 1, .high = 15},
     {.name = "stride", .kind = VALUE_INTEGER, .offset = AT(stride), .low = 1, .high = 64},
@@ -91,13 +102,14 @@ static const key experiment_keys[] = {
     {.name = "sigma", .kind = VALUE_NUMBER, .offset = AT(sigma), .low = 0, .high = 100},
     {.name = "seed", .kind = VALUE_SEED, .offset = AT(seed)},
 };
-enum { KEY_NAME, KEY_CLASSES, KEY_PROTOCOL, KEY_METHOD, KEY_DATASET, KEY_BACKBONE = 6 };
+enum { KEY_NAME, KEY_CLASSES, KEY_PROTOCOL, KEY_METHOD, KEY_DATASET, KEY_BACKBONE = 6, KEY_ENSEMBLE };
 
 /* A setting while it is read: what can only be checked once all of it is known keeps its line. */
 typedef struct draft {
   tr_setting setting;
   const char *layers;
-  size_t layers_line, image_line;
+  const yaml_node_t *members;
+  size_t layers_line, image_line, ensemble_line;
 } draft;
 
 typedef struct drafts {
@@ -302,6 +314,15 @@ static tr_status read_text(reader *r, const key *k, const yaml_node_t *node, dra
   return TR_OK;
 }
 
+static tr_status read_members(reader *r, const key *k, const yaml_node_t *node, draft *to) {
+  size_t count = node->type == YAML_SEQUENCE_NODE ? (size_t)(node->data.sequence.items.top - node->data.sequence.items.start) : 0;
+  if (count < 2 || count > TR_MAX_MEMBERS)
+    return tr_fail(TR_EFORMAT, "%s:%zu: `%s` takes a list of 2 to %d members such as [{backbone: …}, {backbone: …}]", r->file,
+                   line_of(node), k->name, TR_MAX_MEMBERS);
+  to->members = node;
+  return TR_OK;
+}
+
 static tr_status read_value(reader *r, const key *k, const yaml_node_t *node, draft *to) {
   switch (k->kind) {
   case VALUE_CHOICE:
@@ -316,6 +337,8 @@ static tr_status read_value(reader *r, const key *k, const yaml_node_t *node, dr
     return read_seed(r, k, node, to);
   case VALUE_BOOLEAN:
     return read_boolean(r, k, node, to);
+  case VALUE_MEMBERS:
+    return read_members(r, k, node, to);
   default:
     return read_text(r, k, node, to);
   }
@@ -349,6 +372,8 @@ static tr_status apply_value(reader *r, const key *k, yaml_node_t *node, const d
     return tr_fail(TR_EFORMAT, "%s:%zu: `%s` takes a mapping such as {%s: …}", r->file, line_of(node), k->name, k->keys[0].name);
   if (k->keys == image_keys)
     copy.image_line = line_of(node);
+  if (k->keys == ensemble_keys)
+    copy.ensemble_line = line_of(node);
   drafts inner = {0};
   tr_status status = drafts_add(&inner, &copy);
   if (status == TR_OK)
@@ -363,7 +388,7 @@ static tr_status apply_value(reader *r, const key *k, yaml_node_t *node, const d
 static tr_status apply_key(reader *r, const key *k, yaml_node_t *value, drafts *list) {
   drafts next = {0};
   tr_status status = TR_OK;
-  bool is_list = value->type == YAML_SEQUENCE_NODE;
+  bool is_list = value->type == YAML_SEQUENCE_NODE && k->kind != VALUE_MEMBERS;
   if (is_list && value->data.sequence.items.start == value->data.sequence.items.top)
     status = tr_fail(TR_EFORMAT, "%s:%zu: `%s` is an empty list", r->file, line_of(value), k->name);
   for (size_t i = 0; status == TR_OK && i < list->count; ++i) {
@@ -439,8 +464,68 @@ static tr_status resolve_layers(const reader *r, draft *d) {
   }
 }
 
-static tr_status finish_draft(const reader *r, draft *d) {
-  TR_TRY(resolve_layers(r, d));
+/* A member is its experiment's draft with its own backbone and layers. */
+static tr_status read_member(reader *r, yaml_node_t *node, const draft *ensemble, tr_setting *out) {
+  if (node->type != YAML_MAPPING_NODE)
+    return tr_fail(TR_EFORMAT, "%s:%zu: a member is a mapping such as {backbone: …, layers: …}", r->file, line_of(node));
+  pair pairs[MAX_KEYS] = {{NULL, NULL, 0}};
+  size_t places = 0;
+  TR_TRY(collect(r, node, member_keys, COUNT(member_keys), "a member", pairs, &places, 0));
+  draft member = *ensemble;
+  for (size_t k = 0; k < COUNT(member_keys); ++k)
+    if (pairs[k].value)
+      TR_TRY(read_value(r, &member_keys[k], pairs[k].value, &member));
+  if (!member.setting.backbone)
+    return tr_fail(TR_EFORMAT, "%s:%zu: the member has no `backbone`, and neither has its experiment", r->file, line_of(node));
+  TR_TRY(resolve_layers(r, &member));
+  tr_setting_normalise(&member.setting);
+  *out = member.setting;
+  return TR_OK;
+}
+
+/* Room for a list of members, which `r->out` owns. */
+static tr_status add_members(reader *r, size_t count, tr_setting **out) {
+  tr_experiments *e = r->out;
+  tr_setting **lists = realloc(e->members, (e->member_lists + 1) * sizeof *lists);
+  if (lists)
+    e->members = lists;
+  *out = lists ? calloc(count, sizeof **out) : NULL;
+  if (!*out)
+    return tr_fail(TR_ENOMEM, "%s: an ensemble of %zu members", r->file, count);
+  e->members[e->member_lists++] = *out;
+  return TR_OK;
+}
+
+static tr_status joined_backbones(reader *r, const tr_setting *members, size_t count, const char **out) {
+  char text[TR_MAX_MEMBERS * 32] = "";
+  for (size_t i = 0, used = 0; i < count && used < sizeof text; ++i)
+    used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", i ? "+" : "", members[i].backbone);
+  return keep_text(r, text, out);
+}
+
+static tr_status resolve_members(reader *r, draft *d) {
+  const yaml_node_item_t *items = d->members->data.sequence.items.start;
+  size_t count = (size_t)(d->members->data.sequence.items.top - items);
+  tr_setting *members;
+  TR_TRY(add_members(r, count, &members));
+  for (size_t i = 0; i < count; ++i) {
+    TR_TRY(read_member(r, node_at(r, items[i]), d, &members[i]));
+    for (size_t j = 0; j < i; ++j)
+      if (tr_setting_shares_features(&members[i], &members[j]))
+        return tr_fail(TR_EFORMAT, "%s:%zu: members %zu and %zu are the same network and layers", r->file,
+                       line_of(node_at(r, items[i])), j + 1, i + 1);
+  }
+  TR_TRY(joined_backbones(r, members, count, &d->setting.backbone));
+  d->setting.members = members;
+  d->setting.member_count = (int)count;
+  d->setting.dimension = members[0].dimension; /* padim's depends on the backbone */
+  return TR_OK;
+}
+
+static tr_status finish_draft(reader *r, draft *d) {
+  if (d->ensemble_line && !d->members)
+    return tr_fail(TR_EFORMAT, "%s:%zu: `ensemble` has no `members`", r->file, d->ensemble_line);
+  TR_TRY(d->members ? resolve_members(r, d) : resolve_layers(r, d));
   const tr_image_spec *image = &d->setting.image;
   if (image->resize && image->crop > image->resize)
     return tr_fail(TR_EFORMAT, "%s:%zu: `crop` is %d, more than `resize` (%d)", r->file, d->image_line, image->crop,
@@ -474,7 +559,7 @@ static tr_status add_setting(const reader *r, tr_experiment *e, tr_strings *name
   return TR_OK;
 }
 
-static tr_status add_settings(const reader *r, tr_experiment *e, drafts *list) {
+static tr_status add_settings(reader *r, tr_experiment *e, drafts *list) {
   e->settings = calloc(list->count, sizeof *e->settings);
   if (!e->settings)
     return tr_fail(TR_ENOMEM, "expanding %s to %zu settings", e->name, list->count);
@@ -547,7 +632,7 @@ static tr_status read_experiment(reader *r, yaml_node_t *node, tr_experiment *e)
   TR_TRY(collect(r, node, experiment_keys, MAX_KEYS, NULL, pairs, &places, 0));
   static const size_t required[] = {KEY_NAME, KEY_DATASET, KEY_BACKBONE};
   for (size_t i = 0; i < COUNT(required); ++i)
-    if (!pairs[required[i]].value)
+    if (!pairs[required[i]].value && !(required[i] == KEY_BACKBONE && pairs[KEY_ENSEMBLE].value))
       return tr_fail(TR_EFORMAT, "%s:%zu: the experiment has no `%s`", r->file, line_of(node), experiment_keys[required[i]].name);
   TR_TRY(read_experiment_name(r, pairs[KEY_NAME].value, e));
   if (pairs[KEY_CLASSES].value)
@@ -637,6 +722,9 @@ void tr_experiments_free(tr_experiments *experiments) {
     tr_strings_free(&experiments->items[i].classes);
     free(experiments->items[i].settings);
   }
+  for (size_t i = 0; i < experiments->member_lists; ++i)
+    free(experiments->members[i]);
+  free(experiments->members);
   free(experiments->items);
   tr_strings_free(&experiments->texts);
   *experiments = (tr_experiments){0};

@@ -1,12 +1,16 @@
 /* An experiment file (YAML): one experiment, or a list of them. Every value may be a list, and lists span a grid.
  *
  * Keys: name, protocol (official, paper), dataset, classes (all, or a list), split_file, method, backbone, layers
- * ("layer2+layer3"), image {resize, crop, squash}, patch, stride, layer_dimension, dimension, aggregate (official, concat),
- * projection, subsampling {kind: greedy | random | none, percent}, search (exact), distance (squared, euclidean), image_score
+ * ("layer2+layer3"), train_images (so many are drawn of the nominal ones; 0, the default: all), image {resize, crop, squash},
+ * patch, stride, layer_dimension, dimension, aggregate (official, concat), projection, subsampling {kind: greedy | random |
+ * learned | none, percent}, ensemble {normalise: official | nominal, members: [{backbone, layers}, …]}, search (exact), distance (squared, euclidean), image_score
  * (max, reweighted, smoothed_max, nearest_images), neighbours, gallery (separate, concatenated), placement (nearest, bilinear),
  * epsilon, sigma, seed. `protocol` and `method` set defaults, the other keys override them. padim looks at dimension (channels
  * drawn), placement, epsilon, image_score, sigma and seed; spade at neighbours (K), gallery, image_score and sigma. Anchors, aliases and
  * merge keys (`<<: *base`) work.
+ *
+ * An ensemble's scores are its members' mean. `members` is no grid; what a member does not say it takes from its experiment, which
+ * needs no `backbone` of its own when every member has one.
  */
 #ifndef TR_HARNESS_EXPERIMENT_H
 #define TR_HARNESS_EXPERIMENT_H
@@ -27,7 +31,9 @@ typedef struct tr_experiment {
 typedef struct tr_experiments {
   tr_experiment *items;
   size_t count;
-  tr_strings texts; /* owns what the settings point to */
+  tr_strings texts;     /* owns what the settings point to */
+  tr_setting **members; /* owned lists of ensembles' members */
+  size_t member_lists;
 } tr_experiments;
 
 /* EFORMAT names the file, the line, the key and what is allowed (or the nearest known name). */

@@ -188,6 +188,8 @@ static tr_status describe(const group_work *w, const tr_plan_run *run, tr_result
       .gallery = copy(tr_gallery_name(s->gallery)),
       .placement = copy(tr_placement_name(s->placement)),
       .split_file = s->split_file ? base_name(s->split_file) : NULL,
+      .normalise = s->member_count ? copy(tr_normalise_name(s->normalise)) : NULL,
+      .low_shot = s->train_images,
       .resize = s->image.resize,
       .crop = s->image.crop,
       .squash = s->image.squash,
@@ -214,7 +216,7 @@ static tr_status describe(const group_work *w, const tr_plan_run *run, tr_result
   bool complete = out->experiment && out->run && out->dataset && out->class_name && out->method && out->backbone && out->layers &&
                   out->weights && out->weights_sha256 && out->protocol && out->aggregate && out->subsampling && out->search &&
                   out->distance && out->image_score && out->gallery && out->placement && (out->split_file || !s->split_file) &&
-                  out->device && out->processor && out->version && out->date;
+                  (out->normalise || !s->member_count) && out->device && out->processor && out->version && out->date;
   return complete ? TR_OK : tr_fail(TR_ENOMEM, "the result of %s, %s: out of memory", run->name, g->class_->name);
 }
 

@@ -34,6 +34,15 @@ const char *tr_gallery_name(tr_gallery gallery) {
   return name_of(tr_gallery_names, (int)gallery);
 }
 
+const char *const *tr_normalise_names(size_t *count) {
+  static const char *const names[] = {"official", "nominal"};
+  *count = sizeof names / sizeof *names;
+  return names;
+}
+const char *tr_normalise_name(tr_normalise normalise) {
+  return name_of(tr_normalise_names, (int)normalise);
+}
+
 static bool is_padim(const tr_setting *setting) {
   return strcmp(setting->method, "padim") == 0;
 }
@@ -136,7 +145,7 @@ static void normalise_padim(tr_setting *setting) {
   setting->gallery = TR_GALLERY_SEPARATE;
 }
 
-/* Likewise; spade draws nothing. */
+/* Likewise; spade draws nothing but its training images. */
 static void normalise_spade(tr_setting *setting) {
   tr_image_score image_score = setting->image_score;
   tr_gallery gallery = setting->gallery;
@@ -151,7 +160,8 @@ static void normalise_spade(tr_setting *setting) {
   setting->percent = 100;
   setting->placement = TR_PLACE_NEAREST;
   setting->epsilon = 0;
-  setting->seed = 0;
+  if (!setting->train_images)
+    setting->seed = 0;
 }
 
 static void normalise_patchcore(tr_setting *setting) {
@@ -162,7 +172,7 @@ static void normalise_patchcore(tr_setting *setting) {
   /* Only the greedy selection looks at projected features. */
   if (setting->subsampling != TR_SUBSAMPLE_GREEDY)
     setting->projection = 0;
-  if (setting->subsampling == TR_SUBSAMPLE_NONE)
+  if (setting->subsampling == TR_SUBSAMPLE_NONE && !setting->train_images)
     setting->seed = 0;
   if (setting->aggregate == TR_AGGREGATE_CONCAT)
     setting->layer_dimension = setting->dimension = 0;
@@ -180,6 +190,8 @@ void tr_setting_normalise(tr_setting *setting) {
     normalise_spade(setting);
   else
     normalise_patchcore(setting);
+  if (!setting->member_count)
+    setting->normalise = TR_NORMALISE_OFFICIAL;
 }
 
 /* "layer2" -> "2", "blocks.4" -> "4", "pool" -> "pool". */
@@ -203,8 +215,8 @@ static void write_image(FILE *out, const tr_image_spec *image) {
 
 static void write_subset(FILE *out, const tr_setting *setting) {
   fprintf(out, "_P%.15g", setting->percent);
-  if (setting->subsampling == TR_SUBSAMPLE_RANDOM)
-    fprintf(out, "-random");
+  if (setting->subsampling == TR_SUBSAMPLE_RANDOM || setting->subsampling == TR_SUBSAMPLE_LEARNED)
+    fprintf(out, "-%s", tr_subsampling_name(setting->subsampling));
 }
 
 static void write_features(FILE *out, const tr_setting *setting) {
@@ -242,6 +254,8 @@ static void write_image_score(FILE *out, const tr_setting *setting) {
 /* What the official names cannot say; the other methods' own defaults go without saying. */
 static void write_suffixes(FILE *out, const tr_setting *setting) {
   bool padim = is_padim(setting);
+  if (setting->train_images)
+    fprintf(out, "_N%d", setting->train_images);
   if (!padim && !is_spade(setting) && setting->distance == TR_DISTANCE_EUCLIDEAN)
     fprintf(out, "_euclidean");
   write_image_score(out, setting);
@@ -255,11 +269,49 @@ static void write_suffixes(FILE *out, const tr_setting *setting) {
     fprintf(out, "_sigma%.15g", setting->sigma);
   if (strcmp(setting->search, "exact") != 0)
     fprintf(out, "_%s", setting->search);
+  if (setting->normalise == TR_NORMALISE_NOMINAL)
+    fprintf(out, "_nominal");
   if (setting->split_file) {
     const char *slash = strrchr(setting->split_file, '/');
     fprintf(out, "_split-");
     for (const char *p = slash ? slash + 1 : setting->split_file; *p; ++p)
       fputc(isalnum((unsigned char)*p) || *p == '.' || *p == '-' ? *p : '-', out);
+  }
+}
+
+static void write_backbone(FILE *out, const char *backbone) {
+  const char *short_name = tr_backbone_short_name(backbone);
+  fprintf(out, "%s", short_name ? short_name : backbone);
+}
+
+static void write_layers(FILE *out, const tr_setting *setting) {
+  for (int i = 0; i < setting->layer_count; ++i)
+    fprintf(out, "%s%s", i ? "-" : "", layer_number(setting->layers[i]));
+}
+
+/* Layers of the same numbers have the same part in the name, whatever the families call them. */
+static bool same_layer_numbers(const tr_setting *a, const tr_setting *b) {
+  if (a->layer_count != b->layer_count)
+    return false;
+  for (int i = 0; i < a->layer_count; ++i)
+    if (strcmp(layer_number(a->layers[i]), layer_number(b->layers[i])) != 0)
+      return false;
+  return true;
+}
+
+/* RN50_L2-3; of an ensemble DN201+RN50_L2-3, or, where the members differ, DN201+RN50_L2-3+1-2. */
+static void write_network(FILE *out, const tr_setting *setting) {
+  const tr_setting *members = setting->member_count ? setting->members : setting;
+  int count = setting->member_count ? setting->member_count : 1;
+  bool alike = true;
+  for (int i = 0; i < count; ++i) {
+    fprintf(out, "%s", i ? "+" : "_");
+    write_backbone(out, members[i].backbone);
+    alike = alike && same_layer_numbers(&members[0], &members[i]);
+  }
+  for (int i = 0; i < (alike ? 1 : count); ++i) {
+    fprintf(out, "%s", i ? "+" : "_L");
+    write_layers(out, &members[i]);
   }
 }
 
@@ -272,10 +324,7 @@ char *tr_setting_run_name(const tr_setting *setting) {
   if (strcmp(setting->method, "patchcore") != 0)
     fprintf(out, "%s_", setting->method);
   write_image(out, &setting->image);
-  const char *short_name = tr_backbone_short_name(setting->backbone);
-  fprintf(out, "_%s_L", short_name ? short_name : setting->backbone);
-  for (int i = 0; i < setting->layer_count; ++i)
-    fprintf(out, "%s%s", i ? "-" : "", layer_number(setting->layers[i]));
+  write_network(out, setting);
   write_features(out, setting);
   fprintf(out, "_S%llu", (unsigned long long)setting->seed);
   write_suffixes(out, setting);
@@ -299,17 +348,26 @@ static bool same_layers(const tr_setting *a, const tr_setting *b) {
   return true;
 }
 
+/* A draw of training images goes by the seed. */
+static bool same_training_images(const tr_setting *a, const tr_setting *b) {
+  return same_text(a->split_file, b->split_file) && a->train_images == b->train_images &&
+         (!a->train_images || a->seed == b->seed);
+}
+
 bool tr_setting_shares_features(const tr_setting *a, const tr_setting *b) {
-  return same_text(a->dataset, b->dataset) && same_text(a->split_file, b->split_file) && same_text(a->method, b->method) &&
-         same_text(a->backbone, b->backbone) && same_layers(a, b) && a->image.resize == b->image.resize &&
-         a->image.crop == b->image.crop && a->image.squash == b->image.squash && a->patch == b->patch && a->stride == b->stride &&
-         a->aggregate == b->aggregate && a->layer_dimension == b->layer_dimension &&
-         (a->dimension == b->dimension || is_padim(a)) && a->gallery == b->gallery && same_text(a->search, b->search);
+  return !a->member_count && !b->member_count && same_training_images(a, b) && same_text(a->dataset, b->dataset) &&
+         same_text(a->method, b->method) && same_text(a->backbone, b->backbone) && same_layers(a, b) &&
+         a->image.resize == b->image.resize && a->image.crop == b->image.crop && a->image.squash == b->image.squash &&
+         a->patch == b->patch && a->stride == b->stride && a->aggregate == b->aggregate &&
+         a->layer_dimension == b->layer_dimension && (a->dimension == b->dimension || is_padim(a)) && a->gallery == b->gallery &&
+         same_text(a->search, b->search);
 }
 
 bool tr_setting_shares_selection(const tr_setting *a, const tr_setting *b) {
-  return a->subsampling == b->subsampling && a->seed == b->seed && a->projection == b->projection &&
-         a->dimension == b->dimension && a->placement == b->placement && a->epsilon == b->epsilon;
+  /* Proxies are learned for one percentage. */
+  bool same_rows = a->subsampling == b->subsampling && (a->subsampling != TR_SUBSAMPLE_LEARNED || a->percent == b->percent);
+  return same_rows && a->seed == b->seed && a->projection == b->projection && a->dimension == b->dimension &&
+         a->placement == b->placement && a->epsilon == b->epsilon;
 }
 
 char *tr_setting_layers_text(const tr_setting *setting) {
@@ -318,8 +376,10 @@ char *tr_setting_layers_text(const tr_setting *setting) {
   FILE *out = open_memstream(&text, &bytes);
   if (!out)
     return NULL;
-  for (int i = 0; i < setting->layer_count; ++i)
-    fprintf(out, "%s%s", i ? "+" : "", setting->layers[i]);
+  const tr_setting *members = setting->member_count ? setting->members : setting;
+  for (int m = 0; m < (setting->member_count ? setting->member_count : 1); ++m)
+    for (int i = 0; i < members[m].layer_count; ++i)
+      fprintf(out, "%s%s", i ? "+" : m ? "/" : "", members[m].layers[i]);
   if (fclose(out) != 0) {
     free(text);
     return NULL;

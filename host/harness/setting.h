@@ -7,13 +7,22 @@
 
 typedef enum tr_protocol { TR_PROTOCOL_OFFICIAL, TR_PROTOCOL_PAPER } tr_protocol;
 
+/* How the members of an ensemble are made comparable before their mean is taken: official scales a member's image scores and maps
+ * to [0, 1] by the least and greatest of all test images of a class (official-behaviour, section 1), so that an image's score
+ * depends on the other test images; nominal uses scores of nominal training images only, as a deployed ensemble must. */
+typedef enum tr_normalise { TR_NORMALISE_OFFICIAL, TR_NORMALISE_NOMINAL } tr_normalise;
+
+/* Members of an ensemble at most. */
+#define TR_MAX_MEMBERS 16
+
 typedef struct tr_setting {
   tr_protocol protocol;
-  const char *dataset;    /* strings are the experiment's or static */
-  const char *split_file; /* NULL: the data set's own */
-  const char *method, *backbone, *search;
-  const char *layers[TR_MAX_LAYERS]; /* shallow first */
-  int layer_count;
+  const char *dataset;                    /* strings are the experiment's or static */
+  const char *split_file;                 /* NULL: the data set's own */
+  const char *method, *backbone, *search; /* backbone of an ensemble: its members', joined by `+` */
+  const char *layers[TR_MAX_LAYERS];      /* shallow first */
+  int layer_count;                        /* 0 of an ensemble, whose members have their own */
+  int train_images;                       /* as many nominal images drawn of each class by `seed` (low-shot); 0: all */
   tr_image_spec image;
   int patch, stride;
   tr_aggregate_kind aggregate;
@@ -29,6 +38,9 @@ typedef struct tr_setting {
   double epsilon;         /* padim: on the covariance's diagonal; else 0 */
   tr_gallery gallery;     /* spade; else separate */
   uint64_t seed;
+  const struct tr_setting *members; /* of an ensemble: normalised, without members; the experiments' memory */
+  int member_count;                 /* 0: not an ensemble; else 2 to TR_MAX_MEMBERS */
+  tr_normalise normalise;           /* of an ensemble; else official */
 } tr_setting;
 
 /* patchcore: the official command line's defaults; TR_PROTOCOL_PAPER differs in the distance and the image score. padim and
@@ -46,13 +58,14 @@ void tr_setting_normalise(tr_setting *setting);
  * malloc'd; NULL when out of memory. */
 char *tr_setting_run_name(const tr_setting *setting);
 
-/* The same backbone pass and the same patch features: such settings can be variants of one model. */
+/* The same backbone pass over the same training images, and the same patch features: such settings can be variants of one model. An
+ * ensemble shares none itself; its members do. */
 bool tr_setting_shares_features(const tr_setting *a, const tr_setting *b);
 
 /* Of settings that share features: the same order of bank rows, of which each takes its percentage; or the same Gaussians. */
 bool tr_setting_shares_selection(const tr_setting *a, const tr_setting *b);
 
-/* "layer2+layer3"; malloc'd. */
+/* "layer2+layer3"; of an ensemble its members' texts, joined by `/`. malloc'd; NULL when out of memory. */
 char *tr_setting_layers_text(const tr_setting *setting);
 
 const char *tr_protocol_name(tr_protocol protocol);
@@ -62,5 +75,9 @@ const char *tr_distance_name(tr_distance distance);
 const char *tr_image_score_name(tr_image_score score);
 const char *tr_placement_name(tr_placement placement);
 const char *tr_gallery_name(tr_gallery gallery);
+const char *tr_normalise_name(tr_normalise normalise);
+
+/* Names of the enum, in its order. */
+const char *const *tr_normalise_names(size_t *count);
 
 #endif

@@ -77,6 +77,8 @@ static const field fields[] = {
     {"sigma", AT(sigma), FIELD_DOUBLE, false},
     {"seed", AT(seed), FIELD_SEED, false},
     {"split_file", AT(split_file), FIELD_TEXT, false},
+    {"low_shot", AT(low_shot), FIELD_INT, false},
+    {"normalise", AT(normalise), FIELD_TEXT, false},
     {"peak_bytes", AT(peak_bytes), FIELD_SIZE, false},
     {"forecast_bytes", AT(forecast_bytes), FIELD_SIZE, false},
     {"device", AT(device), FIELD_TEXT, false},

@@ -26,7 +26,9 @@ typedef struct tr_result {
   char *experiment, *run, *dataset, *class_name, *method, *backbone, *layers;
   char *weights, *weights_sha256; /* file name without its folder */
   char *protocol, *aggregate, *subsampling, *search, *distance, *image_score, *gallery, *placement, *split_file;
+  char *normalise; /* of an ensemble; else NULL */
   int resize, crop, squash, patch, stride, layer_dimension, target_dimension, projection, neighbours;
+  int low_shot; /* training images drawn, of which train_images is what there was; 0: all */
   double percent, sigma, epsilon;
   uint64_t seed;
   /* fractions; NaN: not defined, null in the file */

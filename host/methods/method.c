@@ -27,7 +27,7 @@ const char *const *tr_method_names(size_t *count) {
     return list;                                     \
   }
 NAMES(tr_aggregate_names, "official", "concat")
-NAMES(tr_subsampling_names, "greedy", "random", "none")
+NAMES(tr_subsampling_names, "greedy", "random", "learned", "none")
 NAMES(tr_image_score_names, "max", "reweighted", "smoothed_max", "nearest_images")
 NAMES(tr_distance_names, "squared", "euclidean")
 NAMES(tr_placement_names, "nearest", "bilinear")

@@ -11,7 +11,8 @@
 #include "host/methods/model_file.h"
 #include "kernels/channels.h"
 
-typedef enum tr_subsampling { TR_SUBSAMPLE_GREEDY, TR_SUBSAMPLE_RANDOM, TR_SUBSAMPLE_NONE } tr_subsampling;
+/* learned: basis proxies (the paper's Eq. 8), which are no rows of the features. */
+typedef enum tr_subsampling { TR_SUBSAMPLE_GREEDY, TR_SUBSAMPLE_RANDOM, TR_SUBSAMPLE_LEARNED, TR_SUBSAMPLE_NONE } tr_subsampling;
 /* smoothed_max is the maximum of the upsampled and smoothed map: whoever makes the maps takes it, and the method gives the patch
  * scores' maximum. */
 typedef enum tr_image_score {

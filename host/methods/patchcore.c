@@ -85,6 +85,9 @@ static tr_status check_variant(const tr_variant *variant, size_t train_rows) {
     return tr_fail(TR_EINVAL, "patchcore: projection: expected at least 1 dimension, found %d", variant->projection);
   if (variant->image_score == TR_SCORE_NEAREST_IMAGES)
     return tr_fail(TR_EINVAL, "patchcore: image_score: expected max, reweighted or smoothed_max, found nearest_images");
+  if (variant->subsampling == TR_SUBSAMPLE_LEARNED)
+    return tr_fail(TR_EINVAL,
+                   "patchcore: subsampling: learned basis proxies cannot be fitted yet; expected greedy, random or none");
   size_t rows = variant_rows(variant, train_rows);
   if (variant->image_score == TR_SCORE_REWEIGHTED &&
       (variant->neighbours < 2 || variant->neighbours > TR_NEAREST_MAX_K || (size_t)variant->neighbours > rows))

@@ -126,7 +126,14 @@ static void test_distinct_settings_have_distinct_names(void **state) {
       "subsampling: {percent: 1}\n",
       "subsampling: {percent: 0.1}\n",
       "subsampling: {kind: random}\n",
+      "subsampling: {kind: learned}\n",
       "subsampling: {kind: none}\n",
+      "train_images: 5\n",
+      "train_images: 16\n",
+      "ensemble: {members: [{backbone: resnet50}, {backbone: resnet18}]}\n",
+      "ensemble: {members: [{backbone: resnet50}, {backbone: densenet201}]}\n",
+      "ensemble: {members: [{backbone: resnet50}, {backbone: densenet201, layers: denseblock2}]}\n",
+      "ensemble: {members: [{backbone: resnet50}, {backbone: densenet201}], normalise: nominal}\n",
       "distance: euclidean\n",
       "image_score: reweighted\n",
       "image_score: reweighted\nneighbours: 3\n",
@@ -151,7 +158,6 @@ static void test_distinct_settings_have_distinct_names(void **state) {
     free(names[i]);
 }
 
-/* SPADE: its own defaults, and of the other methods' keys none makes a second run. */
 /* padim's own defaults; what concerns other methods multiplies nothing; draws may be variants of one model, whatever their size. */
 static void test_padim(void **state) {
   (void)state;
@@ -190,6 +196,7 @@ static void test_padim(void **state) {
   EXPECT_ERROR(HEAD "epsilon: 0\n", "t.yaml:4", "epsilon", "above 0");
 }
 
+/* SPADE: its own defaults, and of the other methods' keys none makes a second run. */
 static void test_spade(void **state) {
   (void)state;
   tr_experiments e =
@@ -212,6 +219,94 @@ static void test_spade(void **state) {
   check_run(&s[2], "spade_IM224_RN50_L2-pool_K50-concatenated_S0");
   assert_false(tr_setting_shares_features(&s[0], &s[2]));
   tr_experiments_free(&e);
+}
+
+/* The draw of the images goes by the seed, also where nothing else does; only the same images share features. */
+static void test_low_shot(void **state) {
+  (void)state;
+  tr_experiments e = parse(HEAD "method: [patchcore, spade, padim]\ntrain_images: [1, 50, 0]\nseed: [0, 1]\n"
+                                "subsampling: {kind: none}\n");
+  const tr_setting *s = e.items[0].settings;
+  assert_int_equal(e.items[0].setting_count, 4 + 1 + 4 + 1 + 6);
+  assert_int_equal(s[0].train_images, 1);
+  check_run(&s[0], "IM224_RN50_L2-3_P100_D1024-1024_PS-3_AN-1_S0_N1");
+  check_run(&s[1], "IM224_RN50_L2-3_P100_D1024-1024_PS-3_AN-1_S1_N1");
+  check_run(&s[4], "IM224_RN50_L2-3_P100_D1024-1024_PS-3_AN-1_S0");
+  check_run(&s[6], "spade_IM224_RN50_L1-2-3-pool_K50_S1_N1");
+  check_run(&s[9], "spade_IM224_RN50_L1-2-3-pool_K50_S0");
+  check_run(&s[13], "padim_IM224_RN50_L1-2-3_D550_S1_N50");
+  assert_false(tr_setting_shares_features(&s[0], &s[1]));
+  assert_false(tr_setting_shares_features(&s[0], &s[2]));
+  assert_true(tr_setting_shares_features(&s[14], &s[15]));
+  tr_experiments_free(&e);
+  EXPECT_ERROR(HEAD "train_images: -1\n", "t.yaml:4", "`train_images`", "a whole number from 0");
+}
+
+/* Proxies look at the seed and not at the projection, and are learned anew for each percentage. */
+static void test_learned_proxies(void **state) {
+  (void)state;
+  tr_experiments e = parse(HEAD "subsampling: {kind: learned, percent: [100, 1, 0.01]}\nprojection: [64, 128]\nseed: [0, 1]\n");
+  const tr_setting *s = e.items[0].settings;
+  assert_int_equal(e.items[0].setting_count, 1 + 4);
+  check_run(&s[0], "IM224_RN50_L2-3_P100_D1024-1024_PS-3_AN-1_S0");
+  check_run(&s[4], "IM224_RN50_L2-3_P0.01-learned_D1024-1024_PS-3_AN-1_S1");
+  assert_int_equal(s[4].subsampling, TR_SUBSAMPLE_LEARNED);
+  assert_true(tr_setting_shares_features(&s[1], &s[3]));
+  assert_false(tr_setting_shares_selection(&s[1], &s[3]));
+  tr_experiments_free(&e);
+}
+
+static void check_layers(const tr_setting *setting, const char *expected) {
+  char *text = tr_setting_layers_text(setting);
+  assert_string_equal(text, expected);
+  free(text);
+}
+
+#define MEMBERS "members: [{backbone: densenet201}, {backbone: resnext101_32x8d}, {backbone: wide_resnet101_2}]"
+
+/* Members take what they do not say from their experiment, and need no backbone there when they have their own. */
+static void test_ensembles(void **state) {
+  (void)state;
+  tr_experiments e = parse("name: t\ndataset: mvtec\nensemble: {normalise: [official, nominal], " MEMBERS "}\n"
+                           "image: {resize: 366, crop: 320}\nsubsampling: {percent: [10, 1]}\ndimension: 384\n");
+  const tr_setting *s = e.items[0].settings;
+  assert_int_equal(e.items[0].setting_count, 4);
+  check_run(&s[1], "IM320_DN201+RX101+WR101_L2-3_P1_D1024-384_PS-3_AN-1_S0");
+  check_run(&s[2], "IM320_DN201+RX101+WR101_L2-3_P10_D1024-384_PS-3_AN-1_S0_nominal");
+  check_layers(&s[1], "denseblock2+denseblock3/layer2+layer3/layer2+layer3");
+  assert_string_equal(s[1].backbone, "densenet201+resnext101_32x8d+wide_resnet101_2");
+  assert_int_equal(s[1].member_count, 3);
+  assert_int_equal(s[1].normalise, TR_NORMALISE_OFFICIAL);
+  assert_int_equal(s[2].normalise, TR_NORMALISE_NOMINAL);
+  check_run(&s[1].members[0], "IM320_DN201_L2-3_P1_D1024-384_PS-3_AN-1_S0");
+  check_run(&s[1].members[2], "IM320_WR101_L2-3_P1_D1024-384_PS-3_AN-1_S0");
+  check_layers(&s[1].members[0], "denseblock2+denseblock3");
+  assert_int_equal(s[1].members[0].member_count, 0);
+  assert_false(tr_setting_shares_features(&s[0], &s[1]));
+  assert_true(tr_setting_shares_features(&s[0].members[1], &s[1].members[1]));
+  tr_experiments_free(&e);
+
+  e = parse(HEAD "ensemble: {members: [{layers: layer2}, {layers: layer3}, {backbone: resnet18, layers: layer2+layer3}]}\n");
+  assert_int_equal(e.items[0].setting_count, 1);
+  check_run(e.items[0].settings, "IM224_RN50+RN50+RN18_L2+3+2-3_P10_D1024-1024_PS-3_AN-1_S0");
+  tr_experiments_free(&e);
+  e = parse("name: t\ndataset: mvtec\nmethod: padim\nensemble: {members: [{backbone: resnet18}, {backbone: resnet34}]}\n");
+  check_run(e.items[0].settings, "padim_IM224_RN18+RN34_L1-2-3_D100_S0");
+  tr_experiments_free(&e);
+
+  EXPECT_ERROR(HEAD "ensemble: {normalise: nominal}\n", "t.yaml:4", "no `members`");
+  EXPECT_ERROR(HEAD "ensemble: {members: [{layers: layer2}]}\n", "t.yaml:4", "2 to 16 members");
+  EXPECT_ERROR(HEAD "ensemble: {members: resnet18}\n", "t.yaml:4", "2 to 16 members");
+  EXPECT_ERROR(HEAD "ensemble:\n  members: [{layers: layer2},\n    resnet18]\n", "t.yaml:6", "a member is a mapping");
+  EXPECT_ERROR(HEAD "ensemble:\n  members: [{layers: layer2},\n    {layers: layer2}]\n", "t.yaml:6", "members 1 and 2",
+               "same network");
+  EXPECT_ERROR(HEAD "ensemble: {members: [{layers: [layer2, layer3]}, {layers: layer2}]}\n", "t.yaml:4", "`layers` is a list");
+  EXPECT_ERROR(HEAD "ensemble: {members: [{patch: 5}, {layers: layer2}]}\n", "unknown key `patch` in a member");
+  EXPECT_ERROR(HEAD "layers: layer2\nensemble: {members: [{backbone: resnet18}, {backbone: densenet201}]}\n", "t.yaml:4",
+               "densenet201 has no layer `layer2`");
+  EXPECT_ERROR("name: t\ndataset: mvtec\nensemble: {members: [{backbone: resnet18}, {layers: layer2}]}\n", "t.yaml:3",
+               "no `backbone`");
+  EXPECT_ERROR(HEAD "ensemble: {normalize: nominal}\n", "`normalize` in ensemble", "did you mean `normalise`?");
 }
 
 static void test_layers_follow_the_backbone(void **state) {
@@ -345,6 +440,9 @@ int main(void) {
       cmocka_unit_test(test_distinct_settings_have_distinct_names),
       cmocka_unit_test(test_padim),
       cmocka_unit_test(test_spade),
+      cmocka_unit_test(test_low_shot),
+      cmocka_unit_test(test_learned_proxies),
+      cmocka_unit_test(test_ensembles),
       cmocka_unit_test(test_layers_follow_the_backbone),
       cmocka_unit_test(test_several_experiments_and_merge_keys),
       cmocka_unit_test(test_aliases),

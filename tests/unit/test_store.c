@@ -39,6 +39,8 @@ static tr_result sample(const char *run) {
       .train_images = 209,
       .images = 83,
       .bank_rows = 16385,
+      .low_shot = 5,
+      .normalise = "nominal",
       .percent = 0.1,
       .seed = 9007199254740991u,
       .seconds = {.decode = 1e-9, .score_per_image = 0.1234567890123456},
@@ -105,6 +107,8 @@ static void test_round_trip(void **state) {
   assert_int_equal(r->peak_bytes, expected.peak_bytes);
   assert_int_equal(r->bank_rows, 16385);
   assert_null(r->layers);
+  assert_int_equal(r->low_shot, 5);
+  assert_string_equal(r->normalise, "nominal");
   tr_results_free(&results);
 }
 
@@ -122,6 +126,15 @@ static void test_json(void **state) {
   assert_int_equal(tr_result_from_json("{\"run\": 3}", &back), TR_EFORMAT);
   assert_int_equal(tr_result_from_json("{}", &back), TR_EFORMAT);
   assert_int_equal(tr_result_from_json("[1", &back), TR_EFORMAT);
+  /* a line from before there were low-shot runs and ensembles */
+  assert_int_equal(
+      tr_result_from_json("{\"experiment\":\"e\",\"run\":\"r\",\"dataset\":\"mvtec\",\"class\":\"c\",\"method\":\"m\","
+                          "\"backbone\":\"b\",\"weights_sha256\":\"w\",\"train_images\":3,\"images\":4}",
+                          &back),
+      TR_OK);
+  assert_int_equal(back.low_shot, 0);
+  assert_null(back.normalise);
+  tr_result_free(&back);
 }
 
 static void test_torn_line(void **state) {
