@@ -4,6 +4,7 @@
 #include "host/base/json.h"
 #include "host/base/status.h"
 #include "host/base/text.h"
+#include "host/harness/claim.h"
 #include <cjson/cJSON.h>
 #include <ctype.h>
 #include <errno.h>
@@ -12,9 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 /* ---- fields ---- */
 
@@ -206,6 +207,69 @@ void tr_result_free(tr_result *result) {
   *result = (tr_result){0};
 }
 
+/* ---- the same work ---- */
+
+tr_run_key tr_result_key(const tr_result *result) {
+  return (tr_run_key){.run = result->run,
+                      .dataset = result->dataset,
+                      .class_name = result->class_name,
+                      .weights_sha256 = result->weights_sha256,
+                      .train_images = result->train_images,
+                      .images = result->images};
+}
+
+bool tr_run_key_equal(const tr_run_key *a, const tr_run_key *b) {
+  return strcmp(a->run, b->run) == 0 && strcmp(a->class_name, b->class_name) == 0 && strcmp(a->dataset, b->dataset) == 0 &&
+         strcmp(a->weights_sha256, b->weights_sha256) == 0 && a->train_images == b->train_images && a->images == b->images;
+}
+
+/* Each text with its end, so that no two keys run together. */
+static uint64_t hash_of_key(const tr_run_key *key) {
+  const char *const texts[] = {key->run, key->dataset, key->class_name, key->weights_sha256};
+  uint64_t hash = 0;
+  for (size_t i = 0; i < COUNT(texts); ++i)
+    hash = XXH3_64bits_withSeed(texts[i], strlen(texts[i]) + 1, hash);
+  const uint64_t counts[] = {key->train_images, key->images};
+  return XXH3_64bits_withSeed(counts, sizeof counts, hash);
+}
+
+static bool same_double(double a, double b) {
+  return a == b || (isnan(a) && isnan(b));
+}
+
+const char *tr_result_difference(const tr_result *a, const tr_result *b) {
+  static const struct {
+    const char *name;
+    size_t offset;
+  } doubles[] = {{"image_auroc", AT(image_auroc)},
+                 {"pixel_auroc", AT(pixel_auroc)},
+                 {"pixel_auroc_anomalous", AT(pixel_auroc_anomalous)},
+                 {"pro", AT(pro)},
+                 {"pro_anomalous_224", AT(pro_anomalous_224)},
+                 {"f1", AT(f1)},
+                 {"false_positives", AT(false_positives)},
+                 {"false_negatives", AT(false_negatives)}};
+  for (size_t i = 0; i < COUNT(doubles); ++i) {
+    const char *x = (const char *)a + doubles[i].offset, *y = (const char *)b + doubles[i].offset;
+    if (!same_double(*(const double *)(const void *)x, *(const double *)(const void *)y))
+      return doubles[i].name;
+  }
+  if (a->anomalous_images != b->anomalous_images)
+    return "anomalous_images";
+  if (a->bank_rows != b->bank_rows)
+    return "bank_rows";
+  return a->dimension != b->dimension ? "dimension" : NULL;
+}
+
+const tr_result *tr_results_find(const tr_results *results, const tr_run_key *key) {
+  for (size_t i = results->count; i-- > 0;) {
+    tr_run_key found = tr_result_key(&results->items[i]);
+    if (tr_run_key_equal(&found, key))
+      return &results->items[i];
+  }
+  return NULL;
+}
+
 /* ---- reading ---- */
 
 static tr_status add_result(tr_results *list, const tr_result *result) {
@@ -252,24 +316,28 @@ static tr_status read_line(const char *path, size_t number, const char *line, tr
   return status;
 }
 
+/* Lines from `number` on; the last one may lack its newline. The newlines are overwritten. */
+static tr_status read_lines(const char *path, size_t number, char *text, size_t bytes, tr_progress *progress, tr_results *out) {
+  for (char *line = text; line < text + bytes; ++number) {
+    char *end = memchr(line, '\n', (size_t)(text + bytes - line));
+    if (!end) {
+      tr_progress_line(progress, "warning: %s:%zu was torn by a crash and is left out", path, number);
+      return TR_OK;
+    }
+    *end = '\0';
+    TR_TRY(read_line(path, number, line, progress, out));
+    line = end + 1;
+  }
+  return TR_OK;
+}
+
 tr_status tr_results_read(const char *path, tr_progress *progress, tr_results *out) {
   if (access(path, F_OK) != 0)
     return TR_OK;
   char *text;
-  size_t bytes, number = 0;
+  size_t bytes;
   TR_TRY(tr_file_read(path, &text, &bytes));
-  tr_status status = TR_OK;
-  for (char *line = text; status == TR_OK && line < text + bytes;) {
-    char *end = memchr(line, '\n', (size_t)(text + bytes - line));
-    ++number;
-    if (!end) {
-      tr_progress_line(progress, "warning: %s:%zu was torn by a crash and is left out", path, number);
-      break;
-    }
-    *end = '\0';
-    status = read_line(path, number, line, progress, out);
-    line = end + 1;
-  }
+  tr_status status = read_lines(path, 1, text, bytes, progress, out);
   free(text);
   return status;
 }
@@ -288,6 +356,9 @@ void tr_results_free(tr_results *results) {
 struct tr_store {
   char *path;
   int file;
+  tr_progress *progress;
+  tr_results known; /* of the whole lines in the first `seen` bytes */
+  off_t seen;
 };
 
 char *tr_store_file(const char *results, const char *machine, const char *experiment) {
@@ -348,25 +419,35 @@ static tr_status whole_lines(const tr_store *store, off_t *size, off_t *whole) {
   return TR_OK;
 }
 
-static tr_status lock_store(const tr_store *store) {
-  while (flock(store->file, LOCK_EX) != 0)
-    if (errno != EINTR)
-      return tr_fail_errno(TR_EIO, "locking %s", store->path);
-  return TR_OK;
-}
-
-static tr_status cut_torn_line(const tr_store *store, tr_progress *progress) {
-  TR_TRY(lock_store(store));
+static tr_status cut_torn_line(const tr_store *store) {
+  TR_TRY(tr_lock_wait(store->file, store->path, TR_LOCK_APPEND, TR_LOCK_EXCLUSIVE));
   off_t size, whole;
   tr_status status = whole_lines(store, &size, &whole);
   if (status == TR_OK && whole < size) {
-    tr_progress_line(progress, "warning: %s ends in a torn line of %lld bytes, which is cut off", store->path,
+    tr_progress_line(store->progress, "warning: %s ends in a torn line of %lld bytes, which is cut off", store->path,
                      (long long)(size - whole));
     if (ftruncate(store->file, whole) != 0)
       status = tr_fail_errno(TR_EIO, "cutting a torn line off %s", store->path);
   }
-  flock(store->file, LOCK_UN);
-  return status;
+  tr_status unlocked = tr_lock_wait(store->file, store->path, TR_LOCK_APPEND, TR_LOCK_NONE);
+  return status == TR_OK ? unlocked : status;
+}
+
+/* *current: the file still has the path's name. A merge puts another one there. */
+static tr_status open_current(tr_store *store, bool *current) {
+  struct stat opened, named;
+  store->file = open(store->path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+  if (store->file < 0)
+    return tr_fail_errno(TR_EIO, "opening %s for writing", store->path);
+  TR_TRY(tr_lock_wait(store->file, store->path, TR_LOCK_OPEN, TR_LOCK_SHARED));
+  if (fstat(store->file, &opened) != 0)
+    return tr_fail_errno(TR_EIO, "opening %s for writing", store->path);
+  *current = stat(store->path, &named) == 0 && named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
+  if (!*current) {
+    close(store->file);
+    store->file = -1;
+  }
+  return TR_OK;
 }
 
 static tr_status open_file(tr_store *store, const char *results, const char *machine, const char *experiment) {
@@ -376,8 +457,9 @@ static tr_status open_file(tr_store *store, const char *results, const char *mac
   free(folder);
   TR_TRY(status);
   TR_TRY(probe(store->path));
-  store->file = open(store->path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-  return store->file < 0 ? tr_fail_errno(TR_EIO, "opening %s for writing", store->path) : TR_OK;
+  for (bool current = false; !current;)
+    TR_TRY(open_current(store, &current));
+  return TR_OK;
 }
 
 tr_status tr_store_open(const char *results, const char *machine, const char *experiment, tr_progress *progress, tr_store **out) {
@@ -386,9 +468,10 @@ tr_status tr_store_open(const char *results, const char *machine, const char *ex
   if (!store)
     return tr_fail(TR_ENOMEM, "opening %s", results);
   store->file = -1;
+  store->progress = progress;
   tr_status status = open_file(store, results, machine, experiment);
   if (status == TR_OK)
-    status = cut_torn_line(store, progress);
+    status = cut_torn_line(store);
   if (status != TR_OK) {
     tr_store_close(store);
     return status;
@@ -402,35 +485,129 @@ void tr_store_close(tr_store *store) {
     return;
   if (store->file >= 0)
     close(store->file);
+  tr_results_free(&store->known);
   free(store->path);
   free(store);
 }
 
-static tr_status append_line(const tr_store *store, const char *line, size_t bytes) {
-  TR_TRY(lock_store(store));
-  off_t size, whole;
-  tr_status status = whole_lines(store, &size, &whole);
-  if (status == TR_OK && whole < size && ftruncate(store->file, whole) != 0)
-    status = tr_fail_errno(TR_EIO, "cutting a torn line off %s", store->path);
-  if (status == TR_OK) {
-    status = write_all(store->file, store->path, line, bytes);
-    if (status == TR_OK && fsync(store->file) != 0)
-      status = tr_fail_errno(TR_EIO, "writing %s", store->path);
-    if (status != TR_OK && ftruncate(store->file, whole) != 0)
-      status = tr_fail_context(status, "%s now ends in a torn line", store->path);
+/* Bytes [store->seen, whole) as text, to be freed. */
+static tr_status read_new_bytes(const tr_store *store, off_t whole, char **out) {
+  size_t bytes = (size_t)(whole - store->seen), done = 0;
+  char *text = malloc(bytes + 1);
+  if (!text)
+    return tr_fail(TR_ENOMEM, "reading %zu bytes of %s", bytes, store->path);
+  while (done < bytes) {
+    ssize_t got = pread(store->file, text + done, bytes - done, store->seen + (off_t)done);
+    if (got < 0 && errno == EINTR)
+      continue;
+    if (got <= 0) {
+      free(text);
+      return got < 0 ? tr_fail_errno(TR_EIO, "reading %s", store->path)
+                     : tr_fail(TR_EIO, "reading %s: it became shorter meanwhile", store->path);
+    }
+    done += (size_t)got;
   }
-  flock(store->file, LOCK_UN);
+  text[bytes] = '\0';
+  *out = text;
+  return TR_OK;
+}
+
+/* Lines that were added since the last look; all of them where someone made the file shorter. Called under the lock. Lines that
+ * cannot be read were reported when the run was planned. */
+static tr_status look_again(tr_store *store, off_t whole) {
+  if (whole < store->seen) {
+    tr_results_free(&store->known);
+    store->seen = 0;
+  }
+  if (whole == store->seen)
+    return TR_OK;
+  char *text;
+  TR_TRY(read_new_bytes(store, whole, &text));
+  tr_status status = read_lines(store->path, 1, text, (size_t)(whole - store->seen), NULL, &store->known);
+  free(text);
+  if (status == TR_OK)
+    store->seen = whole;
   return status;
+}
+
+/* Writes `line` behind the whole lines; on failure nothing of it stays. */
+static tr_status append_bytes(const tr_store *store, off_t size, off_t whole, const char *line, size_t bytes) {
+  if (whole < size && ftruncate(store->file, whole) != 0)
+    return tr_fail_errno(TR_EIO, "cutting a torn line off %s", store->path);
+  tr_status status = write_all(store->file, store->path, line, bytes);
+  if (status == TR_OK && fsync(store->file) != 0)
+    status = tr_fail_errno(TR_EIO, "writing %s", store->path);
+  if (status != TR_OK && ftruncate(store->file, whole) != 0)
+    status = tr_fail_context(status, "%s now ends in a torn line", store->path);
+  return status;
+}
+
+static void report_difference(const tr_store *store, const tr_result *kept, const tr_result *mine) {
+  const char *name = tr_result_difference(kept, mine);
+  if (name)
+    tr_progress_line(store->progress, "warning: %s has a line of %s, %s with another %s; it stays, and ours is left out",
+                     store->path, mine->class_name, mine->run, name);
+}
+
+static tr_status append_locked(tr_store *store, const tr_result *result, const char *line) {
+  off_t size, whole;
+  TR_TRY(whole_lines(store, &size, &whole));
+  TR_TRY(look_again(store, whole));
+  tr_run_key key = tr_result_key(result);
+  const tr_result *kept = tr_results_find(&store->known, &key);
+  if (!kept)
+    return append_bytes(store, size, whole, line, strlen(line));
+  report_difference(store, kept, result);
+  return TR_OK;
 }
 
 tr_status tr_store_append(tr_store *store, const tr_result *result) {
   char *json;
   TR_TRY(tr_result_to_json(result, &json));
   char *line = tr_format("%s\n", json);
-  tr_status status = line ? append_line(store, line, strlen(line)) : tr_fail(TR_ENOMEM, "writing a result");
+  tr_status status =
+      line ? tr_lock_wait(store->file, store->path, TR_LOCK_APPEND, TR_LOCK_EXCLUSIVE) : tr_fail(TR_ENOMEM, "writing a result");
+  if (status == TR_OK) {
+    status = append_locked(store, result, line);
+    tr_status unlocked = tr_lock_wait(store->file, store->path, TR_LOCK_APPEND, TR_LOCK_NONE);
+    status = status == TR_OK ? unlocked : status;
+  }
   free(line);
   free(json);
   return status;
+}
+
+/* ---- several processes ---- */
+
+tr_status tr_store_find(tr_store *store, const tr_run_key *key, const tr_result **out) {
+  *out = NULL;
+  TR_TRY(tr_lock_wait(store->file, store->path, TR_LOCK_APPEND, TR_LOCK_SHARED));
+  off_t size, whole;
+  tr_status status = whole_lines(store, &size, &whole);
+  if (status == TR_OK)
+    status = look_again(store, whole);
+  tr_status unlocked = tr_lock_wait(store->file, store->path, TR_LOCK_APPEND, TR_LOCK_NONE);
+  *out = status == TR_OK ? tr_results_find(&store->known, key) : NULL;
+  return status == TR_OK ? unlocked : status;
+}
+
+tr_status tr_store_claim(tr_store *store, const tr_run_key *keys, size_t count, bool *claimed) {
+  tr_status status = TR_OK;
+  size_t taken = 0;
+  *claimed = true;
+  while (status == TR_OK && *claimed && taken < count) {
+    status = tr_claim_take(store->file, store->path, hash_of_key(&keys[taken]), claimed);
+    taken += status == TR_OK && *claimed;
+  }
+  *claimed = *claimed && status == TR_OK;
+  if (!*claimed)
+    tr_store_release(store, keys, taken);
+  return status;
+}
+
+void tr_store_release(tr_store *store, const tr_run_key *keys, size_t count) {
+  for (size_t i = 0; i < count; ++i)
+    tr_claim_release(store->file, hash_of_key(&keys[i]));
 }
 
 /* ---- the machine's name ---- */

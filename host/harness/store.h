@@ -1,7 +1,8 @@
 /* Results: results/<machine>/<experiment>.jsonl, one JSON object a line, appended and fsynced when a (run, class) ends.
  *
- * A line is written by one write under a lock, so several shards may share a file. A last line without its newline was torn by
- * a crash: it is left out with a warning, and cut off when the store is opened for writing. */
+ * A line is written under a lock, and only where the file has no line of its run yet, so several processes may share a file
+ * (host/harness/claim.h says what that relies on). A last line without its newline was torn by a crash: it is left out with a
+ * warning, and cut off when the store is opened for writing. */
 #ifndef TR_HARNESS_STORE_H
 #define TR_HARNESS_STORE_H
 
@@ -45,6 +46,19 @@ typedef struct tr_result {
 
 void tr_result_free(tr_result *result);
 
+/* What makes two results the same piece of work. The run's name stands for its settings. */
+typedef struct tr_run_key {
+  const char *run, *dataset, *class_name, *weights_sha256;
+  size_t train_images, images;
+} tr_run_key;
+
+tr_run_key tr_result_key(const tr_result *result);
+bool tr_run_key_equal(const tr_run_key *a, const tr_run_key *b);
+
+/* The name of the first number that two results of the same work do not agree on, to the last bit; NULL: they agree. Times, memory,
+ * threads, device, version and date may differ. */
+const char *tr_result_difference(const tr_result *a, const tr_result *b);
+
 typedef struct tr_results {
   tr_result *items;
   size_t count, capacity;
@@ -54,6 +68,8 @@ typedef struct tr_results {
 tr_status tr_results_read(const char *path, tr_progress *progress, tr_results *out);
 /* Appends a deep copy. */
 tr_status tr_results_add_copy(tr_results *results, const tr_result *result);
+/* The last result of that key, or NULL. */
+const tr_result *tr_results_find(const tr_results *results, const tr_run_key *key);
 void tr_results_free(tr_results *results);
 
 /* One line without its newline; malloc'd. */
@@ -63,12 +79,22 @@ tr_status tr_result_from_json(const char *line, tr_result *out);
 typedef struct tr_store tr_store;
 
 /* Opens results/<machine>/<experiment>.jsonl for appending, makes the folders, cuts a torn line off, and tries with a scratch
- * file whether the folder takes data: an unwritable folder or a full disk shows before hours of work. */
+ * file whether the folder takes data: an unwritable folder or a full disk shows before hours of work. `progress` must outlive the
+ * store. */
 tr_status tr_store_open(const char *results, const char *machine, const char *experiment, tr_progress *progress, tr_store **out);
 void tr_store_close(tr_store *store);
 const char *tr_store_path(const tr_store *store);
-/* On failure the file is as it was before. */
+/* Where the file has a line of the same run, as another process may have written one meanwhile, that line stays alone; numbers that
+ * differ from it are reported to the progress. On failure the file is as it was before. */
 tr_status tr_store_append(tr_store *store, const tr_result *result);
+
+/* The result of that key among all lines in the file by now, or NULL. It is valid until the next call. */
+tr_status tr_store_find(tr_store *store, const tr_run_key *key, const tr_result **out);
+
+/* Claims the work on `count` runs, or on none of them where another process, or another store of this one, works on one of them.
+ * Closing the store lets all claims go, and so does the end of the process. */
+tr_status tr_store_claim(tr_store *store, const tr_run_key *keys, size_t count, bool *claimed);
+void tr_store_release(tr_store *store, const tr_run_key *keys, size_t count);
 
 /* results/<machine>/<experiment>.jsonl; malloc'd. */
 char *tr_store_file(const char *results, const char *machine, const char *experiment);

@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static char folder[64];
 
@@ -215,6 +217,149 @@ static void test_folder_cannot_be_written(void **state) {
   assert_null(store);
 }
 
+/* Another process wrote the line meanwhile: it stays alone. Other numbers are told of. */
+static void test_no_line_twice(void **state) {
+  (void)state;
+  tr_store *a = open_store(&counter), *b = open_store(&counter);
+  warnings = 0;
+  append(a, "x");
+  append(b, "x");
+  append(b, "y");
+  append(a, "y");
+  assert_int_equal(warnings, 0);
+  tr_result other = sample("y");
+  other.image_auroc = 0.5;
+  assert_int_equal(tr_store_append(a, &other), TR_OK);
+  assert_int_equal(warnings, 1);
+  other = sample("y");
+  other.train_images = 3; /* other data: other work */
+  assert_int_equal(tr_store_append(a, &other), TR_OK);
+  tr_store_close(a);
+  tr_store_close(b);
+  tr_results results = read_all();
+  assert_int_equal(results.count, 3);
+  tr_results_free(&results);
+}
+
+static void test_find(void **state) {
+  (void)state;
+  tr_store *a = open_store(NULL), *b = open_store(NULL);
+  tr_result wanted = sample("x");
+  tr_run_key key = tr_result_key(&wanted);
+  const tr_result *found;
+  assert_int_equal(tr_store_find(a, &key, &found), TR_OK);
+  assert_null(found);
+  append(b, "w");
+  append(b, "x");
+  assert_int_equal(tr_store_find(a, &key, &found), TR_OK);
+  assert_non_null(found);
+  assert_string_equal(found->run, "x");
+  /* Someone empties the file by hand. */
+  assert_int_equal(truncate(tr_store_path(a), 0), 0);
+  assert_int_equal(tr_store_find(a, &key, &found), TR_OK);
+  assert_null(found);
+  append(a, "x");
+  tr_store_close(a);
+  tr_store_close(b);
+}
+
+static void check_claim(tr_store *store, const tr_run_key *keys, size_t count, bool expected) {
+  bool claimed;
+  assert_int_equal(tr_store_claim(store, keys, count, &claimed), TR_OK);
+  assert_int_equal(claimed, expected);
+}
+
+/* All runs or none; claims go with the release, the store, and the process. */
+static void test_claims(void **state) {
+  (void)state;
+  tr_store *a = open_store(NULL), *b = open_store(NULL);
+  tr_result results[] = {sample("x"), sample("y"), sample("z")};
+  tr_run_key keys[3];
+  for (int i = 0; i < 3; ++i)
+    keys[i] = tr_result_key(&results[i]);
+  check_claim(a, keys, 2, true);
+  check_claim(b, keys + 1, 2, false);
+  check_claim(b, keys + 2, 1, true);
+  check_claim(a, keys + 2, 1, false);
+  append(b, "x"); /* a claim keeps nobody from writing */
+  tr_store_release(a, keys, 2);
+  check_claim(b, keys, 3, true);
+  tr_store_close(b);
+  check_claim(a, keys, 3, true);
+  tr_store_release(a, keys, 3);
+  int ready[2];
+  assert_int_equal(pipe(ready), 0);
+  pid_t child = fork();
+  if (child == 0) {
+    tr_store *mine;
+    bool claimed = false;
+    if (tr_store_open(folder, "m", "e", NULL, &mine) == TR_OK)
+      (void)tr_store_claim(mine, keys, 1, &claimed);
+    char done = claimed ? 'y' : 'n';
+    if (write(ready[1], &done, 1) == 1)
+      pause();
+    _exit(1);
+  }
+  char done = 'n';
+  assert_int_equal(read(ready[0], &done, 1), 1);
+  assert_int_equal(done, 'y');
+  check_claim(a, keys, 3, false);
+  kill(child, SIGKILL);
+  waitpid(child, NULL, 0);
+  close(ready[0]);
+  close(ready[1]);
+  check_claim(a, keys, 3, true);
+  tr_store_close(a);
+}
+
+/* Many processes write the same lines at once: each comes once and whole. */
+static void test_many_writers(void **state) {
+  (void)state;
+  enum { WRITERS = 6, LINES = 20 };
+  pid_t children[WRITERS];
+  for (int c = 0; c < WRITERS; ++c) {
+    children[c] = fork();
+    if (children[c] != 0)
+      continue;
+    tr_store *mine;
+    int code = tr_store_open(folder, "m", "e", NULL, &mine) != TR_OK;
+    for (int i = 0; !code && i < LINES; ++i) {
+      char run[16];
+      snprintf(run, sizeof run, "r%d", (i * 7 + c * 3) % LINES);
+      tr_result result = sample(run);
+      code = tr_store_append(mine, &result) != TR_OK;
+    }
+    _exit(code);
+  }
+  for (int c = 0; c < WRITERS; ++c) {
+    int status;
+    assert_int_equal(waitpid(children[c], &status, 0), children[c]);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  }
+  warnings = 0;
+  tr_results results = read_all();
+  assert_int_equal(warnings, 0);
+  assert_int_equal(results.count, LINES);
+  tr_results_free(&results);
+}
+
+static void test_difference(void **state) {
+  (void)state;
+  tr_result a = sample("x"), b = sample("x");
+  b.seconds.decode = 7;
+  b.date = "2026-01-01T00:00:00Z";
+  b.peak_bytes = 1;
+  assert_null(tr_result_difference(&a, &b));
+  b.pixel_auroc = 0.5; /* not defined in the other */
+  assert_string_equal(tr_result_difference(&a, &b), "pixel_auroc");
+  b = sample("x");
+  b.image_auroc = nextafter(b.image_auroc, 1);
+  assert_string_equal(tr_result_difference(&a, &b), "image_auroc");
+  b = sample("x");
+  b.bank_rows = 1;
+  assert_string_equal(tr_result_difference(&a, &b), "bank_rows");
+}
+
 static void check_machine(const char *description, int cores, const char *expected) {
   char *name = tr_machine_name(description, cores);
   assert_string_equal(name, expected);
@@ -239,6 +384,11 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_broken_line_within, make_folder, remove_folder),
       cmocka_unit_test_setup_teardown(test_file_cannot_grow, make_folder, remove_folder),
       cmocka_unit_test_setup_teardown(test_folder_cannot_be_written, make_folder, remove_folder),
+      cmocka_unit_test_setup_teardown(test_no_line_twice, make_folder, remove_folder),
+      cmocka_unit_test_setup_teardown(test_find, make_folder, remove_folder),
+      cmocka_unit_test_setup_teardown(test_claims, make_folder, remove_folder),
+      cmocka_unit_test_setup_teardown(test_many_writers, make_folder, remove_folder),
+      cmocka_unit_test(test_difference),
       cmocka_unit_test(test_machine_names),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
