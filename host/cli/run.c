@@ -13,6 +13,8 @@
 
 typedef struct run_arguments {
   const char *experiment, *device;
+  tr_replacement *replacements;
+  size_t replacement_count;
   long threads;
   bool dry_run;
   tr_strings classes;
@@ -28,6 +30,17 @@ static bool parse_shard(const char *text, tr_plan_options *plan) {
   plan->shard = (int)shard;
   plan->shards = (int)shards;
   return true;
+}
+
+static int add_replacement(run_arguments *a) {
+  tr_replacement *items = realloc(a->replacements, (a->replacement_count + 1) * sizeof *items);
+  if (!items) {
+    (void)tr_fail(TR_ENOMEM, "reading the options");
+    return cli_failed();
+  }
+  a->replacements = items;
+  return tr_replacement_parse(optarg, &items[a->replacement_count++]) == TR_OK ? CLI_OK
+                                                                               : cli_wrong_usage(&cli_run, "%s", tr_last_error());
 }
 
 /* CLI_OK to go on; else the exit code. */
@@ -56,6 +69,8 @@ static int parse_option(run_arguments *a, int c) {
     return CLI_OK;
   case 'c':
     return tr_strings_add(&a->classes, optarg) == TR_OK ? CLI_OK : cli_failed();
+  case 'b':
+    return add_replacement(a);
   case 'S':
     return parse_shard(optarg, &a->plan) ? CLI_OK : cli_wrong_usage(&cli_run, "--shard takes I/N, as 1/4, found `%s`", optarg);
   case 'M':
@@ -70,19 +85,14 @@ static int parse_option(run_arguments *a, int c) {
 }
 
 static int parse_arguments(int argc, char **argv, run_arguments *a, bool *help) {
-  static const struct option options[] = {{"data", required_argument, NULL, 'd'},
-                                          {"weights", required_argument, NULL, 'w'},
-                                          {"results", required_argument, NULL, 'r'},
-                                          {"device", required_argument, NULL, 'D'},
-                                          {"class", required_argument, NULL, 'c'},
-                                          {"scores", required_argument, NULL, 's'},
-                                          {"maps", required_argument, NULL, 'm'},
-                                          {"shard", required_argument, NULL, 'S'},
-                                          {"memory-limit", required_argument, NULL, 'M'},
-                                          {"threads", required_argument, NULL, 't'},
-                                          {"dry-run", no_argument, NULL, 'n'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+  static const struct option options[] = {
+      {"data", required_argument, NULL, 'd'},    {"weights", required_argument, NULL, 'w'},
+      {"results", required_argument, NULL, 'r'}, {"device", required_argument, NULL, 'D'},
+      {"class", required_argument, NULL, 'c'},   {"backbone", required_argument, NULL, 'b'},
+      {"scores", required_argument, NULL, 's'},  {"maps", required_argument, NULL, 'm'},
+      {"shard", required_argument, NULL, 'S'},   {"memory-limit", required_argument, NULL, 'M'},
+      {"threads", required_argument, NULL, 't'}, {"dry-run", no_argument, NULL, 'n'},
+      {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
   for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
     if (c == 'h') {
       *help = true;
@@ -181,10 +191,13 @@ static int with_devices(run_arguments *a, const tr_experiments *experiments) {
 
 static int run_experiments(run_arguments *a) {
   tr_experiments experiments;
-  if (tr_experiments_read(a->experiment, &experiments) != TR_OK)
+  tr_replacements replacements = {a->replacements, a->replacement_count};
+  if (tr_experiments_read(a->experiment, &replacements, &experiments) != TR_OK)
     return cli_failed();
   cli_progress *progress = cli_progress_create();
   a->plan.progress = cli_progress_of(progress);
+  for (size_t i = 0; i < experiments.notes.count; ++i)
+    tr_progress_line(a->plan.progress, "%s", experiments.notes.items[i]);
   a->plan.classes = &a->classes;
   a->plan.weights_optional = a->dry_run;
   int code = with_devices(a, &experiments);
@@ -205,6 +218,7 @@ static int run(int argc, char **argv) {
   else if (code == CLI_OK)
     code = run_experiments(&a);
   tr_strings_free(&a.classes);
+  free(a.replacements);
   return code;
 }
 
@@ -222,6 +236,8 @@ const cli_command cli_run = {
         "  --results DIR      (default: results); a line per run and class goes to DIR/<processor>/<experiment>.jsonl\n"
         "  --device NAME      cpu (default), cuda, cuda:N; cuda:0,1 shares the classes out over several\n"
         "  --class NAME       only this class; may be given several times\n"
+        "  --backbone NAME    in the place of every backbone in the file, with its layers of the same strides; OLD=NEW: in the\n"
+        "                     place of OLD. May be given several times\n"
         "  --scores DIR       writes <run>_<class>.csv: image,label,score\n"
         "  --maps DIR         draws <run>/<class>/<image>.png: image, heat map over it, mask\n"
         "  --shard I/N        only every N-th group of runs, beginning with the I-th (1/N … N/N share the work)\n"

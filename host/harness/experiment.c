@@ -8,8 +8,10 @@
 #include "kernels/nearest.h"
 #include <cjson/cJSON.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <yaml.h>
 
 /* Far more than anyone sweeps; a slip such as two long lists of seeds should not fill the memory. */
@@ -17,6 +19,8 @@
 /* Nodes looked at while merge keys are followed: an alias bomb ends here. */
 #define MAX_VISITS     1000000
 #define MAX_FILE_BYTES (1u << 20)
+/* Files within files. */
+#define MAX_INCLUDES 16
 
 typedef enum value_kind {
   VALUE_INTEGER, /* int */
@@ -110,6 +114,7 @@ typedef struct draft {
   const char *layers;
   const yaml_node_t *members;
   size_t layers_line, image_line, ensemble_line;
+  bool left_out; /* an ensemble that replacements made a single network */
 } draft;
 
 typedef struct drafts {
@@ -121,6 +126,11 @@ typedef struct reader {
   const char *file;
   yaml_document_t *document;
   tr_experiments *out;
+  const tr_replacements *replacements;
+  const struct reader *includer; /* NULL: the first file */
+  dev_t device;                  /* of the file, by which a cycle of includes shows; 0, 0 from memory */
+  ino_t inode;
+  bool from_memory;
   size_t visits;
 } reader;
 
@@ -452,6 +462,24 @@ static tr_status add_layer(const reader *r, draft *d, const char *name, size_t l
   return TR_OK;
 }
 
+static tr_status add_note(const reader *r, char *text) {
+  if (text && tr_strings_has(&r->out->notes, text)) {
+    free(text);
+    return TR_OK;
+  }
+  return tr_strings_take(&r->out->notes, text);
+}
+
+static tr_status replace_backbone(const reader *r, draft *d) {
+  const char *from = d->setting.backbone, *to = tr_replacement_of(r->replacements, from);
+  if (strcmp(from, to) == 0)
+    return TR_OK;
+  tr_status status = tr_setting_replace_backbone(&d->setting, to);
+  if (status != TR_OK)
+    return tr_fail_context(status, "%s", r->file);
+  return add_note(r, tr_format("%s takes the place of %s", to, from));
+}
+
 static tr_status resolve_layers(const reader *r, draft *d) {
   const char *text = d->layers ? d->layers : tr_setting_default_layers(d->setting.method, d->setting.backbone);
   size_t last = 0;
@@ -459,7 +487,7 @@ static tr_status resolve_layers(const reader *r, draft *d) {
     size_t length = strcspn(text, "+");
     TR_TRY(add_layer(r, d, text, length, &last));
     if (!text[length])
-      return TR_OK;
+      return replace_backbone(r, d);
     text += length + 1;
   }
 }
@@ -503,19 +531,33 @@ static tr_status joined_backbones(reader *r, const tr_setting *members, size_t c
   return keep_text(r, text, out);
 }
 
+/* Whether the last member is one of those before it: a slip, or what replacements made of it. */
+static bool is_again(const tr_setting *members, size_t count) {
+  for (size_t i = 0; i + 1 < count; ++i)
+    if (tr_setting_shares_features(&members[i], &members[count - 1]))
+      return true;
+  return false;
+}
+
 static tr_status resolve_members(reader *r, draft *d) {
   const yaml_node_item_t *items = d->members->data.sequence.items.start;
-  size_t count = (size_t)(d->members->data.sequence.items.top - items);
+  size_t named = (size_t)(d->members->data.sequence.items.top - items), count = 0;
+  bool replaced = r->replacements && r->replacements->count;
   tr_setting *members;
-  TR_TRY(add_members(r, count, &members));
-  for (size_t i = 0; i < count; ++i) {
-    TR_TRY(read_member(r, node_at(r, items[i]), d, &members[i]));
-    for (size_t j = 0; j < i; ++j)
-      if (tr_setting_shares_features(&members[i], &members[j]))
-        return tr_fail(TR_EFORMAT, "%s:%zu: members %zu and %zu are the same network and layers", r->file,
-                       line_of(node_at(r, items[i])), j + 1, i + 1);
+  TR_TRY(add_members(r, named, &members));
+  for (size_t i = 0; i < named; ++i) {
+    TR_TRY(read_member(r, node_at(r, items[i]), d, &members[count++]));
+    if (is_again(members, count) && !replaced)
+      return tr_fail(TR_EFORMAT, "%s:%zu: member %zu is the same network and layers as one before it", r->file,
+                     line_of(node_at(r, items[i])), i + 1);
+    count -= is_again(members, count);
   }
   TR_TRY(joined_backbones(r, members, count, &d->setting.backbone));
+  if (count < named)
+    TR_TRY(add_note(r, count == 1
+                           ? tr_format("an ensemble of %zu is left out: all its members become %s", named, members->backbone)
+                           : tr_format("an ensemble of %zu becomes one of %zu: %s", named, count, d->setting.backbone)));
+  d->left_out = count == 1;
   d->setting.members = members;
   d->setting.member_count = (int)count;
   d->setting.dimension = members[0].dimension; /* padim's depends on the backbone */
@@ -567,7 +609,7 @@ static tr_status add_settings(reader *r, tr_experiment *e, drafts *list) {
   tr_status status = TR_OK;
   for (size_t i = 0; status == TR_OK && i < list->count; ++i) {
     status = finish_draft(r, &list->items[i]);
-    if (status == TR_OK)
+    if (status == TR_OK && !list->items[i].left_out)
       status = add_setting(r, e, &names, &list->items[i].setting);
   }
   tr_strings_free(&names);
@@ -640,25 +682,91 @@ static tr_status read_experiment(reader *r, yaml_node_t *node, tr_experiment *e)
   return read_settings(r, pairs, places, e);
 }
 
+static void free_experiment(tr_experiment *e) {
+  free(e->name);
+  tr_strings_free(&e->classes);
+  free(e->settings);
+  *e = (tr_experiment){0};
+}
+
+/* Adds what the node says to the experiments; nothing where replacements leave no setting. */
+static tr_status add_experiment(reader *r, yaml_node_t *node) {
+  tr_experiments *out = r->out;
+  tr_experiment *items = realloc(out->items, (out->count + 1) * sizeof *items);
+  if (!items)
+    return tr_fail(TR_ENOMEM, "reading %s", r->file);
+  out->items = items;
+  tr_experiment *e = &items[out->count++];
+  *e = (tr_experiment){0};
+  TR_TRY(read_experiment(r, node, e));
+  for (size_t i = 0; i + 1 < out->count; ++i)
+    if (strcmp(items[i].name, e->name) == 0)
+      return tr_fail(TR_EFORMAT, "%s:%zu: two experiments are named `%s`", r->file, line_of(node), e->name);
+  if (!e->setting_count) {
+    free_experiment(e);
+    --out->count;
+  }
+  return TR_OK;
+}
+
+static tr_status read_file(const char *path, const tr_replacements *replacements, const reader *includer, tr_experiments *out);
+
+static tr_status include_file(reader *r, const yaml_node_t *node) {
+  const char *name = scalar(node), *slash = strrchr(r->file, '/');
+  if (!name || !*name)
+    return tr_fail(TR_EFORMAT, "%s:%zu: `include` takes a file, or a list of files", r->file, line_of(node));
+  if (r->from_memory)
+    return tr_fail(TR_EFORMAT, "%s:%zu: `include` is for files", r->file, line_of(node));
+  int folder = *name == '/' || !slash ? 0 : (int)(slash - r->file + 1);
+  char *path = tr_format("%.*s%s", folder, r->file, name);
+  tr_status status = path ? read_file(path, r->replacements, r, r->out) : tr_fail(TR_ENOMEM, "reading %s", r->file);
+  free(path);
+  return status == TR_OK ? TR_OK : tr_fail_context(status, "%s:%zu: including %s", r->file, line_of(node), name);
+}
+
+/* The value of `include` where that is the mapping's only key; NULL where it is not there. */
+static tr_status find_include(reader *r, yaml_node_t *node, yaml_node_t **out) {
+  *out = NULL;
+  if (node->type != YAML_MAPPING_NODE)
+    return TR_OK;
+  yaml_node_pair_t *start = node->data.mapping.pairs.start, *top = node->data.mapping.pairs.top;
+  for (yaml_node_pair_t *p = start; p < top; ++p) {
+    yaml_node_t *name = node_at(r, p->key);
+    if (!scalar(name) || strcmp(scalar(name), "include") != 0)
+      continue;
+    if (top - start != 1)
+      return tr_fail(TR_EFORMAT, "%s:%zu: `include` stands alone, in an experiment's place", r->file, line_of(name));
+    *out = node_at(r, p->value);
+  }
+  return TR_OK;
+}
+
+static tr_status read_item(reader *r, yaml_node_t *node) {
+  yaml_node_t *files;
+  TR_TRY(find_include(r, node, &files));
+  if (!files)
+    return add_experiment(r, node);
+  if (files->type != YAML_SEQUENCE_NODE)
+    return include_file(r, files);
+  yaml_node_item_t *start = files->data.sequence.items.start, *top = files->data.sequence.items.top;
+  if (start == top)
+    return tr_fail(TR_EFORMAT, "%s:%zu: `include` is an empty list", r->file, line_of(files));
+  for (yaml_node_item_t *item = start; item < top; ++item)
+    TR_TRY(include_file(r, node_at(r, *item)));
+  return TR_OK;
+}
+
 static tr_status read_root(reader *r) {
   yaml_node_t *root = yaml_document_get_root_node(r->document);
   if (!root)
     return tr_fail(TR_EFORMAT, "%s: the file is empty; expected an experiment", r->file);
-  bool is_list = root->type == YAML_SEQUENCE_NODE;
-  size_t count = is_list ? (size_t)(root->data.sequence.items.top - root->data.sequence.items.start) : 1;
-  if (!count)
+  if (root->type != YAML_SEQUENCE_NODE)
+    return read_item(r, root);
+  yaml_node_item_t *start = root->data.sequence.items.start, *top = root->data.sequence.items.top;
+  if (start == top)
     return tr_fail(TR_EFORMAT, "%s:%zu: the list of experiments is empty", r->file, line_of(root));
-  r->out->items = calloc(count, sizeof *r->out->items);
-  if (!r->out->items)
-    return tr_fail(TR_ENOMEM, "reading %s", r->file);
-  for (size_t i = 0; i < count; ++i) {
-    yaml_node_t *node = is_list ? node_at(r, root->data.sequence.items.start[i]) : root;
-    tr_experiment *e = &r->out->items[r->out->count++];
-    TR_TRY(read_experiment(r, node, e));
-    for (size_t j = 0; j < i; ++j)
-      if (strcmp(r->out->items[j].name, e->name) == 0)
-        return tr_fail(TR_EFORMAT, "%s:%zu: two experiments are named `%s`", r->file, line_of(node), e->name);
-  }
+  for (yaml_node_item_t *item = start; item < top; ++item)
+    TR_TRY(read_item(r, node_at(r, *item)));
   return TR_OK;
 }
 
@@ -671,153 +779,94 @@ static tr_status yaml_problem(const char *file, const yaml_parser_t *parser) {
 }
 
 /* One document; more than one is refused, a list does the same. */
-static tr_status parse_documents(const char *name, yaml_parser_t *parser, tr_experiments *out) {
+static tr_status parse_documents(reader *r, yaml_parser_t *parser) {
   yaml_document_t document;
   if (!yaml_parser_load(parser, &document))
-    return yaml_problem(name, parser);
-  reader r = {.file = name, .document = &document, .out = out};
-  tr_status status = read_root(&r);
+    return yaml_problem(r->file, parser);
+  r->document = &document;
+  tr_status status = read_root(r);
   yaml_document_delete(&document);
   if (status != TR_OK)
     return status;
   if (!yaml_parser_load(parser, &document))
-    return yaml_problem(name, parser);
+    return yaml_problem(r->file, parser);
   if (yaml_document_get_root_node(&document))
-    status = tr_fail(TR_EFORMAT, "%s:%zu: a second document; write several experiments as a list", name,
+    status = tr_fail(TR_EFORMAT, "%s:%zu: a second document; write several experiments as a list", r->file,
                      line_of(yaml_document_get_root_node(&document)));
   yaml_document_delete(&document);
   return status;
 }
 
-tr_status tr_experiments_parse(const char *name, const char *text, size_t bytes, tr_experiments *out) {
-  *out = (tr_experiments){0};
+static tr_status parse_text(reader *r, const char *text, size_t bytes) {
   if (bytes > MAX_FILE_BYTES)
-    return tr_fail(TR_EFORMAT, "%s: %zu bytes, too many for an experiment file", name, bytes);
+    return tr_fail(TR_EFORMAT, "%s: %zu bytes, too many for an experiment file", r->file, bytes);
   yaml_parser_t parser;
   if (!yaml_parser_initialize(&parser))
-    return tr_fail(TR_ENOMEM, "reading %s", name);
+    return tr_fail(TR_ENOMEM, "reading %s", r->file);
   yaml_parser_set_input_string(&parser, (const unsigned char *)text, bytes);
-  tr_status status = parse_documents(name, &parser, out);
+  tr_status status = parse_documents(r, &parser);
   yaml_parser_delete(&parser);
+  return status;
+}
+
+static tr_status check_cycle(reader *r) {
+  struct stat info;
+  if (stat(r->file, &info) != 0)
+    return tr_fail_errno(TR_EIO, "reading %s", r->file);
+  r->device = info.st_dev;
+  r->inode = info.st_ino;
+  size_t depth = 0;
+  for (const reader *above = r->includer; above; above = above->includer, ++depth) {
+    if (above->device == r->device && above->inode == r->inode)
+      return tr_fail(TR_EFORMAT, "%s would include itself", r->file);
+    if (depth >= MAX_INCLUDES)
+      return tr_fail(TR_EFORMAT, "%s: files include files more than %d deep", r->file, MAX_INCLUDES);
+  }
+  return TR_OK;
+}
+
+static tr_status read_file(const char *path, const tr_replacements *replacements, const reader *includer, tr_experiments *out) {
+  reader r = {.file = path, .out = out, .replacements = replacements, .includer = includer};
+  char *text;
+  size_t bytes;
+  TR_TRY(check_cycle(&r));
+  TR_TRY(tr_file_read(path, &text, &bytes));
+  tr_status status = parse_text(&r, text, bytes);
+  free(text);
+  return status;
+}
+
+/* What replacements leave may be nothing. */
+static tr_status finish(tr_status status, const char *name, tr_experiments *out) {
+  if (status == TR_OK && !out->count)
+    status = tr_fail(TR_EINVAL, "%s: nothing is left to run: %s", name, out->notes.count ? out->notes.items[0] : "no settings");
   if (status != TR_OK)
     tr_experiments_free(out);
   return status;
 }
 
-tr_status tr_experiments_read(const char *path, tr_experiments *out) {
+tr_status tr_experiments_parse(const char *name, const char *text, size_t bytes, const tr_replacements *replacements,
+                               tr_experiments *out) {
   *out = (tr_experiments){0};
-  char *text;
-  size_t bytes;
-  TR_TRY(tr_file_read(path, &text, &bytes));
-  tr_status status = tr_experiments_parse(path, text, bytes, out);
-  free(text);
-  return status;
+  reader r = {.file = name, .out = out, .replacements = replacements, .from_memory = true};
+  return finish(parse_text(&r, text, bytes), name, out);
+}
+
+tr_status tr_experiments_read(const char *path, const tr_replacements *replacements, tr_experiments *out) {
+  *out = (tr_experiments){0};
+  return finish(read_file(path, replacements, NULL, out), path, out);
 }
 
 void tr_experiments_free(tr_experiments *experiments) {
   if (!experiments)
     return;
-  for (size_t i = 0; i < experiments->count; ++i) {
-    free(experiments->items[i].name);
-    tr_strings_free(&experiments->items[i].classes);
-    free(experiments->items[i].settings);
-  }
+  for (size_t i = 0; i < experiments->count; ++i)
+    free_experiment(&experiments->items[i]);
   for (size_t i = 0; i < experiments->member_lists; ++i)
     free(experiments->members[i]);
   free(experiments->members);
   free(experiments->items);
   tr_strings_free(&experiments->texts);
+  tr_strings_free(&experiments->notes);
   *experiments = (tr_experiments){0};
-}
-
-/* ---- back to keys ---- */
-
-static bool in_bounds(const key *k, double value) {
-  return (k->open ? value > k->low : value >= k->low) && value <= k->high;
-}
-
-static double number_of(const key *k, const char *field) {
-  int whole;
-  double number;
-  uint64_t seed;
-  switch (k->kind) {
-  case VALUE_NUMBER:
-    memcpy(&number, field, sizeof number);
-    return number;
-  case VALUE_SEED:
-    memcpy(&seed, field, sizeof seed);
-    return (double)seed;
-  default:
-    memcpy(&whole, field, sizeof whole);
-    return whole;
-  }
-}
-
-static bool has_value(const key *k, const char *field) {
-  const char *text;
-  switch (k->kind) {
-  case VALUE_INTEGER:
-  case VALUE_ODD:
-  case VALUE_NUMBER:
-    return in_bounds(k, number_of(k, field));
-  case VALUE_NAME:
-  case VALUE_TEXT:
-    memcpy(&text, field, sizeof text);
-    return text != NULL;
-  default:
-    return true;
-  }
-}
-
-static cJSON *keys_to_json(const tr_setting *setting, const key *keys, size_t count);
-
-static cJSON *layers_to_json(const tr_setting *setting) {
-  char *text = tr_setting_layers_text(setting);
-  cJSON *value = text ? cJSON_CreateString(text) : NULL;
-  free(text);
-  return value;
-}
-
-static cJSON *value_to_json(const tr_setting *setting, const key *k) {
-  const char *field = (const char *)setting + k->offset, *text;
-  bool yes;
-  size_t count;
-  switch (k->kind) {
-  case VALUE_CHOICE:
-    return cJSON_CreateString(k->names(&count)[(int)number_of(k, field)]);
-  case VALUE_NAME:
-  case VALUE_TEXT:
-    memcpy(&text, field, sizeof text);
-    return cJSON_CreateString(text);
-  case VALUE_BOOLEAN:
-    memcpy(&yes, field, sizeof yes);
-    return cJSON_CreateBool(yes);
-  case VALUE_LAYERS:
-    return layers_to_json(setting);
-  case VALUE_MAPPING:
-    return keys_to_json(setting, k->keys, k->key_count);
-  default:
-    return tr_json_number(number_of(k, field));
-  }
-}
-
-/* NULL: out of memory. */
-static cJSON *keys_to_json(const tr_setting *setting, const key *keys, size_t count) {
-  cJSON *object = cJSON_CreateObject();
-  for (size_t i = keys == experiment_keys ? KEY_PROTOCOL : 0; object && i < count; ++i) {
-    if (!has_value(&keys[i], (const char *)setting + keys[i].offset))
-      continue;
-    cJSON *value = value_to_json(setting, &keys[i]);
-    if (!value || !cJSON_AddItemToObject(object, keys[i].name, value)) {
-      cJSON_Delete(value);
-      cJSON_Delete(object);
-      return NULL;
-    }
-  }
-  return object;
-}
-
-tr_status tr_setting_to_json(const tr_setting *setting, cJSON **out) {
-  *out = keys_to_json(setting, experiment_keys, MAX_KEYS);
-  return *out ? TR_OK : tr_fail(TR_ENOMEM, "writing a setting: out of memory");
 }

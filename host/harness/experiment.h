@@ -9,6 +9,9 @@
  * drawn), placement, epsilon, image_score, sigma and seed; spade at neighbours (K), gallery, image_score and sigma. Anchors, aliases and
  * merge keys (`<<: *base`) work.
  *
+ * `include: FILE`, or a list of files, in an experiment's place stands for the experiments of those files, which are looked for beside
+ * the file that includes them.
+ *
  * An ensemble's scores are its members' mean. `members` is no grid; what a member does not say it takes from its experiment, which
  * needs no `backbone` of its own when every member has one.
  */
@@ -16,7 +19,7 @@
 #define TR_HARNESS_EXPERIMENT_H
 
 #include "host/base/text.h"
-#include "host/harness/setting.h"
+#include "host/harness/replace.h"
 
 struct cJSON;
 
@@ -34,12 +37,15 @@ typedef struct tr_experiments {
   tr_strings texts;     /* owns what the settings point to */
   tr_setting **members; /* owned lists of ensembles' members */
   size_t member_lists;
+  tr_strings notes; /* for the user: what replacements changed, a sentence each */
 } tr_experiments;
 
-/* EFORMAT names the file, the line, the key and what is allowed (or the nearest known name). */
-tr_status tr_experiments_read(const char *path, tr_experiments *out);
-/* As above from memory; `name` stands for the file in errors. */
-tr_status tr_experiments_parse(const char *name, const char *text, size_t bytes, tr_experiments *out);
+/* EFORMAT names the file, the line, the key and what is allowed (or the nearest known name). `replacements` (NULL: none) exchanges
+ * backbones; members of an ensemble that become the same count once, and an ensemble of which one is left is left out. */
+tr_status tr_experiments_read(const char *path, const tr_replacements *replacements, tr_experiments *out);
+/* As above from memory; `name` stands for the file in errors. Includes are refused. */
+tr_status tr_experiments_parse(const char *name, const char *text, size_t bytes, const tr_replacements *replacements,
+                               tr_experiments *out);
 /* The inverse for a model's file: a setting as an object of the keys above, which is YAML too and gives the setting back. Values that
  * decide nothing in this combination and that no file could hold are left out. */
 tr_status tr_setting_to_json(const tr_setting *setting, struct cJSON **out);

@@ -7,7 +7,7 @@
 
 static tr_experiments parse(const char *text) {
   tr_experiments out;
-  if (tr_experiments_parse("t.yaml", text, strlen(text), &out) != TR_OK)
+  if (tr_experiments_parse("t.yaml", text, strlen(text), NULL, &out) != TR_OK)
     fail_msg("%s", tr_last_error());
   return out;
 }
@@ -20,7 +20,7 @@ static void check_run(const tr_setting *setting, const char *expected) {
 
 static void expect_error(const char *text, const char *const *parts, size_t count) {
   tr_experiments out;
-  assert_int_equal(tr_experiments_parse("t.yaml", text, strlen(text), &out), TR_EFORMAT);
+  assert_int_equal(tr_experiments_parse("t.yaml", text, strlen(text), NULL, &out), TR_EFORMAT);
   for (size_t i = 0; i < count; ++i)
     if (!strstr(tr_last_error(), parts[i]))
       fail_msg("\"%s\" does not say \"%s\"", tr_last_error(), parts[i]);
@@ -298,8 +298,7 @@ static void test_ensembles(void **state) {
   EXPECT_ERROR(HEAD "ensemble: {members: [{layers: layer2}]}\n", "t.yaml:4", "2 to 16 members");
   EXPECT_ERROR(HEAD "ensemble: {members: resnet18}\n", "t.yaml:4", "2 to 16 members");
   EXPECT_ERROR(HEAD "ensemble:\n  members: [{layers: layer2},\n    resnet18]\n", "t.yaml:6", "a member is a mapping");
-  EXPECT_ERROR(HEAD "ensemble:\n  members: [{layers: layer2},\n    {layers: layer2}]\n", "t.yaml:6", "members 1 and 2",
-               "same network");
+  EXPECT_ERROR(HEAD "ensemble:\n  members: [{layers: layer2},\n    {layers: layer2}]\n", "t.yaml:6", "member 2", "same network");
   EXPECT_ERROR(HEAD "ensemble: {members: [{layers: [layer2, layer3]}, {layers: layer2}]}\n", "t.yaml:4", "`layers` is a list");
   EXPECT_ERROR(HEAD "ensemble: {members: [{patch: 5}, {layers: layer2}]}\n", "unknown key `patch` in a member");
   EXPECT_ERROR(HEAD "layers: layer2\nensemble: {members: [{backbone: resnet18}, {backbone: densenet201}]}\n", "t.yaml:4",
@@ -412,18 +411,178 @@ static void test_bombs(void **state) {
   EXPECT_ERROR(document, "t.yaml");
 }
 
+/* A folder of experiment files, made and removed by each test that includes. */
+static char folder[64];
+
+static int make_folder(void **state) {
+  (void)state;
+  strcpy(folder, "/tmp/totalrecall-include-XXXXXX");
+  return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state) {
+  (void)state;
+  char command[128];
+  snprintf(command, sizeof command, "rm -rf %s", folder);
+  return system(command);
+}
+
+static void write_experiment(const char *name, const char *text) {
+  char path[128];
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  fputs(text, file);
+  fclose(file);
+}
+
+static tr_status read_first(tr_experiments *out) {
+  char path[128];
+  snprintf(path, sizeof path, "%s/first.yaml", folder);
+  return tr_experiments_read(path, NULL, out);
+}
+
+static void expect_include_error(tr_status expected, const char *first, const char *part, const char *other) {
+  tr_experiments e;
+  write_experiment("first.yaml", first);
+  assert_int_equal(read_first(&e), expected);
+  if (!strstr(tr_last_error(), part) || !strstr(tr_last_error(), other))
+    fail_msg("\"%s\" does not say \"%s\" and \"%s\"", tr_last_error(), part, other);
+}
+
+/* Files are looked for beside the one that includes them, wherever the program stands, and their experiments keep the order. */
+static void test_includes(void **state) {
+  (void)state;
+  tr_experiments e;
+  char sub[128];
+  snprintf(sub, sizeof sub, "%s/sub", folder);
+  assert_int_equal(tr_make_folders(sub), TR_OK);
+  write_experiment("b.yaml", "name: b\ndataset: mvtec\nbackbone: resnet50\n");
+  write_experiment("sub/c.yaml", "- {name: c, dataset: mvtec, backbone: resnet50}\n- include: d.yaml\n");
+  write_experiment("sub/d.yaml",
+                   "- {name: d1, dataset: mtd, backbone: resnet50}\n- {name: d2, dataset: mtd, backbone: resnet50}\n");
+  write_experiment("first.yaml", "- {name: a, dataset: mvtec, backbone: resnet50}\n- include: [b.yaml, sub/c.yaml]\n");
+  if (read_first(&e) != TR_OK)
+    fail_msg("%s", tr_last_error());
+  static const char *const names[] = {"a", "b", "c", "d1", "d2"};
+  assert_int_equal(e.count, 5);
+  for (size_t i = 0; i < 5; ++i)
+    assert_string_equal(e.items[i].name, names[i]);
+  assert_string_equal(e.items[4].settings[0].dataset, "mtd");
+  tr_experiments_free(&e);
+  write_experiment("first.yaml", "include: b.yaml\n");
+  assert_int_equal(read_first(&e), TR_OK);
+  assert_int_equal(e.count, 1);
+  tr_experiments_free(&e);
+}
+
+static void test_errors_of_includes(void **state) {
+  (void)state;
+  write_experiment("b.yaml", "name: b\ndataset: mvtec\nbackbone: resnet50\n");
+  write_experiment("bad.yaml", "name: bad\ndataset: mvtec\nbackbone: resnet50\npatch: 4\n");
+  write_experiment("round.yaml", "- include: first.yaml\n");
+  expect_include_error(TR_EIO, "- include: b.yaml\n- include: absent.yaml\n", "first.yaml:2: including absent.yaml",
+                       "No such file");
+  expect_include_error(TR_EFORMAT, "- include: bad.yaml\n", "first.yaml:1: including bad.yaml", "bad.yaml:4: `patch`");
+  expect_include_error(TR_EFORMAT, "- include: first.yaml\n", "first.yaml:1", "would include itself");
+  expect_include_error(TR_EFORMAT, "- include: b.yaml\n- include: round.yaml\n", "first.yaml:2: including round.yaml",
+                       "would include itself");
+  expect_include_error(TR_EFORMAT, "- include: [b.yaml, b.yaml]\n", "first.yaml:1", "two experiments are named `b`");
+  expect_include_error(TR_EFORMAT, "- include: b.yaml\n  seed: 3\n", "first.yaml:1", "`include` stands alone");
+  expect_include_error(TR_EFORMAT, "- include: {a: b}\n", "first.yaml:1", "takes a file");
+  expect_include_error(TR_EFORMAT, "- include: []\n", "first.yaml:1", "empty list");
+  expect_include_error(TR_EIO, "- include: .\n", "first.yaml:1", "not a regular file");
+  EXPECT_ERROR("include: b.yaml\n", "t.yaml:1", "is for files");
+}
+
+static tr_experiments parse_replaced(const char *text, const char *const *options, size_t count) {
+  tr_replacement items[4];
+  tr_experiments out;
+  for (size_t i = 0; i < count; ++i)
+    assert_int_equal(tr_replacement_parse(options[i], &items[i]), TR_OK);
+  if (tr_experiments_parse("t.yaml", text, strlen(text), &(tr_replacements){items, count}, &out) != TR_OK)
+    fail_msg("%s", tr_last_error());
+  return out;
+}
+
+/* Layers go by stride; defaults that depend on the backbone are the new one's; what becomes the same is one run; the names are real. */
+static void test_replaced_backbones(void **state) {
+  (void)state;
+  static const char grid[] =
+      "name: t\ndataset: mvtec\nmethod: [patchcore, padim, spade]\nbackbone: [wide_resnet50_2, densenet201]\n";
+  const char *any[] = {"efficientnet_lite0"};
+  tr_experiments e = parse_replaced(grid, any, 1);
+  const tr_setting *s = e.items[0].settings;
+  assert_int_equal(e.items[0].setting_count, 3);
+  check_run(&s[0], "IM224_ENL0_L2-4_P10_D1024-1024_PS-3_AN-1_S0");
+  check_run(&s[1], "padim_IM224_ENL0_L1-2-4_D100_S0");
+  check_run(&s[2], "spade_IM224_ENL0_L1-2-4-pool_K50_S0");
+  assert_int_equal(e.notes.count, 2);
+  assert_string_equal(e.notes.items[0], "efficientnet_lite0 takes the place of wide_resnet50_2");
+  tr_experiments_free(&e);
+
+  const char *named[] = {"densenet201=resnet18", "resnet50_v1"};
+  e = parse_replaced(grid, named, 2);
+  assert_int_equal(e.items[0].setting_count, 6);
+  check_run(&e.items[0].settings[0], "IM224_RN50V1_L2-3_P10_D1024-1024_PS-3_AN-1_S0");
+  check_run(&e.items[0].settings[1], "IM224_RN18_L2-3_P10_D1024-1024_PS-3_AN-1_S0");
+  tr_experiments_free(&e);
+
+  const char *dense[] = {"densenet201"};
+  e = parse_replaced("name: t\ndataset: mvtec\nbackbone: efficientnet_lite0\nlayers: blocks.1+blocks.3+blocks.4\n", dense, 1);
+  check_layers(e.items[0].settings, "denseblock1+denseblock3");
+  tr_experiments_free(&e);
+
+  tr_replacement item;
+  assert_int_equal(tr_replacement_parse("resnet55", &item), TR_EINVAL);
+  assert_non_null(strstr(tr_last_error(), "did you mean `resnet50`?"));
+  assert_int_equal(tr_replacement_parse("resnet18=", &item), TR_EINVAL);
+  assert_int_equal(tr_replacement_parse("=resnet18", &item), TR_EINVAL);
+  tr_replacement r18 = {NULL, "resnet18"};
+  static const char first[] = "name: t\ndataset: mvtec\nbackbone: efficientnet_lite0\nlayers: blocks.0\n";
+  assert_int_equal(tr_experiments_parse("t.yaml", first, strlen(first), &(tr_replacements){&r18, 1}, &e), TR_EINVAL);
+  assert_non_null(strstr(tr_last_error(), "efficientnet_lite0's blocks.0"));
+}
+
+/* Members that become one network count once; what is no ensemble any more is not run as one. */
+static void test_replaced_members(void **state) {
+  (void)state;
+  static const char text[] = "- name: single\n  dataset: mvtec\n  backbone: wide_resnet101_2\n"
+                             "- name: both\n  dataset: mvtec\n  ensemble: {" MEMBERS "}\n";
+  const char *two[] = {"densenet201=efficientnet_lite0", "resnet50_v1"};
+  tr_experiments e = parse_replaced(text, two, 2);
+  assert_int_equal(e.count, 2);
+  const tr_setting *s = e.items[1].settings;
+  assert_int_equal(s->member_count, 2);
+  check_run(s, "IM224_ENL0+RN50V1_L2-4+2-3_P10_D1024-1024_PS-3_AN-1_S0");
+  assert_string_equal(s->backbone, "efficientnet_lite0+resnet50_v1");
+  tr_experiments_free(&e);
+
+  const char *one[] = {"resnet50_v1"};
+  e = parse_replaced(text, one, 1);
+  assert_int_equal(e.count, 1);
+  assert_string_equal(e.items[0].name, "single");
+  assert_string_equal(e.notes.items[e.notes.count - 1], "an ensemble of 3 is left out: all its members become resnet50_v1");
+  tr_experiments_free(&e);
+
+  static const char alone[] = "name: both\ndataset: mvtec\nensemble: {" MEMBERS "}\n";
+  tr_replacement r50 = {NULL, "resnet50_v1"};
+  assert_int_equal(tr_experiments_parse("t.yaml", alone, strlen(alone), &(tr_replacements){&r50, 1}, &e), TR_EINVAL);
+  assert_non_null(strstr(tr_last_error(), "nothing is left to run"));
+}
+
 /* What experiments/ holds can be read. */
 static void test_shipped_experiments(void **state) {
   (void)state;
-  static const char folder[] = TR_GOLDEN_DIR "/../../experiments";
+  static const char shipped[] = TR_GOLDEN_DIR "/../../experiments";
   tr_strings names;
-  assert_int_equal(tr_folder_list(folder, &names), TR_OK);
+  assert_int_equal(tr_folder_list(shipped, &names), TR_OK);
   assert_true(names.count > 5);
   for (size_t i = 0; i < names.count; ++i) {
     char path[1024];
     tr_experiments e;
-    snprintf(path, sizeof path, "%s/%s", folder, names.items[i]);
-    if (tr_experiments_read(path, &e) != TR_OK)
+    snprintf(path, sizeof path, "%s/%s", shipped, names.items[i]);
+    if (tr_experiments_read(path, NULL, &e) != TR_OK)
       fail_msg("%s", tr_last_error());
     tr_experiments_free(&e);
   }
@@ -450,6 +609,10 @@ int main(void) {
       cmocka_unit_test(test_errors_of_values),
       cmocka_unit_test(test_errors_of_structure),
       cmocka_unit_test(test_bombs),
+      cmocka_unit_test_setup_teardown(test_includes, make_folder, remove_folder),
+      cmocka_unit_test_setup_teardown(test_errors_of_includes, make_folder, remove_folder),
+      cmocka_unit_test(test_replaced_backbones),
+      cmocka_unit_test(test_replaced_members),
       cmocka_unit_test(test_shipped_experiments),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -59,7 +59,7 @@ static tr_plan_options options_of_test(void) {
 
 static tr_experiments parse(const char *text) {
   tr_experiments out;
-  if (tr_experiments_parse("t.yaml", text, strlen(text), &out) != TR_OK)
+  if (tr_experiments_parse("t.yaml", text, strlen(text), NULL, &out) != TR_OK)
     fail_msg("%s", tr_last_error());
   return out;
 }
