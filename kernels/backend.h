@@ -15,6 +15,7 @@ typedef struct tr_backend {
   tr_status (*alloc)(void *state, size_t bytes, void **out);
   void (*free)(void *state, void *memory);
   size_t (*size)(void *state, const void *memory); /* bytes a block really takes */
+  size_t (*free_bytes)(void *state);               /* NULL: nobody can say */
   tr_status (*copy)(void *state, void *to, const void *from, size_t bytes, tr_copy_kind kind);
   tr_status (*zero)(void *state, void *memory, size_t bytes);
   tr_status (*gather)(void *state, void *to, const void *from, const uint32_t *rows, size_t count, size_t row_bytes);

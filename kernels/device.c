@@ -169,6 +169,9 @@ size_t tr_device_peak_bytes(const tr_device *device) {
 void tr_device_reset_peak(tr_device *device) {
   atomic_store(&device->peak_bytes, atomic_load(&device->bytes));
 }
+size_t tr_device_free_bytes(tr_device *device) {
+  return device->backend->free_bytes ? device->backend->free_bytes(device->state) : SIZE_MAX;
+}
 
 tr_status tr_device_upload(tr_device *device, void *to, const void *from_host, size_t bytes) {
   return device->backend->copy(device->state, to, from_host, bytes, TR_COPY_UPLOAD);

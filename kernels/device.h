@@ -49,6 +49,8 @@ void tr_device_free(tr_device *device, void *memory);
 size_t tr_device_bytes(const tr_device *device);      /* allocated now */
 size_t tr_device_peak_bytes(const tr_device *device); /* most ever allocated since the last reset */
 void tr_device_reset_peak(tr_device *device);
+/* What can still be allocated, less a reserve for what libraries load; SIZE_MAX where nobody can say (the cpu). */
+size_t tr_device_free_bytes(tr_device *device);
 
 tr_status tr_device_upload(tr_device *device, void *to, const void *from_host, size_t bytes);
 tr_status tr_device_download(tr_device *device, void *to_host, const void *from, size_t bytes);

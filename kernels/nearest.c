@@ -5,7 +5,7 @@
 #include "kernels/operators.h"
 
 static bool sizes_are_valid(size_t bank_rows, int d, int k) {
-  return bank_rows >= 1 && bank_rows < UINT32_MAX && d >= 1 && k >= 1 && k <= TR_NEAREST_MAX_K && (size_t)k <= bank_rows;
+  return bank_rows >= 1 && bank_rows < UINT32_MAX && d >= 1 && k >= 1 && k <= TR_NEAREST_MAX_K;
 }
 
 size_t tr_nearest_scratch(const tr_device *device, size_t queries_count, size_t group, size_t bank_rows, int d, int k) {
@@ -26,17 +26,24 @@ static tr_status check_blocks(const tr_nearest_args *args) {
     tr_nearest_range range = tr_nearest_range_at(args, i);
     rows += range.end - range.first;
   }
-  if ((size_t)args->k > rows)
+  if ((size_t)args->k > rows && !args->found_rows)
     return tr_fail(TR_EINVAL, "nearest: %d neighbours of %zu rows in %zu blocks", args->k, rows, args->block_count);
   return TR_OK;
 }
 
-tr_status tr_nearest(tr_device *device, const tr_nearest_args *args) {
-  if (args->queries_count == 0)
-    return TR_OK;
+static tr_status check_part(const tr_nearest_args *args) {
+  if (args->bank_rows + args->first_row >= UINT32_MAX)
+    return tr_fail(TR_EINVAL, "nearest: expected rows below 2^32 - 1, found %zu from row %zu on", args->bank_rows,
+                   args->first_row);
+  if (!args->found_distances2 != !args->found_rows || (args->resumed && !args->found_rows))
+    return tr_fail(TR_EINVAL, "nearest: found_%s is NULL", args->found_rows ? "distances2" : "rows");
+  return TR_OK;
+}
+
+tr_status tr_nearest_check(const tr_nearest_args *args) {
   if (args->group == 0)
     return tr_fail(TR_EINVAL, "nearest: expected groups of at least one query, found 0");
-  if (!sizes_are_valid(args->bank_rows, args->d, args->k))
+  if (!sizes_are_valid(args->bank_rows, args->d, args->k) || ((size_t)args->k > args->bank_rows && !args->found_rows))
     return tr_fail(
         TR_EINVAL,
         "nearest: expected a bank of 1 to 2^32 - 2 rows, d >= 1, k of 1 to %d and at most the rows, found %zu rows, d %d, k %d",
@@ -49,8 +56,14 @@ tr_status tr_nearest(tr_device *device, const tr_nearest_args *args) {
   for (size_t i = 0; i < sizeof needed / sizeof *needed; ++i)
     if (!needed[i].pointer)
       return tr_fail(TR_EINVAL, "nearest: %s is NULL", needed[i].name);
-  if (args->blocks)
-    TR_TRY(check_blocks(args));
+  TR_TRY(check_part(args));
+  return args->blocks ? check_blocks(args) : TR_OK;
+}
+
+tr_status tr_nearest(tr_device *device, const tr_nearest_args *args) {
+  if (args->queries_count == 0)
+    return TR_OK;
+  TR_TRY(tr_nearest_check(args));
   return tr_device_operators(device)->nearest(device, args);
 }
 

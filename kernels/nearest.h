@@ -21,14 +21,25 @@ typedef struct tr_nearest_args {
    * order; likely ones first is fastest. No block twice. Indices and ties are those of the whole bank. NULL: all of it. */
   const uint32_t *blocks;
   size_t block_count, block_rows;
-  int d, k;          /* 1 <= k <= min(rows searched, TR_NEAREST_MAX_K) */
+  /* For a bank that comes in parts, a call a part, as where the device has no room for all of it: `bank` and what belongs to it are a
+   * part's, which begins with row `first_row` of the whole bank. What is found so far stands in `found_distances2` and `found_rows`,
+   * [queries_count, k]; with `resumed` a call goes on from there. Distances and indices are those of all parts up to here; until k rows
+   * were searched, the last ones are infinite and UINT32_MAX. NULL: the bank is whole. */
+  size_t first_row;
+  double *found_distances2;
+  uint32_t *found_rows;
+  bool resumed;
+  int d, k;          /* 1 <= k <= TR_NEAREST_MAX_K; k <= rows searched where the bank is whole */
   float *distances;  /* [queries_count, k], ascending, squared */
   uint32_t *indices; /* [queries_count, k] */
   void *scratch;     /* tr_nearest_scratch() bytes */
 } tr_nearest_args;
 
+/* Does not grow when queries, rows or k become fewer. */
 size_t tr_nearest_scratch(const tr_device *device, size_t queries_count, size_t group, size_t bank_rows, int d, int k);
 tr_status tr_nearest(tr_device *device, const tr_nearest_args *args);
+/* What tr_nearest refuses before it looks at values: EINVAL. */
+tr_status tr_nearest_check(const tr_nearest_args *args);
 
 /* A sketch makes the search several times faster where a device can use one; results are the same with it and without. On the
  * cpu it takes at most about (bank_rows + 2 d) * 128 floats, on a GPU half of the bank. 0 bytes: none is of use for such a bank on

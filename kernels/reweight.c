@@ -55,9 +55,7 @@ size_t tr_reweight_scratch(const tr_device *device, int n, int patches, size_t b
   return tr_reweight_layout(device, &args).bytes;
 }
 
-tr_status tr_reweight(tr_device *device, const tr_reweight_args *args) {
-  if (!device || !args)
-    return tr_fail(TR_EINVAL, "reweight: %s is NULL", device ? "args" : "device");
+tr_status tr_reweight_check(const tr_reweight_args *args) {
   TR_TRY(check_sizes(args));
   if (args->n == 0)
     return TR_OK;
@@ -70,5 +68,12 @@ tr_status tr_reweight(tr_device *device, const tr_reweight_args *args) {
   for (size_t i = 0; i < sizeof needed / sizeof *needed; ++i)
     if (!needed[i].pointer)
       return tr_fail(TR_EINVAL, "reweight: %s is NULL", needed[i].name);
-  return tr_device_operators(device)->reweight(device, args);
+  return TR_OK;
+}
+
+tr_status tr_reweight(tr_device *device, const tr_reweight_args *args) {
+  if (!device || !args)
+    return tr_fail(TR_EINVAL, "reweight: %s is NULL", device ? "args" : "device");
+  TR_TRY(tr_reweight_check(args));
+  return args->n == 0 ? TR_OK : tr_device_operators(device)->reweight(device, args);
 }

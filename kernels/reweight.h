@@ -24,8 +24,11 @@ typedef struct tr_reweight_args {
   void *scratch; /* tr_reweight_scratch() bytes */
 } tr_reweight_args;
 
+/* Does not grow when the bank has fewer rows. */
 size_t tr_reweight_scratch(const tr_device *device, int n, int patches, size_t bank_rows, int d, int b);
 tr_status tr_reweight(tr_device *device, const tr_reweight_args *args);
+/* What tr_reweight refuses before it looks at values: EINVAL. */
+tr_status tr_reweight_check(const tr_reweight_args *args);
 
 /* For the twins. A twin finds t and m*, gathers the rows m* into `matches`, calls tr_nearest with `neighbours` as it stands, and
  * weighs. Each m* is a group of its own in the search, so that a score does not depend on the other images. */

@@ -1,16 +1,8 @@
-/* The exact bank: the rows, their norms and the device's sketch of them. */
+/* The exact bank: the rows, their norms and the device's sketch of them. Rows in host memory: tiles.c. */
 #include "host/base/status.h"
-#include "host/search/search.h"
+#include "host/search/bank.h"
 
 #include <stdlib.h>
-
-struct tr_bank {
-  tr_device *device;
-  float *rows, *norms;
-  void *sketch; /* NULL: the device has none for such a bank */
-  size_t row_count;
-  int d;
-};
 
 size_t tr_bank_bytes(const tr_device *device, size_t row_count, int d) {
   return row_count * ((size_t)d + 1) * sizeof(float) + tr_nearest_sketch_bytes(device, row_count, d);
@@ -58,7 +50,10 @@ tr_status tr_bank_create(tr_device *device, float *rows, size_t row_count, int d
 void tr_bank_destroy(tr_bank *bank) {
   if (!bank)
     return;
-  tr_device_free(bank->device, bank->rows);
+  if (bank->tile_rows)
+    tr_tiles_release(bank);
+  else
+    tr_device_free(bank->device, bank->rows);
   tr_device_free(bank->device, bank->norms);
   tr_device_free(bank->device, bank->sketch);
   free(bank);
@@ -80,7 +75,13 @@ const float *tr_bank_norms(const tr_bank *bank) {
   return bank->norms;
 }
 
+bool tr_bank_is_in_host(const tr_bank *bank) {
+  return bank->tile_rows > 0;
+}
+
 size_t tr_bank_search_scratch(const tr_bank *bank, size_t queries, size_t group, size_t use_rows, int k) {
+  if (bank->tile_rows)
+    return tr_bank_in_host_search_scratch(bank->device, bank->d, bank->tile_rows, queries, group, use_rows, k);
   return tr_nearest_scratch(bank->device, queries, group, use_rows, bank->d, k);
 }
 
@@ -106,7 +107,24 @@ tr_status tr_bank_search(const tr_bank *bank, size_t use_rows, const float *quer
     return tr_fail(TR_EINVAL, "memory bank: asked to search %zu rows of %zu", use_rows, bank->row_count);
   tr_nearest_args args = search_args(bank, queries, count, group, k, distances, indices, scratch);
   args.bank_rows = use_rows;
+  if (bank->tile_rows)
+    return tr_tiles_search(bank, &(tr_nearest_range){0, use_rows}, 1, &args);
   return tr_nearest(bank->device, &args);
+}
+
+/* Blocks in host memory, as ranges of rows. */
+static tr_status search_ranges(const tr_bank *bank, const tr_nearest_args *args) {
+  TR_TRY(tr_nearest_check(args));
+  tr_nearest_range *ranges = calloc(args->block_count, sizeof *ranges);
+  if (!ranges)
+    return tr_fail(TR_ENOMEM, "searching %zu blocks: out of memory", args->block_count);
+  for (size_t i = 0; i < args->block_count; ++i)
+    ranges[i] = tr_nearest_range_at(args, i);
+  tr_nearest_args plain = *args;
+  plain.blocks = NULL;
+  tr_status status = tr_tiles_search(bank, ranges, args->block_count, &plain);
+  free(ranges);
+  return status;
 }
 
 tr_status tr_bank_search_blocks(const tr_bank *bank, const uint32_t *blocks, size_t block_count, size_t block_rows,
@@ -116,5 +134,23 @@ tr_status tr_bank_search_blocks(const tr_bank *bank, const uint32_t *blocks, siz
   args.blocks = blocks;
   args.block_count = block_count;
   args.block_rows = block_rows;
-  return tr_nearest(bank->device, &args);
+  return bank->tile_rows ? search_ranges(bank, &args) : tr_nearest(bank->device, &args);
+}
+
+size_t tr_bank_reweight_scratch(const tr_bank *bank, int n, int patches, size_t use_rows, int b) {
+  if (bank->tile_rows)
+    return tr_tiles_reweight_scratch(bank, n, patches, use_rows, b);
+  return tr_reweight_scratch(bank->device, n, patches, use_rows, bank->d, b);
+}
+
+tr_status tr_bank_reweight(const tr_bank *bank, const tr_reweight_args *args) {
+  if (args->bank_rows > bank->row_count)
+    return tr_fail(TR_EINVAL, "memory bank: asked for %zu rows of %zu", args->bank_rows, bank->row_count);
+  if (bank->tile_rows)
+    return tr_tiles_reweight(bank, args);
+  tr_reweight_args whole = *args;
+  whole.bank = bank->rows;
+  whole.bank_norms = bank->norms;
+  whole.d = bank->d;
+  return tr_reweight(bank->device, &whole);
 }

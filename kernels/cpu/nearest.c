@@ -153,11 +153,12 @@ static bool is_too_far(const search *s, const query *q, const float *row) {
   return distance2 <= FLT_MAX && (double)distance2 * (1 - tr_product_error(s->d)) > q->best[s->k - 1].distance2;
 }
 
-static void measure(const search *s, const query *q, size_t row) {
-  const float *bank_row = s->args->bank + row * s->d;
-  if (known(q, s->k, (uint32_t)row) || is_too_far(s, q, bank_row))
+static void measure(const search *s, const query *q, size_t j) {
+  const float *bank_row = s->args->bank + j * s->d;
+  const uint32_t row = (uint32_t)(s->args->first_row + j);
+  if (known(q, s->k, row) || is_too_far(s, q, bank_row))
     return;
-  neighbour found = {tr_exact_distance2(q->row, bank_row, s->d), (uint32_t)row};
+  neighbour found = {tr_exact_distance2(q->row, bank_row, s->d), row};
   if (!precedes(found, q->best[s->k - 1]))
     return;
   size_t place = s->k - 1;
@@ -347,8 +348,10 @@ static tr_status begin_block(const search *s, block *b) {
     if (!(b->norm2[i] <= FLT_MAX))
       return tr_fail(TR_EINVAL, "nearest: query %zu: expected finite features, found |query|^2 = %g", b->first + i, b->norm2[i]);
   }
-  for (size_t i = 0; i < b->n * s->k; ++i)
-    b->best[i] = (neighbour){INFINITY, UINT32_MAX};
+  const tr_nearest_args *args = s->args;
+  for (size_t i = 0, at = b->first * s->k; i < b->n * s->k; ++i)
+    b->best[i] =
+        args->resumed ? (neighbour){args->found_distances2[at + i], args->found_rows[at + i]} : (neighbour){INFINITY, UINT32_MAX};
   for (size_t i = 0; s->sketch && i < b->n; i += TR_SKETCH_TILE) {
     size_t n = b->n - i < TR_SKETCH_TILE ? b->n - i : TR_SKETCH_TILE;
     tr_sketch_rows(s->sketch, s->args->queries + (b->first + i) * s->d, n, b->sketches + i * s->sketch->width, b->distance + i,
@@ -366,23 +369,32 @@ static void search_range(const search *s, const block *b, tr_nearest_range range
     search_tile(s, b, first, range.end - first < width ? range.end - first : width);
 }
 
+static void hand_out(const search *s, const block *b) {
+  const tr_nearest_args *args = s->args;
+  for (size_t i = 0, at = b->first * s->k; i < b->n * s->k; ++i, ++at) {
+    args->distances[at] = (float)b->best[i].distance2;
+    args->indices[at] = b->best[i].row;
+    if (!args->found_rows)
+      continue;
+    args->found_distances2[at] = b->best[i].distance2;
+    args->found_rows[at] = b->best[i].row;
+  }
+}
+
 static tr_status search_block(void *context, size_t task) {
   const search *s = context;
   block b = take_slot(s, task);
   TR_TRY(begin_block(s, &b));
   for (size_t i = 0; i < tr_nearest_range_count(s->args); ++i)
     search_range(s, &b, tr_nearest_range_at(s->args, i));
-  for (size_t i = 0; i < b.n * s->k; ++i) {
-    s->args->distances[b.first * s->k + i] = (float)b.best[i].distance2;
-    s->args->indices[b.first * s->k + i] = b.best[i].row;
-  }
+  hand_out(s, &b);
   return TR_OK;
 }
 
 static tr_status check_range(const tr_nearest_args *args, tr_nearest_range range, double *largest_norm2) {
   for (size_t i = range.first; i < range.end; ++i) {
     if (!(args->bank_norms[i] <= FLT_MAX))
-      return tr_fail(TR_EINVAL, "nearest: bank row %zu: expected finite features, found |row|^2 = %g", i,
+      return tr_fail(TR_EINVAL, "nearest: bank row %zu: expected finite features, found |row|^2 = %g", args->first_row + i,
                      (double)args->bank_norms[i]);
     *largest_norm2 = fmax(*largest_norm2, (double)args->bank_norms[i]);
   }

@@ -20,6 +20,9 @@ extern "C" {
 /* Images of a chunk: enough to fill 132 multiprocessors in the deepest layers (14 x 14 positions an image). */
 enum { CHUNK = 64, BLAS_WORKSPACE_BYTES = 32 << 20 };
 
+/* Of a GPU's memory, this part is left to kernels that load when first used, and to gaps between blocks. */
+enum { RESERVED_PART = 32 };
+
 /* Calls recorded at their second time; one that could not be captured is made again each time. */
 struct tr_recording {
   cudaGraphExec_t executable;
@@ -224,6 +227,16 @@ size_t cuda_size(void *state, const void *memory) {
   std::lock_guard<std::mutex> hold(s->lock);
   auto found = s->sizes.find(memory);
   return found == s->sizes.end() ? 0 : found->second;
+}
+
+size_t cuda_free_bytes(void *state) {
+  size_t left = 0, total = 0;
+  if (cudaSetDevice(of(state)->ordinal) != cudaSuccess || cudaMemGetInfo(&left, &total) != cudaSuccess) {
+    (void)cudaGetLastError();
+    return 0;
+  }
+  const size_t reserved = total / RESERVED_PART;
+  return left > reserved ? left - reserved : 0;
 }
 
 tr_status cuda_copy(void *state, void *to, const void *from, size_t bytes, tr_copy_kind kind) {
@@ -467,6 +480,7 @@ extern "C" const tr_backend tr_cuda_backend = {
     .alloc = cuda_alloc,
     .free = cuda_free,
     .size = cuda_size,
+    .free_bytes = cuda_free_bytes,
     .copy = cuda_copy,
     .zero = cuda_zero,
     .gather = cuda_gather,

@@ -49,11 +49,12 @@ struct bound {
   double underflow;
 };
 
-/* A tile of the bank, and a block of queries. Columns are rows of the bank from `first` on, of which [from, to) are searched. */
+/* A tile of the bank, and a block of queries. Columns are rows of the bank from `first` on, of which [from, to) are searched; rows are
+ * counted from `first_row`. */
 struct tile {
   const float *products;   /* [queries_count, pitch] */
   const float *half_norms; /* [to]: |z'|^2 / 2; 16-byte aligned */
-  size_t first;
+  size_t first, first_row;
   unsigned from, to, pitch;
   size_t queries_count;
   const float *queries, *bank;
@@ -62,6 +63,7 @@ struct tile {
   bound by;
   const double *norm2, *errors; /* of the queries: |z|^2, e (NULL: 0) */
   bool begins, ends;            /* the first tile of all, the last */
+  bool goes_on;                 /* the last one hands on what is found, too */
   double *best_distance2;       /* [queries_count, k] between tiles */
   uint32_t *best_row;
   float *distances; /* [queries_count, k] at the end */
@@ -127,7 +129,8 @@ template <int SLOTS> __device__ void end(const tile &t, size_t q, const neighbou
     if (t.ends) {
       t.distances[q * t.k + e] = (float)best.distance2[s];
       t.indices[q * t.k + e] = best.row[s];
-    } else {
+    }
+    if (!t.ends || t.goes_on) {
       t.best_distance2[q * t.k + e] = best.distance2[s];
       t.best_row[q * t.k + e] = best.row[s];
     }
@@ -167,10 +170,10 @@ template <int SLOTS> __device__ void insert(neighbours<SLOTS> &best, double dist
 }
 
 template <int SLOTS> __device__ void measure(const tile &t, size_t q, neighbours<SLOTS> &best, unsigned j) {
-  const uint32_t row = (uint32_t)(t.first + j);
+  const uint32_t row = (uint32_t)(t.first_row + t.first + j);
   if (known(t, best, row))
     return;
-  insert(best, tr_warp_distance2(t.queries + q * t.d, t.bank + (size_t)row * t.d, t.d), row);
+  insert(best, tr_warp_distance2(t.queries + q * t.d, t.bank + (t.first + j) * t.d, t.d), row);
 }
 
 /* ---- bounds ---- */
@@ -248,7 +251,7 @@ struct layout {
   double *sketch_norm2, *errors;
 };
 
-/* Tiles of equal width, as wide as the products' memory allows. */
+/* Tiles of equal width, as wide as the products' memory allows; that has room for whatever width fewer rows give. */
 layout lay_out(tr_sections *s, size_t queries_count, size_t bank_rows, size_t d, size_t k) {
   layout l;
   l.queries = smaller(queries_count, QUERIES);
@@ -257,7 +260,8 @@ layout lay_out(tr_sections *s, size_t queries_count, size_t bank_rows, size_t d,
   l.found = static_cast<check *>(tr_section(s, sizeof(check)));
   l.norm2 = static_cast<double *>(tr_section(s, queries_count * sizeof(double)));
   l.half_norms = static_cast<float *>(tr_section(s, bank_rows * sizeof(float)));
-  l.products = static_cast<float *>(tr_section(s, l.queries * l.width * sizeof(float)));
+  const size_t columns = (bank_rows + TR_WARP - 1) / TR_WARP * TR_WARP;
+  l.products = static_cast<float *>(tr_section(s, smaller(l.queries * columns, PRODUCTS + TR_WARP * l.queries) * sizeof(float)));
   l.best_distance2 = static_cast<double *>(tr_section(s, l.queries * k * sizeof(double)));
   l.best_row = static_cast<uint32_t *>(tr_section(s, l.queries * k * sizeof(uint32_t)));
   l.values = static_cast<__half *>(tr_section(s, l.queries * tr_cuda_sketch_pitch(d) * sizeof(__half)));
@@ -305,8 +309,8 @@ tr_status refuse(tr_device *device, const search &s, const check &found) {
   if (found.bad_row != NONE) {
     float norm2 = 0;
     TR_TRY(tr_device_download(device, &norm2, s.args->bank_norms + found.bad_row, sizeof norm2));
-    return tr_fail(TR_EINVAL, "nearest: bank row %llu: expected finite features, found |row|^2 = %g", found.bad_row,
-                   (double)norm2);
+    return tr_fail(TR_EINVAL, "nearest: bank row %llu: expected finite features, found |row|^2 = %g",
+                   s.args->first_row + found.bad_row, (double)norm2);
   }
   double norm2 = 0;
   TR_TRY(tr_device_download(device, &norm2, s.memory.norm2 + found.bad_query, sizeof norm2));
@@ -404,9 +408,11 @@ tr_status search_block(const search &s, size_t first, size_t count) {
   t.by = s.by;
   t.norm2 = s.sketched ? l.sketch_norm2 : l.norm2 + first;
   t.errors = s.sketched ? l.errors : nullptr;
-  t.begins = true;
-  t.best_distance2 = l.best_distance2;
-  t.best_row = l.best_row;
+  t.first_row = args->first_row;
+  t.begins = !args->resumed;
+  t.goes_on = args->found_rows != nullptr;
+  t.best_distance2 = t.goes_on ? args->found_distances2 + first * k : l.best_distance2;
+  t.best_row = t.goes_on ? args->found_rows + first * k : l.best_row;
   t.distances = args->distances + first * k;
   t.indices = args->indices + first * k;
   if (s.sketched)
