@@ -174,11 +174,13 @@ void tr_report_figure(tr_report *report, const tr_figure *figure) {
   report->series = NULL;
 }
 
-void tr_report_series(tr_report *report, const char *title, bool published, const char *note) {
-  tr_series series = {.title = copy_text(report, title), .published = published, .note = copy_text(report, note)};
-  tr_series *added = add(report, &series, sizeof series);
+void tr_report_series(tr_report *report, const tr_series *series) {
+  tr_series *added = add(report, series, sizeof *series);
   if (!added)
     return;
+  added->points = NULL;
+  added->point_count = 0;
+  added->next = NULL;
   if (report->series)
     report->series->next = added;
   else

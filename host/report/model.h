@@ -74,12 +74,15 @@ typedef struct tr_point {
   const char *label;   /* of a category; NULL on an axis of numbers */
   double y, deviation; /* deviation over seeds, 0 for one */
   size_t seeds;        /* 0: published */
+  const char *mark;    /* a few characters beside it in a plot; NULL: none */
   const struct tr_point *next;
 } tr_point;
 
 typedef struct tr_series {
   const char *title;
   bool published;
+  bool line;              /* its points are joined in a plot */
+  int colour;             /* from 0; a published series has that of the series it stands beside. Decides the marker, too */
   const char *note;       /* source and precision of published points; how ours were made. NULL: nothing to say */
   const tr_point *points; /* by rising x; at least one */
   size_t point_count;
@@ -89,7 +92,8 @@ typedef struct tr_series {
 typedef struct tr_figure {
   const char *id; /* as a table's */
   const char *title, *x_title, *y_title;
-  bool x_log;
+  bool x_log, y_log;
+  double y_ceiling; /* no value can be larger, as 100 %; 0: none */
   const tr_series *series;
   size_t series_count;
   unsigned causes; /* as a cell's, of our series: why there is none, or how they were made */
@@ -126,7 +130,7 @@ void tr_report_cell(tr_report *report, const tr_cell *cell); /* its strings are 
 void tr_report_label(tr_report *report, const char *text);   /* a cell that is a text, copied */
 
 void tr_report_figure(tr_report *report, const tr_figure *figure); /* without series; strings as a cell's */
-void tr_report_series(tr_report *report, const char *title, bool published, const char *note);
+void tr_report_series(tr_report *report, const tr_series *series); /* without points */
 void tr_report_point(tr_report *report, const tr_point *point);
 
 /* ---- numbers as people read them, the same in every form of the report ---- */

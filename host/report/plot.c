@@ -1,0 +1,469 @@
+/* Figures as SVG: a script for gnuplot, its run, and what its SVG needs to live in a page: ids of its own, no fixed colours of text. */
+#include "host/report/plot.h"
+#include "host/base/status.h"
+#include "host/base/text.h"
+#include <errno.h>
+#include <math.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* ---- the canvas, in pixels; a column of a page or of a phone ---- */
+
+enum {
+  WIDTH = 480,
+  LEFT = 64,
+  RIGHT = 16,
+  TITLE = 34,
+  AXES = 250,
+  BELOW_AXES = 54, /* numbers and name of the x axis */
+  LEGEND_ROW = 19,
+  NARROW_NAME = 26, /* two such columns of the legend fit beside each other */
+  COLOURS = 6,
+  MARKERS = COLOURS
+};
+
+static const char *const colours[COLOURS] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"};
+
+/* gnuplot's numbers of the hollow markers: circle, square, triangle up and down, diamond, pentagon; filled ones are 1 above. */
+static const int hollow_markers[MARKERS] = {6, 4, 8, 10, 12, 14};
+static const char *const marker_shapes[MARKERS] = {
+    "<circle r='1'",
+    "<path d='M-.9-.9H.9V.9H-.9z'",
+    "<path d='M0-1.25L1.2.85H-1.2z'",
+    "<path d='M0 1.25L1.2-.85H-1.2z'",
+    "<path d='M0-1.35L1.35 0 0 1.35-1.35 0z'",
+    "<path d='M0-1.25L1.19-.39.73 1.01H-.73L-1.19-.39z'",
+};
+
+static int colour_of(const tr_series *series) {
+  return series->colour % COLOURS;
+}
+
+/* ---- ranges ---- */
+
+typedef struct range {
+  double low, high;
+} range;
+
+static range x_range(const tr_figure *figure) {
+  range r = {INFINITY, -INFINITY};
+  for (const tr_series *s = figure->series; s; s = s->next)
+    for (const tr_point *p = s->points; p; p = p->next)
+      r = (range){fmin(r.low, p->x), fmax(r.high, p->x)};
+  return r;
+}
+
+static range y_range(const tr_figure *figure) {
+  range r = {INFINITY, -INFINITY};
+  for (const tr_series *s = figure->series; s; s = s->next)
+    for (const tr_point *p = s->points; p; p = p->next)
+      r = (range){fmin(r.low, p->y - p->deviation), fmax(r.high, p->y + p->deviation)};
+  return r;
+}
+
+/* Room around the outermost points; at least a factor of 2 on a logarithmic axis, so that it has numbers. */
+static range padded(range r, bool logarithmic, double share) {
+  if (logarithmic) {
+    double factor = fmax(pow(r.high / r.low, share), 1.15);
+    if (r.high / r.low < 1.6)
+      factor = 1.4;
+    return (range){r.low / factor, r.high * factor};
+  }
+  double span = r.high - r.low;
+  if (!(span > 0))
+    span = fmax(fabs(r.high) * 0.02, 1e-6);
+  return (range){r.low - span * share, r.high + span * share};
+}
+
+static tr_status check_points(const tr_figure *figure) {
+  size_t points = 0;
+  for (const tr_series *s = figure->series; s; s = s->next)
+    for (const tr_point *p = s->points; p; p = p->next, ++points)
+      if (!isfinite(p->x) || !isfinite(p->y) || !(p->deviation >= 0) || !isfinite(p->deviation) || (figure->x_log && p->x <= 0) ||
+          (figure->y_log && p->y - p->deviation <= 0))
+        return tr_fail(TR_EINVAL, "drawing %s: series %s: the point (%g, %g ± %g) cannot be drawn%s", figure->id, s->title, p->x,
+                       p->y, p->deviation, figure->x_log || figure->y_log ? " on a logarithmic axis" : "");
+  return points ? TR_OK : tr_fail(TR_EINVAL, "drawing %s: no points", figure->id);
+}
+
+/* ---- the script ---- */
+
+/* In single quotes only the quote itself is special. */
+static void write_quoted(FILE *out, const char *text) {
+  fputc('\'', out);
+  for (; *text; ++text) {
+    if (*text == '\'')
+      fputc('\'', out);
+    fputc(*text == '\n' ? ' ' : *text, out);
+  }
+  fputc('\'', out);
+}
+
+static size_t character_count(const char *text) {
+  size_t count = 0;
+  for (; *text; ++text)
+    count += ((unsigned char)*text & 0xC0) != 0x80; /* not a later byte of an UTF-8 character */
+  return count;
+}
+
+static int legend_columns(const tr_figure *figure) {
+  for (const tr_series *s = figure->series; s; s = s->next)
+    if (character_count(s->title) > NARROW_NAME)
+      return 1;
+  return figure->series_count > 1 ? 2 : 1;
+}
+
+/* 1, 2 and 5 times the powers of ten over up to two decades, else the powers alone: gnuplot's own choice may leave one number. */
+static void write_log_tics(FILE *out, const char *axis, range r) {
+  static const double steps[] = {1, 2, 5};
+  size_t used = r.high / r.low > 200 ? 1 : 3;
+  const char *separator = "";
+  fprintf(out, "set logscale %s\nset %stics (", axis, axis);
+  for (int decade = (int)floor(log10(r.low)); decade <= (int)ceil(log10(r.high)); ++decade)
+    for (size_t i = 0; i < used; ++i) {
+      double value = steps[i] * pow(10, decade);
+      if (value < r.low || value > r.high)
+        continue;
+      fprintf(out, "%s'%g' %.10g", separator, value, value);
+      separator = ", ";
+    }
+  fprintf(out, ")\n");
+}
+
+static void write_axis(FILE *out, const char *axis, const char *title, bool logarithmic, range r) {
+  fprintf(out, "set %slabel ", axis);
+  write_quoted(out, title);
+  fprintf(out, " offset %s\nset %srange [%.10g:%.10g]\n", *axis == 'x' ? "0,0.6" : "1.2,0", axis, r.low, r.high);
+  if (logarithmic)
+    write_log_tics(out, axis, r);
+}
+
+/* A name below each place that has a point; the first one with a place gives the name. */
+static void write_categories(FILE *out, const tr_figure *figure) {
+  const char *separator = "";
+  double last = -INFINITY;
+  for (;;) {
+    const tr_point *next = NULL;
+    for (const tr_series *s = figure->series; s; s = s->next)
+      for (const tr_point *p = s->points; p; p = p->next)
+        if (p->label && p->x > last && (!next || p->x < next->x))
+          next = p;
+    if (!next)
+      break;
+    fprintf(out, "%s", *separator ? separator : "set xtics (");
+    write_quoted(out, next->label);
+    fprintf(out, " %.10g", next->x);
+    separator = ", ";
+    last = next->x;
+  }
+  if (*separator)
+    fprintf(out, ")\n");
+}
+
+static void write_data(FILE *out, const tr_series *series, size_t index) {
+  fprintf(out, "$points%zu << END\n", index);
+  for (const tr_point *p = series->points; p; p = p->next)
+    fprintf(out, "%.10g %.10g\n", p->x, p->y);
+  fprintf(out, "END\n$bars%zu << END\n", index);
+  for (const tr_point *p = series->points; p; p = p->next)
+    if (p->deviation > 0)
+      fprintf(out, "%.10g %.10g %.10g\n", p->x, p->y - p->deviation, 2 * p->deviation);
+  fprintf(out, "END\n");
+}
+
+static void write_marks(FILE *out, const tr_figure *figure) {
+  for (const tr_series *s = figure->series; s; s = s->next)
+    for (const tr_point *p = s->points; p; p = p->next)
+      if (p->mark) {
+        fprintf(out, "set label ");
+        write_quoted(out, p->mark);
+        fprintf(out, " at first %.10g, first %.10g offset character 0.6, character 0.5 front\n", p->x, p->y);
+      }
+}
+
+static bool has_bars(const tr_series *series) {
+  for (const tr_point *p = series->points; p; p = p->next)
+    if (p->deviation > 0)
+      return true;
+  return false;
+}
+
+static void write_series(FILE *out, const tr_figure *figure) {
+  const char *separator = "plot";
+  size_t index = 0;
+  for (const tr_series *s = figure->series; s; s = s->next, ++index)
+    if (has_bars(s)) {
+      fprintf(out, "%s $bars%zu using 1:2:(0):3 with vectors nohead lw 1.5 lc rgb '%s' notitle", separator, index,
+              colours[colour_of(s)]);
+      separator = ",";
+    }
+  index = 0;
+  for (const tr_series *s = figure->series; s; s = s->next, ++index) {
+    if (!s->points)
+      continue;
+    fprintf(out, "%s $points%zu using 1:2 with %s%s pt %d ps 0.8 lw 2 lc rgb '%s' title ", separator, index,
+            s->line ? "linespoints" : "points", s->line && s->published ? " dt (6,4)" : "",
+            hollow_markers[colour_of(s)] + !s->published, colours[colour_of(s)]);
+    write_quoted(out, s->title);
+    separator = ",";
+  }
+  fputc('\n', out);
+}
+
+static void write_script(FILE *out, const tr_figure *figure) {
+  int columns = legend_columns(figure), rows = ((int)figure->series_count + columns - 1) / columns;
+  double height = TITLE + AXES + BELOW_AXES + LEGEND_ROW * rows + 6;
+  fprintf(out,
+          "set encoding utf8\nset terminal svg size %d,%.0f dynamic noenhanced font 'sans-serif,13' background rgb 'white'\n"
+          "set lmargin at screen %.6f\nset rmargin at screen %.6f\nset tmargin at screen %.6f\nset bmargin at screen %.6f\n",
+          WIDTH, height, (double)LEFT / WIDTH, 1 - (double)RIGHT / WIDTH, 1 - TITLE / height, 1 - (TITLE + AXES) / height);
+  fprintf(out,
+          "set key at screen %.6f, screen %.6f left top Left reverse vertical maxrows %d samplen 2 spacing %.6f width 1\n"
+          "set border 3\nset tics nomirror out scale 0.6\nset xtics offset 0,0.3\nset format '%%g'\nset grid lc rgb '#A0A0A0' lw "
+          "0.4 dt "
+          "(1,3)\n"
+          "set title ",
+          (double)(LEFT - 30) / WIDTH, (double)(LEGEND_ROW * rows + 4) / height, rows, LEGEND_ROW / 19.5);
+  write_quoted(out, figure->title);
+  fprintf(out, " offset 0,-0.6 font 'sans-serif,14'\n");
+  range x = padded(x_range(figure), figure->x_log, 0.06), y = padded(y_range(figure), figure->y_log, 0.08);
+  if (figure->y_ceiling > 0)
+    y.high = fmin(y.high, figure->y_ceiling);
+  if (figure->y_ceiling > 0 && !(y.low < y.high))
+    y.low = 0.98 * y.high;
+  bool categories = figure->series->points && figure->series->points->label;
+  if (categories)
+    x = (range){x_range(figure).low - 0.5, x_range(figure).high + 0.5};
+  write_axis(out, "x", figure->x_title, figure->x_log, x);
+  write_axis(out, "y", figure->y_title, figure->y_log, y);
+  write_categories(out, figure);
+  size_t index = 0;
+  for (const tr_series *s = figure->series; s; s = s->next)
+    write_data(out, s, index++);
+  write_marks(out, figure);
+  write_series(out, figure);
+}
+
+/* ---- gnuplot ---- */
+
+bool tr_plot_possible(void) {
+  const char *path = getenv("PATH");
+  for (path = path ? path : ""; *path;) {
+    size_t length = strcspn(path, ":");
+    char *program = tr_format("%.*s/gnuplot", (int)length, path);
+    bool found = program && length && access(program, X_OK) == 0;
+    free(program);
+    if (found)
+      return true;
+    path += length + (path[length] == ':');
+  }
+  return false;
+}
+
+/* From its start, NUL-terminated; NULL when it cannot be read. */
+static char *whole_file(FILE *file) {
+  char *text = NULL;
+  long bytes = fseek(file, 0, SEEK_END) == 0 ? ftell(file) : -1;
+  rewind(file);
+  if (bytes >= 0)
+    text = calloc((size_t)bytes + 1, 1);
+  if (text && fread(text, 1, (size_t)bytes, file) != (size_t)bytes) {
+    free(text);
+    text = NULL;
+  }
+  return text;
+}
+
+/* The last line that is not empty, where gnuplot says what is wrong; cuts off what follows it. */
+static const char *last_line(char *text) {
+  size_t length = strlen(text);
+  while (length && strchr(" \t\r\n", text[length - 1]))
+    text[--length] = '\0';
+  char *line = strrchr(text, '\n');
+  line = line ? line + 1 : text;
+  return line + strspn(line, " \t\r");
+}
+
+/* Exit code; -1 with errno set when it could not be started or was killed. */
+static int run_gnuplot(FILE *script, FILE *svg, FILE *complaints) {
+  char name[] = "gnuplot", plain[] = "--default-settings", from_input[] = "-";
+  char *arguments[] = {name, plain, from_input, NULL};
+  posix_spawn_file_actions_t actions;
+  if ((errno = posix_spawn_file_actions_init(&actions)))
+    return -1;
+  pid_t child;
+  int failure = posix_spawn_file_actions_adddup2(&actions, fileno(script), STDIN_FILENO);
+  failure = failure ? failure : posix_spawn_file_actions_adddup2(&actions, fileno(svg), STDOUT_FILENO);
+  failure = failure ? failure : posix_spawn_file_actions_adddup2(&actions, fileno(complaints), STDERR_FILENO);
+  failure = failure ? failure : posix_spawnp(&child, name, &actions, NULL, arguments, environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (failure) {
+    errno = failure;
+    return -1;
+  }
+  int state;
+  while (waitpid(child, &state, 0) < 0)
+    if (errno != EINTR)
+      return -1;
+  errno = ECHILD; /* killed */
+  return WIFEXITED(state) ? WEXITSTATUS(state) : -1;
+}
+
+static tr_status draw(const tr_figure *figure, FILE *script, FILE *svg, FILE *complaints, char **out) {
+  write_script(script, figure);
+  if (fflush(script) != 0 || fseek(script, 0, SEEK_SET) != 0)
+    return tr_fail_errno(TR_EIO, "drawing %s: writing gnuplot's script to a temporary file", figure->id);
+  int code = run_gnuplot(script, svg, complaints);
+  if (code < 0 && errno == ENOENT)
+    return tr_fail(TR_EIO, "drawing %s: gnuplot is not in PATH (Debian: gnuplot-nox)", figure->id);
+  if (code < 0)
+    return tr_fail_errno(TR_EIO, "drawing %s: running gnuplot", figure->id);
+  char *said = whole_file(complaints);
+  const char *last = said ? last_line(said) : "";
+  tr_status status = TR_OK;
+  if (!said)
+    status = tr_fail(TR_EIO, "drawing %s: gnuplot's complaints cannot be read", figure->id);
+  else if (code != 0 || *last)
+    status = tr_fail(TR_EIO, "drawing %s: gnuplot ended with %d: %s", figure->id, code, last);
+  free(said);
+  if (status == TR_OK && !(*out = whole_file(svg)))
+    status = tr_fail(TR_EIO, "drawing %s: gnuplot's SVG cannot be read", figure->id);
+  return status;
+}
+
+static tr_status gnuplot_svg(const tr_figure *figure, char **out) {
+  FILE *script = tmpfile(), *svg = tmpfile(), *complaints = tmpfile();
+  tr_status status = script && svg && complaints ? draw(figure, script, svg, complaints, out)
+                                                 : tr_fail_errno(TR_EIO, "drawing %s: making temporary files", figure->id);
+  if (script)
+    fclose(script);
+  if (svg)
+    fclose(svg);
+  if (complaints)
+    fclose(complaints);
+  return status;
+}
+
+/* ---- from gnuplot's SVG to ours ---- */
+
+static void write_escaped(FILE *out, const char *text) {
+  for (; *text; ++text)
+    switch (*text) {
+    case '<':
+      fputs("&lt;", out);
+      break;
+    case '&':
+      fputs("&amp;", out);
+      break;
+    default:
+      fputc(*text, out);
+    }
+}
+
+/* The markers in use. gnuplot's own refer to one another and are always all there. */
+static void write_markers(FILE *out, const tr_figure *figure) {
+  bool used[2][MARKERS] = {{false}};
+  for (const tr_series *s = figure->series; s; s = s->next)
+    used[!s->published][colour_of(s)] = true;
+  fprintf(out, "<defs>\n");
+  for (int filled = 0; filled < 2; ++filled)
+    for (int i = 0; i < MARKERS; ++i)
+      if (used[filled][i])
+        fprintf(out, "%s id='%s-Pt%d' stroke-width='0.3' stroke='currentColor' fill='%s'/>\n", marker_shapes[i], figure->id,
+                hollow_markers[i] + filled - 1, filled ? "currentColor" : "none");
+  fprintf(out, "</defs>\n");
+}
+
+static void write_head(FILE *out, const tr_figure *figure, double height) {
+  fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" role=\"img\" color=\"#1f2328\">\n<title>",
+          WIDTH, height);
+  write_escaped(out, figure->title);
+  fprintf(out, "</title>\n<rect class=\"ground\" width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n");
+  write_markers(out, figure);
+}
+
+/* Each needle replaced, but for what stands between the tags of a text. */
+static void write_line(FILE *out, const char *line, const char *id) {
+  static const struct {
+    const char *needle, *with;
+  } colour[] = {{"'black'", "'currentColor'"}, {"\"black\"", "\"currentColor\""}};
+  bool text = false;
+  while (*line) {
+    text = (text || strncmp(line, "<text>", 6) == 0) && strncmp(line, "</text>", 7) != 0;
+    size_t used = 0;
+    for (size_t i = 0; !text && !used && i < 2; ++i)
+      if (strncmp(line, colour[i].needle, strlen(colour[i].needle)) == 0) {
+        fputs(colour[i].with, out);
+        used = strlen(colour[i].needle);
+      }
+    if (!text && !used && strncmp(line, "xlink:href='#gp", 15) == 0) {
+      fprintf(out, "href='#%s-", id);
+      used = 15;
+    }
+    if (!used)
+      fputc(*line, out);
+    line += used ? used : 1;
+  }
+  fputc('\n', out);
+}
+
+/* Begins with; white space before it does not count. */
+static bool begins(const char *line, const char *with) {
+  return line && strncmp(line + strspn(line, " \t"), with, strlen(with)) == 0;
+}
+
+/* `text` is cut into lines. What stands before the first group, definitions and empty groups are left out. */
+static tr_status rewrite(const tr_figure *figure, char *text, FILE *out) {
+  const char *box = strstr(text, "viewBox=\"0 0 ");
+  char *line = strstr(text, "<g id=\"gnuplot_canvas\">"), *end = NULL;
+  if (box)
+    strtod(box + strlen("viewBox=\"0 0 "), &end); /* the width */
+  double height = end ? strtod(end, NULL) : 0;
+  if (!line || !(height > 0))
+    return tr_fail(TR_EIO, "drawing %s: gnuplot wrote no SVG that is understood", figure->id);
+  write_head(out, figure, height);
+  bool definitions = false;
+  for (char *next; line; line = next) {
+    next = strchr(line, '\n');
+    if (next)
+      *next++ = '\0';
+    bool empty_group = begins(line, "<g fill=") && begins(next, "</g>\n");
+    if (empty_group) {
+      next = strchr(next, '\n');
+      next += next != NULL;
+    }
+    definitions = definitions || begins(line, "<defs>");
+    bool left_out = definitions || empty_group || !line[strspn(line, " \t")] || begins(line, "<rect ");
+    definitions = definitions && !begins(line, "</defs>");
+    if (begins(line, "<g id=\"gnuplot_"))
+      fputs("<g>\n", out);
+    else if (!left_out)
+      write_line(out, line, figure->id);
+  }
+  return TR_OK;
+}
+
+tr_status tr_plot_svg(const tr_figure *figure, char **out) {
+  *out = NULL;
+  TR_TRY(check_points(figure));
+  char *theirs = NULL;
+  TR_TRY(gnuplot_svg(figure, &theirs));
+  size_t bytes;
+  FILE *text = open_memstream(out, &bytes);
+  tr_status status = text ? rewrite(figure, theirs, text) : TR_OK;
+  bool complete = text && fclose(text) == 0;
+  free(theirs);
+  if (status == TR_OK && !complete)
+    status = tr_fail(TR_ENOMEM, "drawing %s: out of memory", figure->id);
+  if (status != TR_OK) {
+    free(*out);
+    *out = NULL;
+  }
+  return status;
+}
