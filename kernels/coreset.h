@@ -5,6 +5,9 @@
  *
  * |.| is Euclidean. Picks come in order, so the first k are the coreset of size k. A picked row is never picked again (its
  * distance to itself is exactly 0 here); when every remaining reach is 0 the lowest rows not yet picked follow.
+ *
+ * A selection can be taken up again: rows that are given count as picked. With the starting points of the selection that picked them it
+ * goes on as if it had never stopped; without starting points (a bank grows by new rows) the reach is that to the given rows alone.
  */
 #ifndef TR_KERNELS_CORESET_H
 #define TR_KERNELS_CORESET_H
@@ -18,9 +21,14 @@ typedef struct tr_coreset_args {
   const float *rows;     /* [n, d] */
   size_t picks;          /* <= n */
   const uint32_t *start; /* host */
-  size_t starts;         /* >= 1 */
-  uint32_t *order;       /* host, [picks] */
-  float *radius;         /* host, [picks] */
+  size_t starts;         /* >= 1; 0 where rows are given */
+  uint32_t *order;       /* host, [picks]: the first `given` are read, the others written */
+  float *radius;         /* host, [picks]: of the others */
+  size_t given;          /* picks that stand in `order` already, no row twice */
+  double stop_radius;    /* end before a pick whose reach is below this; 0: do not */
+  double
+      stop_seconds; /* end after the round in which so much time has gone by: what is picked by then depends on the machine; 0: do not */
+  size_t *picked;        /* how many of `picks` there are, with the given; may be NULL where nothing ends early */
   void *scratch;         /* tr_coreset_scratch() bytes */
   tr_progress *progress; /* may be NULL */
 } tr_coreset_args;

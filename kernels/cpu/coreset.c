@@ -18,6 +18,7 @@
  * Tried and left out: skipping by the triangle inequality (|pick - row's nearest pick| >= 2 reach) would keep 8 % of the
  * remaining pairs, but one here, one there, where a product wants blocks; what it could save is under half a second.
  */
+#include "host/base/clock.h"
 #include "host/base/status.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/exact.h"
@@ -67,6 +68,8 @@ typedef struct greedy {
   candidate outside;     /* the best row that is no candidate: what a pick must precede */
   double ceiling, floor; /* all reach2 <= ceiling; the round's floor */
   double slack;          /* the product's error, as a bound on squared distance / 2 */
+  double stop2;          /* picks of less are not wanted */
+  bool stopped;
   char *tiles;
   size_t tile_bytes;
 } greedy;
@@ -102,7 +105,7 @@ static void lay_out(greedy *g, const tr_device *device, tr_sections *s) {
 }
 
 static greedy make_greedy(const tr_coreset_args *args) {
-  return (greedy){.args = args, .n = args->n, .d = (size_t)args->d};
+  return (greedy){.args = args, .n = args->n, .d = (size_t)args->d, .stop2 = args->stop_radius * args->stop_radius};
 }
 
 size_t tr_cpu_coreset_scratch(const tr_device *device, size_t n, int d, size_t picks) {
@@ -307,13 +310,18 @@ static void choose_candidates(greedy *g) {
   g->candidate_count = count;
 }
 
-static void record_pick(greedy *g, uint32_t row, double reach2) {
-  g->args->order[g->done] = row;
-  g->args->radius[g->done] = (float)sqrt(reach2);
+/* What later updates need of a pick. */
+static void take_pick(greedy *g, uint32_t row) {
   g->pick_half_norm[g->done] = g->half_norm[row];
   tr_panels_put(row_of(g, row), g->d, g->done, g->panels);
   g->reach2[row] = PICKED;
   ++g->done;
+}
+
+static void record_pick(greedy *g, uint32_t row, double reach2) {
+  g->args->order[g->done] = row;
+  g->args->radius[g->done] = (float)sqrt(reach2);
+  take_pick(g, row);
 }
 
 /* Updates the candidates by the last pick and drops those that a row outside may precede. Returns the place of the best. */
@@ -343,6 +351,10 @@ static void pick_candidates(greedy *g) {
       best = i;
   while (g->candidate_count > 0 && g->done < g->args->picks) {
     candidate pick = g->candidates[best];
+    if (pick.reach2 < g->stop2) {
+      g->stopped = true;
+      return;
+    }
     record_pick(g, pick.row, pick.reach2);
     g->candidates[best] = g->candidates[--g->candidate_count];
     best = update_candidates(g, pick.row);
@@ -358,7 +370,8 @@ static void pick_lowest_rows(greedy *g) {
 }
 
 static tr_status run_rounds(greedy *g, tr_pool *pool) {
-  while (g->done < g->args->picks && g->ceiling > 0) {
+  double begin = tr_seconds();
+  while (g->done < g->args->picks && g->ceiling > 0 && !g->stopped) {
     if (tr_cancel_requested())
       return tr_fail(TR_ECANCELED, "coreset: canceled after %zu of %zu picks", g->done, g->args->picks);
     list_rows(g);
@@ -367,8 +380,11 @@ static tr_status run_rounds(greedy *g, tr_pool *pool) {
     choose_candidates(g);
     pick_candidates(g);
     tr_progress_update(g->args->progress, "coreset", g->done, g->args->picks, "picks");
+    g->stopped |= g->args->stop_seconds > 0 && tr_seconds() - begin >= g->args->stop_seconds;
   }
-  pick_lowest_rows(g);
+  if (!g->stopped && !(g->stop2 > 0))
+    pick_lowest_rows(g);
+  *g->args->picked = g->done;
   return TR_OK;
 }
 
@@ -377,5 +393,7 @@ tr_status tr_cpu_coreset(tr_device *device, const tr_coreset_args *args) {
   tr_sections scratch = tr_sections_of(args->scratch);
   lay_out(&g, device, &scratch);
   TR_TRY(start(&g, tr_device_pool(device)));
+  for (size_t i = 0; i < args->given; ++i)
+    take_pick(&g, args->order[i]);
   return run_rounds(&g, tr_device_pool(device));
 }

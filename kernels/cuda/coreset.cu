@@ -25,6 +25,7 @@
 #include <cstring>
 
 extern "C" {
+#include "host/base/clock.h"
 #include "kernels/sections.h"
 }
 
@@ -58,6 +59,7 @@ struct report {
   unsigned largest_half_norm;        /* of float */
   unsigned cut, above;               /* the rank at which the list ends, and how many rows rank above it */
   unsigned picked;                   /* in the round */
+  unsigned stopped;                  /* the next pick would be of less than the radius to stop at */
   double outside_reach2;             /* the largest of rows that were no candidates */
 };
 
@@ -94,6 +96,7 @@ struct greedy {
   unsigned d, slots; /* slots: candidates, a multiple of a warp */
   double ceiling;    /* no reach2 is above it */
   double slack;      /* the products' error, as a bound on squared distance / 2 */
+  double stop2;      /* picks of less are not wanted */
 };
 
 /* ---- memory ---- */
@@ -364,7 +367,7 @@ struct picking {
   const float *candidates, *half_norms; /* by slot */
   const float *products;                /* [slots, slots] */
   unsigned d, chunks, most;             /* most: picks wanted */
-  double slack;
+  double slack, stop2;
   const ranked *outside; /* [chunks] */
   double *reach2;
   uint32_t *order; /* of the round */
@@ -426,9 +429,13 @@ __global__ void __launch_bounds__(CANDIDATES) pick_candidates(picking p) {
   const ranked outside = best_outside(p, &shared);
   double reach2 = row == NO_ROW ? PICKED : p.reach2[row];
   unsigned picked = 0;
+  bool stopped = false;
   for (; picked < p.most; ++picked) {
     const winner best = find_winner(reach2, &shared, picked % 2);
     if (best.reach2 < 0 || best.reach2 < outside.reach2 || (best.reach2 == outside.reach2 && p.list[best.slot] > outside.row))
+      break;
+    stopped = best.reach2 < p.stop2;
+    if (stopped)
       break;
     if (slot == best.slot) {
       p.order[picked] = row;
@@ -449,13 +456,16 @@ __global__ void __launch_bounds__(CANDIDATES) pick_candidates(picking p) {
     p.reach2[row] = reach2;
   if (slot != 0)
     return;
-  if (picked == 0) { /* more rows rank at the cut than are listed, and the best is none of these */
+  if (picked == 0 && !stopped && outside.reach2 < p.stop2)
+    stopped = true;
+  if (picked == 0 && !stopped) { /* more rows rank at the cut than are listed, and the best is none of these */
     p.order[0] = outside.row;
     p.radius[0] = (float)sqrt(outside.reach2);
     p.reach2[outside.row] = PICKED;
     picked = 1;
   }
   p.told->picked = picked;
+  p.told->stopped = stopped;
   p.told->outside_reach2 = outside.reach2;
 }
 
@@ -590,6 +600,7 @@ tr_status queue_pick(const greedy &g) {
                      (unsigned)((g.n + chunk - 1) / chunk),
                      (unsigned)smaller(g.slots, g.args->picks - g.done),
                      g.slack,
+                     g.stop2,
                      g.m.outside,
                      g.m.reach2,
                      g.m.order + g.done,
@@ -616,8 +627,30 @@ tr_status queue_lower(const greedy &g, size_t picked) {
   return TR_OK;
 }
 
+__global__ void __launch_bounds__(THREADS) mark_picked(const uint32_t *order, unsigned count, double *reach2) {
+  for (unsigned i = blockIdx.x * THREADS + threadIdx.x; i < count; i += gridDim.x * THREADS)
+    reach2[order[i]] = PICKED;
+}
+
+tr_status take_given(greedy *g) {
+  const size_t given = g->args->given;
+  if (given == 0)
+    return TR_OK;
+  cudaStream_t stream = g->cuda->stream;
+  TR_CUDA_TRY(cudaMemcpyAsync(g->m.order, g->args->order, given * sizeof *g->m.order, cudaMemcpyHostToDevice, stream));
+  TR_LAUNCH(mark_picked, tr_cuda_loop_blocks(given, THREADS), THREADS, 0, stream, g->m.order, (unsigned)given, g->m.reach2);
+  TR_CUDA_LAUNCHED();
+  while (g->done < given) {
+    const size_t picked = smaller(CANDIDATES, given - g->done);
+    g->done += picked;
+    TR_TRY(queue_lower(*g, picked));
+  }
+  return TR_OK;
+}
+
 tr_status run_rounds(greedy *g) {
   const size_t picks = g->args->picks;
+  const double begin = tr_seconds();
   while (g->done < picks) {
     if (tr_cancel_requested())
       return tr_fail(TR_ECANCELED, "coreset: canceled after %zu of %zu picks", g->done, picks);
@@ -627,9 +660,11 @@ tr_status run_rounds(greedy *g) {
     TR_TRY(ask(*g, &told));
     g->done += told.picked;
     g->ceiling = told.outside_reach2;
-    if (g->done < picks && g->ceiling > 0)
+    if (g->done < picks && g->ceiling > 0 && !told.stopped)
       TR_TRY(queue_lower(*g, told.picked));
     tr_progress_update(g->args->progress, "coreset", g->done, picks, "picks");
+    if (told.stopped || (g->args->stop_seconds > 0 && tr_seconds() - begin >= g->args->stop_seconds))
+      break;
   }
   return TR_OK;
 }
@@ -649,12 +684,16 @@ tr_status tr_cuda_coreset(tr_device *device, const tr_coreset_args *args) {
   g.args = args;
   g.n = args->n;
   g.d = (unsigned)args->d;
+  g.stop2 = args->stop_radius * args->stop_radius;
   g.slots = (unsigned)smaller(CANDIDATES, (args->n + TR_WARP - 1) / TR_WARP * TR_WARP);
   TR_CUDA_TRY(cudaSetDevice(g.cuda->ordinal));
   tr_sections s = tr_sections_of(args->scratch);
   g.m = lay_out(&s, args->n, (size_t)args->d, args->picks);
   TR_TRY(start(device, &g));
+  TR_TRY(take_given(&g));
   TR_TRY(run_rounds(&g));
-  TR_TRY(tr_device_download(device, args->order, g.m.order, args->picks * sizeof *args->order));
-  return tr_device_download(device, args->radius, g.m.radius, args->picks * sizeof *args->radius);
+  *args->picked = g.done;
+  const size_t given = args->given, own = g.done - given;
+  TR_TRY(tr_device_download(device, args->order + given, g.m.order + given, own * sizeof *args->order));
+  return tr_device_download(device, args->radius + given, g.m.radius + given, own * sizeof *args->radius);
 }

@@ -12,6 +12,8 @@ typedef struct problem {
   size_t n, d, starts, picks;
   const float *rows;
   const uint32_t *start;
+  size_t given; /* of the selection that is to be filled */
+  double stop_radius, stop_seconds;
 } problem;
 
 typedef struct selection {
@@ -30,6 +32,8 @@ static void selection_free(selection *s) {
   free(s->radius);
 }
 
+static size_t picked; /* by the last selection */
+
 static tr_status select_on(const char *name, int threads, const problem *p, selection *s, tr_progress *progress) {
   tr_device *device;
   if (tr_device_open(name, threads, &device) != TR_OK)
@@ -44,6 +48,10 @@ static tr_status select_on(const char *name, int threads, const problem *p, sele
                           .starts = p->starts,
                           .order = s->order,
                           .radius = s->radius,
+                          .given = p->given,
+                          .stop_radius = p->stop_radius,
+                          .stop_seconds = p->stop_seconds,
+                          .picked = &picked,
                           .scratch = scratch,
                           .progress = progress};
   tr_status status = tr_coreset(device, &args);
@@ -67,13 +75,15 @@ static void brute_force(const problem *p, selection *s) {
     double sum = 0;
     for (size_t k = 0; k < p->starts; ++k)
       sum += sqrt(distance2(p->rows + i * p->d, p->rows + p->start[k] * p->d, p->d));
-    reach2[i] = sum / (double)p->starts * (sum / (double)p->starts);
+    reach2[i] = p->starts == 0 ? INFINITY : sum / (double)p->starts * (sum / (double)p->starts);
   }
   for (size_t pick = 0; pick < p->picks; ++pick) {
     size_t best = 0;
     for (size_t i = 1; i < p->n; ++i)
       if (reach2[i] > reach2[best])
         best = i;
+    if (pick < p->given)
+      best = s->order[pick];
     s->order[pick] = (uint32_t)best;
     s->radius[pick] = (float)sqrt(reach2[best]);
     reach2[best] = -1;
@@ -173,7 +183,8 @@ static void test_golden(void **state) {
   uint32_t *u = ints.data;
   for (size_t c = 0; c < cases.shape[0]; ++c) {
     const int32_t *size = (const int32_t *)cases.data + 4 * c;
-    problem p = {(size_t)size[0], (size_t)size[1], (size_t)size[2], (size_t)size[3], f, u};
+    problem p = {
+        .n = (size_t)size[0], .d = (size_t)size[1], .starts = (size_t)size[2], .picks = (size_t)size[3], .rows = f, .start = u};
     selection expected = {u + p.starts, (float *)floats.data + (f - (float *)floats.data) + p.n * p.d};
     check_against(&p, &expected);
     f += p.n * p.d + p.picks;
@@ -189,7 +200,7 @@ static void test_clusters(void **state) {
   (void)state;
   size_t n = affordable(6000);
   float *rows = rows_clustered(n, 32, 40, 0.3f, 0);
-  check_against_brute_force(&(problem){n, 32, 10, n / 3, rows, starting_points});
+  check_against_brute_force(&(problem){.n = n, .d = 32, .starts = 10, .picks = n / 3, .rows = rows, .start = starting_points});
   free(rows);
 }
 
@@ -198,7 +209,7 @@ static void test_far_from_origin(void **state) {
   (void)state;
   size_t n = affordable(1600);
   float *rows = rows_clustered(n, 24, 5, 0.05f, 300);
-  check_against_brute_force(&(problem){n, 24, 10, n / 3, rows, starting_points});
+  check_against_brute_force(&(problem){.n = n, .d = 24, .starts = 10, .picks = n / 3, .rows = rows, .start = starting_points});
   free(rows);
 }
 
@@ -206,7 +217,7 @@ static void test_ties(void **state) {
   (void)state;
   size_t n = affordable(3000);
   float *rows = rows_small_integers(n, 6, 3);
-  check_against_brute_force(&(problem){n, 6, 10, n, rows, starting_points});
+  check_against_brute_force(&(problem){.n = n, .d = 6, .starts = 10, .picks = n, .rows = rows, .start = starting_points});
   free(rows);
 }
 
@@ -218,7 +229,7 @@ static void test_simplex(void **state) {
   assert_non_null(rows);
   for (size_t i = 0; i < n; ++i)
     rows[i * n + i] = 1;
-  check_against_brute_force(&(problem){n, n, 10, 100, rows, starting_points});
+  check_against_brute_force(&(problem){.n = n, .d = n, .starts = 10, .picks = 100, .rows = rows, .start = starting_points});
   free(rows);
 }
 
@@ -233,7 +244,7 @@ static void test_nearly_equal(void **state) {
     rows[i * d + i] = 1;
     rows[i * d + n] = 1e-4f * tr_rng_float(&rng);
   }
-  check_against_brute_force(&(problem){n, d, 10, 12, rows, starting_points});
+  check_against_brute_force(&(problem){.n = n, .d = d, .starts = 10, .picks = 12, .rows = rows, .start = starting_points});
   free(rows);
 }
 
@@ -246,7 +257,7 @@ static void test_many_starts(void **state) {
   tr_rng rng = tr_rng_make(11, TR_RNG_TEST, 0);
   for (size_t i = 0; i < STARTS; ++i)
     start[i] = (uint32_t)tr_rng_below(&rng, N);
-  check_against_brute_force(&(problem){N, 5, STARTS, 20, rows, start});
+  check_against_brute_force(&(problem){.n = N, .d = 5, .starts = STARTS, .picks = 20, .rows = rows, .start = start});
   free(rows);
 }
 
@@ -255,7 +266,7 @@ static void test_large(void **state) {
   (void)state;
   size_t n = affordable(affordable(40000)), picks = n / 10;
   float *rows = rows_clustered(n, 48, 60, 0.4f, 0);
-  problem p = {n, 48, 10, picks, rows, starting_points};
+  problem p = {.n = n, .d = 48, .starts = 10, .picks = picks, .rows = rows, .start = starting_points};
   selection a = selection_make(picks), b = selection_make(picks);
   assert_int_equal(select_on("cpu", 1, &p, &a, NULL), TR_OK);
   assert_int_equal(select_on(test_device, 2, &p, &b, NULL), TR_OK);
@@ -270,7 +281,7 @@ static void test_prefix(void **state) {
   (void)state;
   size_t n = affordable(3000);
   float *rows = rows_clustered(n, 16, 15, 0.4f, 0);
-  problem whole = {n, 16, 10, n / 3, rows, starting_points}, part = whole;
+  problem whole = {.n = n, .d = 16, .starts = 10, .picks = n / 3, .rows = rows, .start = starting_points}, part = whole;
   part.picks = 130;
   selection a = selection_make(whole.picks), b = selection_make(part.picks);
   assert_int_equal(select_on(test_device, 2, &whole, &a, NULL), TR_OK);
@@ -280,6 +291,95 @@ static void test_prefix(void **state) {
   selection_free(&a);
   selection_free(&b);
   free(rows);
+}
+
+/* Interrupted anywhere and taken up again, a selection goes on as it would have. */
+static void test_resume(void **state) {
+  (void)state;
+  size_t n = affordable(3000);
+  float *rows = rows_clustered(n, 16, 15, 0.4f, 0);
+  problem whole = {.n = n, .d = 16, .starts = 10, .picks = n / 3, .rows = rows, .start = starting_points}, rest = whole;
+  selection a = selection_make(whole.picks), b = selection_make(whole.picks);
+  assert_int_equal(select_on(test_device, 2, &whole, &a, NULL), TR_OK);
+  assert_int_equal(picked, whole.picks);
+  const size_t places[] = {1, 2, 129, whole.picks - 1, whole.picks};
+  for (size_t i = 0; i < sizeof places / sizeof *places; ++i) {
+    rest.given = places[i];
+    memset(b.order, 0xff, whole.picks * sizeof *b.order);
+    memcpy(b.order, a.order, rest.given * sizeof *b.order);
+    memcpy(b.radius, a.radius, rest.given * sizeof *b.radius);
+    assert_int_equal(select_on(test_device, 2, &rest, &b, NULL), TR_OK);
+    assert_int_equal(picked, whole.picks);
+    assert_memory_equal(a.order, b.order, whole.picks * sizeof *a.order);
+    assert_memory_equal(a.radius, b.radius, whole.picks * sizeof *a.radius);
+  }
+  selection_free(&a);
+  selection_free(&b);
+  free(rows);
+}
+
+/* A cover that grows: rows are given, there are no starting points. */
+static void test_given_without_starts(void **state) {
+  (void)state;
+  size_t n = affordable(3000);
+  float *rows = rows_clustered(n, 16, 15, 0.4f, 0);
+  problem p = {.n = n, .d = 16, .picks = n / 3, .rows = rows, .given = 200};
+  selection expected = selection_make(p.picks), got = selection_make(p.picks);
+  for (size_t i = 0; i < p.given; ++i)
+    expected.order[i] = got.order[i] = (uint32_t)i;
+  brute_force(&p, &expected);
+  memcpy(got.radius, expected.radius, p.given * sizeof *got.radius);
+  assert_int_equal(select_on(test_device, 2, &p, &got, NULL), TR_OK);
+  assert_memory_equal(got.order, expected.order, p.given * sizeof *got.order);
+  for (size_t i = p.given; i < p.picks; ++i) {
+    assert_int_equal(got.order[i], expected.order[i]);
+    assert_true(fabsf(got.radius[i] - expected.radius[i]) <= 2e-7f * expected.radius[i]);
+  }
+  selection_free(&expected);
+  selection_free(&got);
+  free(rows);
+}
+
+static void test_stop(void **state) {
+  (void)state;
+  size_t n = affordable(3000);
+  float *rows = rows_clustered(n, 16, 15, 0.4f, 0);
+  problem whole = {.n = n, .d = 16, .starts = 10, .picks = n / 3, .rows = rows, .start = starting_points};
+  selection a = selection_make(whole.picks), b = selection_make(whole.picks);
+  assert_int_equal(select_on(test_device, 2, &whole, &a, NULL), TR_OK);
+  const size_t places[] = {0, 1, 100, whole.picks - 1};
+  for (size_t i = 0; i < sizeof places / sizeof *places; ++i) {
+    problem part = whole;
+    part.stop_radius = (double)nextafterf(a.radius[places[i]], INFINITY);
+    size_t expected = 0;
+    while (expected < whole.picks && (double)a.radius[expected] >= part.stop_radius)
+      ++expected;
+    assert_int_equal(select_on(test_device, 2, &part, &b, NULL), TR_OK);
+    assert_int_equal(picked, expected);
+    assert_memory_equal(a.order, b.order, expected * sizeof *a.order);
+    assert_memory_equal(a.radius, b.radius, expected * sizeof *a.radius);
+  }
+  problem timed = whole; /* over at once: after the first round */
+  timed.stop_seconds = 1e-9;
+  assert_int_equal(select_on(test_device, 2, &timed, &b, NULL), TR_OK);
+  assert_true(picked > 0 && picked <= whole.picks);
+  assert_memory_equal(a.order, b.order, picked * sizeof *a.order);
+  selection_free(&a);
+  selection_free(&b);
+  free(rows);
+}
+
+/* Four values, one of them the starting point's, which has no reach: a radius above 0 ends when the others are there. */
+static void test_stop_at_duplicates(void **state) {
+  (void)state;
+  float rows[40];
+  for (size_t i = 0; i < 40; ++i)
+    rows[i] = (float)(i % 4);
+  problem p = {.n = 40, .d = 1, .starts = 1, .picks = 40, .rows = rows, .start = (const uint32_t[]){0}, .stop_radius = 0.5};
+  selection s = selection_make(p.picks);
+  assert_int_equal(select_on(test_device, 1, &p, &s, NULL), TR_OK);
+  assert_int_equal(picked, 3);
+  selection_free(&s);
 }
 
 typedef struct watch {
@@ -303,7 +403,7 @@ static void test_progress_and_cancel(void **state) {
   (void)state;
   size_t n = affordable(6000);
   float *rows = rows_clustered(n, 16, 30, 0.3f, 0);
-  problem p = {n, 16, 10, n / 2, rows, starting_points};
+  problem p = {.n = n, .d = 16, .starts = 10, .picks = n / 2, .rows = rows, .start = starting_points};
   selection s = selection_make(p.picks);
   watch seen = {0};
   tr_progress progress = {.update = watch_progress, .user = &seen};
@@ -323,7 +423,7 @@ static void test_bad_arguments(void **state) {
   float rows[] = {0, 1, 2, 3, 4, 5};
   const uint32_t start[] = {0, 3};
   selection s = selection_make(4);
-  problem p = {3, 2, 1, 3, rows, start};
+  problem p = {.n = 3, .d = 2, .starts = 1, .picks = 3, .rows = rows, .start = start};
   assert_int_equal(select_on(test_device, 1, &p, &s, NULL), TR_OK);
   p.picks = 4;
   assert_int_equal(select_on(test_device, 1, &p, &s, NULL), TR_EINVAL);
@@ -342,6 +442,20 @@ static void test_bad_arguments(void **state) {
   assert_non_null(strstr(tr_last_error(), "row 1"));
   rows[3] = 1e30f; /* its square is no float */
   assert_int_equal(select_on(test_device, 1, &p, &s, NULL), TR_EINVAL);
+  rows[3] = 3;
+  p.given = 2;
+  s.order[0] = s.order[1] = 1;
+  assert_int_equal(select_on(test_device, 1, &p, &s, NULL), TR_EINVAL);
+  assert_non_null(strstr(tr_last_error(), "twice"));
+  s.order[1] = 3;
+  assert_int_equal(select_on(test_device, 1, &p, &s, NULL), TR_EINVAL);
+  assert_non_null(strstr(tr_last_error(), "given row 1"));
+  p.given = 4;
+  assert_int_equal(select_on(test_device, 1, &p, &s, NULL), TR_EINVAL);
+  p.given = 0;
+  p.stop_radius = -1;
+  assert_int_equal(select_on(test_device, 1, &p, &s, NULL), TR_EINVAL);
+  p.stop_radius = 0;
   p.picks = 0;
   assert_int_equal(select_on(test_device, 1, &p, &s, NULL), TR_OK);
   selection_free(&s);
@@ -349,11 +463,20 @@ static void test_bad_arguments(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_golden),          cmocka_unit_test(test_clusters),
-      cmocka_unit_test(test_far_from_origin), cmocka_unit_test(test_ties),
-      cmocka_unit_test(test_simplex),         cmocka_unit_test(test_nearly_equal),
-      cmocka_unit_test(test_many_starts),     cmocka_unit_test(test_large),
-      cmocka_unit_test(test_prefix),          cmocka_unit_test(test_progress_and_cancel),
+      cmocka_unit_test(test_golden),
+      cmocka_unit_test(test_clusters),
+      cmocka_unit_test(test_far_from_origin),
+      cmocka_unit_test(test_ties),
+      cmocka_unit_test(test_simplex),
+      cmocka_unit_test(test_nearly_equal),
+      cmocka_unit_test(test_many_starts),
+      cmocka_unit_test(test_large),
+      cmocka_unit_test(test_prefix),
+      cmocka_unit_test(test_resume),
+      cmocka_unit_test(test_given_without_starts),
+      cmocka_unit_test(test_stop),
+      cmocka_unit_test(test_stop_at_duplicates),
+      cmocka_unit_test(test_progress_and_cancel),
       cmocka_unit_test(test_bad_arguments),
   };
   return run_on_devices("coreset", tests, NULL, NULL);
