@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 
 packages=(gcc g++ cmake ninja-build pkg-config libdnnl-dev libopenblas-dev libstb-dev libjpeg-dev libyaml-dev libcjson-dev
           libxxhash-dev libssl-dev gnuplot-nox python3 python3-pip unzip ca-certificates)
-tests=(git libcmocka-dev clang libclang-rt-14-dev clang-format clang-tidy cppcheck)
+tests=(git libcmocka-dev clang libclang-rt-14-dev clang-format clang-tidy cppcheck
+       slurmctld slurmd slurm-client munge)
 [ "${1:-}" = --tests ] && packages+=("${tests[@]}")
 
 missing=()
