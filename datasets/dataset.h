@@ -75,4 +75,12 @@ typedef struct tr_synthesize_options {
 } tr_synthesize_options;
 tr_status tr_synthesize(const char *folder, const tr_synthesize_options *options);
 
+/* A class as tr_synthesize draws it by default, for plans that are made before. false: there is no class of this number. */
+typedef struct tr_outline {
+  const char *name;
+  size_t train, test, anomalous;
+  int h, w;
+} tr_outline;
+bool tr_synthetic_outline(int number, tr_outline *out);
+
 #endif

@@ -291,6 +291,16 @@ tr_status tr_synthesize(const char *folder, const tr_synthesize_options *options
   return status;
 }
 
+bool tr_synthetic_outline(int number, tr_outline *out) {
+  if (number < 0 || number >= CLASSES)
+    return false;
+  const tr_picture_class *class_ = picture_classes[number];
+  size_t defects = (size_t)class_->defect_count * DEFAULT_PER_DEFECT;
+  *out = (tr_outline){.name = class_->name, .train = DEFAULT_TRAIN, .test = DEFAULT_GOOD + defects, .anomalous = defects};
+  tr_picture_extent(&(tr_picture){.class_ = class_, .size = TR_DESIGN_SIDE}, &out->h, &out->w);
+  return true;
+}
+
 /* ---- kind "synthetic" ---- */
 
 static bool is_drawn_folder(const char *folder) {

@@ -120,14 +120,14 @@ typedef struct tr_place {
 
 /* A pass that ends at the deepest tap. */
 typedef struct tr_plan {
-  int nodes;               /* the first so many of the graph */
-  int taps[TR_MAX_LAYERS]; /* values */
-  tr_place *places;        /* of each buffer */
-  size_t *scratch;         /* of each node: offset in the arena */
-  size_t arena_bytes;      /* of one lane */
-  size_t state_bytes;      /* of all convolutions */
-  size_t norm_floats;      /* scale and shift of all affine nodes, in order */
-  double macs;             /* multiply-adds of one image */
+  int nodes;             /* the first so many of the graph */
+  int taps[TR_MAX_TAPS]; /* values */
+  tr_place *places;      /* of each buffer */
+  size_t *scratch;       /* of each node: offset in the arena */
+  size_t arena_bytes;    /* of one lane */
+  size_t state_bytes;    /* of all convolutions */
+  size_t norm_floats;    /* scale and shift of all affine nodes, in order */
+  double macs;           /* multiply-adds of one image */
 } tr_plan;
 
 /* EINVAL: an unknown layer (the text names the known ones), layers out of order, a layer twice. */

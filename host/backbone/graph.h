@@ -11,12 +11,15 @@
  * densenet201 efficientnet_lite0. Layers are named as torchvision names modules: layer1 … layer4, denseblock1 … 4,
  * blocks.0 … blocks.6; "pool" is the global average of the last block (SPADE's image feature). */
 
+/* More than a model has layers: models that share a pass tap the union of theirs. */
+enum { TR_MAX_TAPS = 8 };
+
 typedef struct tr_backbone tr_backbone;
 
 typedef struct tr_backbone_options {
   const char *architecture;
   const char *const *layers; /* taps, shallow first */
-  int layer_count;           /* 1 … TR_MAX_LAYERS; the pass ends at the deepest */
+  int layer_count;           /* 1 … TR_MAX_TAPS; the pass ends at the deepest */
   int in_h, in_w;            /* of the preprocessed image */
 } tr_backbone_options;
 

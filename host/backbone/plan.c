@@ -41,9 +41,9 @@ static const tr_layer *find_layer(const tr_graph *graph, const char *name) {
 }
 
 static tr_status find_taps(tr_plan *plan, const tr_graph *graph, const tr_backbone_options *options) {
-  if (options->layer_count < 1 || options->layer_count > TR_MAX_LAYERS)
+  if (options->layer_count < 1 || options->layer_count > TR_MAX_TAPS)
     return tr_fail(TR_EINVAL, "backbone %s: %d layers asked for, expected 1 to %d", options->architecture, options->layer_count,
-                   TR_MAX_LAYERS);
+                   TR_MAX_TAPS);
   for (int i = 0; i < options->layer_count; ++i) {
     const tr_layer *layer = find_layer(graph, options->layers[i]);
     if (!layer)

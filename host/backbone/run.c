@@ -11,7 +11,7 @@ enum { RECORDINGS = 8 };
 typedef struct recorded_pass {
   int n;
   const float *images;
-  float *taps[TR_MAX_LAYERS];
+  float *taps[TR_MAX_TAPS];
   tr_recording *recording;
 } recorded_pass;
 

@@ -49,6 +49,47 @@ size_t tr_memory_now_bytes(void) {
   return status_kib("VmRSS") * 1024;
 }
 
+/* A "Name:   123 kB" line of /proc/meminfo. */
+static size_t machine_free_bytes(void) {
+  FILE *file = fopen("/proc/meminfo", "r");
+  if (!file)
+    return SIZE_MAX;
+  char line[256];
+  size_t bytes = SIZE_MAX;
+  while (fgets(line, sizeof line, file))
+    if (strncmp(line, "MemAvailable:", 13) == 0)
+      bytes = strtoul(line + 13, NULL, 10) * 1024;
+  fclose(file);
+  return bytes;
+}
+
+/* The number in a file of the control group; SIZE_MAX: none, or "max". */
+static size_t group_bytes(const char *path) {
+  FILE *file = fopen(path, "r");
+  if (!file)
+    return SIZE_MAX;
+  unsigned long bytes;
+  bool found = fscanf(file, "%lu", &bytes) == 1;
+  fclose(file);
+  return found ? bytes : SIZE_MAX;
+}
+
+/* Control groups of both versions, as containers mount them. */
+size_t tr_memory_free_bytes(void) {
+  static const char *const files[][2] = {
+      {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
+      {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"}};
+  size_t least = machine_free_bytes();
+  for (size_t i = 0; i < sizeof files / sizeof *files; ++i) {
+    size_t limit = group_bytes(files[i][0]), used = group_bytes(files[i][1]);
+    if (limit == SIZE_MAX || used == SIZE_MAX)
+      continue;
+    size_t left = limit > used ? limit - used : 0;
+    least = left < least ? left : least;
+  }
+  return least;
+}
+
 void tr_memory_reset_peak(void) {
   FILE *file = fopen("/proc/self/clear_refs", "w");
   if (!file)

@@ -199,7 +199,7 @@ static int run_experiments(run_arguments *a) {
   for (size_t i = 0; i < experiments.notes.count; ++i)
     tr_progress_line(a->plan.progress, "%s", experiments.notes.items[i]);
   a->plan.classes = &a->classes;
-  a->plan.weights_optional = a->dry_run;
+  a->plan.forecast_only = a->dry_run;
   int code = with_devices(a, &experiments);
   cli_progress_destroy(progress);
   tr_experiments_free(&experiments);

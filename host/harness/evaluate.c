@@ -12,7 +12,7 @@
 #include <string.h>
 
 typedef struct map_lane {
-  float *grid;   /* device, [chunk, grid_h, grid_w] */
+  float *grid;   /* device, [chunk, most_positions] */
   void *scratch; /* device: the smoothing's */
 } map_lane;
 
@@ -94,7 +94,7 @@ static tr_status allocate(tr_evaluation *e) {
     return no_memory(e);
   TR_TRY(tr_device_alloc(device, e->n * e->pixels * sizeof(float), (void **)&e->maps));
   for (int i = 0; i < tr_device_lanes(device); ++i) {
-    size_t grid = chunk * (size_t)o->grid_h * (size_t)o->grid_w * sizeof(float);
+    size_t grid = chunk * o->most_positions * sizeof(float);
     TR_TRY(tr_device_alloc(device, grid, (void **)&e->lane[i].grid));
     TR_TRY(tr_device_alloc(device, tr_smooth_scratch(device, (int)chunk, o->in_h, o->in_w), &e->lane[i].scratch));
   }
@@ -149,6 +149,7 @@ void tr_evaluation_destroy(tr_evaluation *e) {
 typedef struct map_job {
   tr_evaluation *evaluation;
   const float *patch_scores;
+  int grid_h, grid_w;
   float sigma;
 } map_job;
 
@@ -156,7 +157,7 @@ static tr_status map_chunk(void *context, size_t first, size_t n, int lane) {
   map_job *job = context;
   tr_evaluation *e = job->evaluation;
   const tr_evaluation_options *o = &e->options;
-  size_t patches = (size_t)o->grid_h * (size_t)o->grid_w;
+  size_t patches = (size_t)job->grid_h * (size_t)job->grid_w;
   float *grid = e->lane[lane].grid, *maps = e->maps + first * e->pixels;
   if (tr_cancel_requested())
     return tr_fail(TR_ECANCELED, "stopped");
@@ -164,7 +165,7 @@ static tr_status map_chunk(void *context, size_t first, size_t n, int lane) {
   TR_TRY(tr_upsample(
       o->device,
       &(tr_upsample_args){
-          .n = (int)n, .in_h = o->grid_h, .in_w = o->grid_w, .out_h = o->in_h, .out_w = o->in_w, .src = grid, .dst = maps}));
+          .n = (int)n, .in_h = job->grid_h, .in_w = job->grid_w, .out_h = o->in_h, .out_w = o->in_w, .src = grid, .dst = maps}));
   TR_TRY(tr_smooth(
       o->device,
       &(tr_smooth_args){
@@ -172,8 +173,8 @@ static tr_status map_chunk(void *context, size_t first, size_t n, int lane) {
   return tr_device_sync(o->device);
 }
 
-tr_status tr_evaluation_maps(tr_evaluation *evaluation, const float *patch_scores, double sigma) {
-  map_job job = {evaluation, patch_scores, (float)sigma};
+tr_status tr_evaluation_maps(tr_evaluation *evaluation, const float *patch_scores, int grid_h, int grid_w, double sigma) {
+  map_job job = {evaluation, patch_scores, grid_h, grid_w, (float)sigma};
   return tr_device_for_chunks(evaluation->options.device, evaluation->n, map_chunk, &job);
 }
 

@@ -11,9 +11,9 @@ typedef struct tr_evaluation_options {
   tr_device *device;
   const tr_class *class_; /* its test images; must outlive the evaluation */
   tr_image_spec image;
-  int in_h, in_w; /* of maps and masks */
-  int grid_h, grid_w;
-  bool pictures; /* tr_evaluation_pictures will be called */
+  int in_h, in_w;        /* of maps and masks */
+  size_t most_positions; /* of the grids of patch scores */
+  bool pictures;         /* tr_evaluation_pictures will be called */
   tr_progress *progress;
 } tr_evaluation_options;
 
@@ -24,7 +24,7 @@ tr_status tr_evaluation_create(const tr_evaluation_options *options, tr_evaluati
 void tr_evaluation_destroy(tr_evaluation *evaluation);
 
 /* Upsamples and smooths; patch_scores: host, [test images, grid_h * grid_w]. */
-tr_status tr_evaluation_maps(tr_evaluation *evaluation, const float *patch_scores, double sigma);
+tr_status tr_evaluation_maps(tr_evaluation *evaluation, const float *patch_scores, int grid_h, int grid_w, double sigma);
 
 /* The maximum of each of the maps made last; peaks: host, [test images]. */
 tr_status tr_evaluation_peaks(tr_evaluation *evaluation, float *peaks);

@@ -12,7 +12,7 @@ typedef struct lane_state {
   void *scratch; /* device: the resize's */
   size_t pixels_bytes, scratch_bytes;
   float *images; /* device, [chunk, in_h, in_w, 3] */
-  float *taps[TR_MAX_LAYERS];
+  float *taps[TR_MAX_TAPS];
   tr_feed_seconds seconds;
 } lane_state;
 
@@ -75,7 +75,7 @@ void tr_feed_destroy(tr_feed *feed) {
     tr_device_free(device, lane->pixels);
     tr_device_free(device, lane->scratch);
     tr_device_free(device, lane->images);
-    for (int t = 0; t < TR_MAX_LAYERS; ++t)
+    for (int t = 0; t < TR_MAX_TAPS; ++t)
       tr_device_free(device, lane->taps[t]);
   }
   free(feed->lane);

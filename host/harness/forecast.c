@@ -1,54 +1,139 @@
-/* What a group will take: the peak of the process's resident bytes, phase by phase, from the forecasts of its parts. */
+/* What a pass will take: the peak of the process's resident bytes, phase by phase, from the forecasts of its parts. */
 #include "host/base/status.h"
-#include "host/harness/plan.h"
+#include "host/harness/planner.h"
 #include "host/harness/ring.h"
 #include "host/metrics/metrics.h"
 #include "kernels/smooth.h"
 #include <stdlib.h>
+#include <string.h>
 
 /* What the parts' own forecasts leave out: threads' stacks and the allocator's slack, and what the libraries load when first
  * used. Measured; see tests/cli/test_forecast.sh. */
 enum { SLACK_BYTES = 8 << 20 };
 
-tr_backbone_options tr_group_backbone_options(const tr_group *group) {
-  const tr_setting *s = group->runs[0].setting;
-  return (tr_backbone_options){.architecture = s->backbone,
-                               .layers = s->layers,
-                               .layer_count = s->layer_count,
-                               .in_h = group->forecast.in_h,
-                               .in_w = group->forecast.in_w};
+tr_backbone_options tr_pass_backbone_options(const tr_pass *pass) {
+  return (tr_backbone_options){.architecture = pass->weights->backbone,
+                               .layers = pass->layers,
+                               .layer_count = pass->layer_count,
+                               .in_h = pass->in_h,
+                               .in_w = pass->in_w};
 }
 
-tr_status tr_group_method_options(const tr_group *group, tr_device *device, tr_variant *variants, tr_method_options *out) {
-  const tr_setting *s = group->runs[0].setting;
+void tr_group_method_options(const tr_pass *pass, const tr_group *group, tr_device *device, tr_variant *variants,
+                             tr_method_options *out) {
   for (size_t i = 0; i < group->run_count; ++i) {
     const tr_setting *v = group->runs[i].setting;
-    variants[i] = (tr_variant){.seed = v->seed,
-                               .subsampling = v->subsampling,
-                               .percent = v->percent,
-                               .projection = v->projection,
-                               .image_score = v->image_score,
-                               .distance = v->distance,
-                               .neighbours = v->neighbours,
-                               .dimension = v->dimension,
-                               .placement = v->placement,
-                               .epsilon = v->epsilon};
+    variants[group->runs[i].variant] = (tr_variant){.seed = v->seed,
+                                                    .subsampling = v->subsampling,
+                                                    .percent = v->percent,
+                                                    .projection = v->projection,
+                                                    .image_score = v->image_score,
+                                                    .distance = v->distance,
+                                                    .neighbours = v->neighbours,
+                                                    .dimension = v->dimension,
+                                                    .placement = v->placement,
+                                                    .epsilon = v->epsilon};
   }
   *out = (tr_method_options){.device = device,
-                             .aggregate = {.kind = s->aggregate,
-                                           .layers = s->layer_count,
-                                           .patch = s->patch,
-                                           .stride = s->stride,
-                                           .layer_dimension = s->layer_dimension,
-                                           .dimension = s->dimension},
-                             .in_h = group->forecast.in_h,
-                             .in_w = group->forecast.in_w,
-                             .gallery = s->gallery,
-                             .train_images = group->class_->train_images,
+                             .aggregate = group->aggregate,
+                             .in_h = pass->in_h,
+                             .in_w = pass->in_w,
+                             .gallery = group->runs[0].setting->gallery,
+                             .train_images = group->train_images,
                              .variants = variants,
-                             .variant_count = group->run_count};
-  tr_backbone_options backbone = tr_group_backbone_options(group);
-  return tr_backbone_shapes(device, &backbone, out->aggregate.h, out->aggregate.w, out->aggregate.c);
+                             .variant_count = group->variant_count};
+}
+
+/* ---- a model ---- */
+
+static tr_aggregate_spec aggregate_of(const tr_setting *s, const tr_plan_network *network) {
+  tr_aggregate_spec spec = {.kind = s->aggregate,
+                            .layers = s->layer_count,
+                            .patch = s->patch,
+                            .stride = s->stride,
+                            .layer_dimension = s->layer_dimension,
+                            .dimension = s->dimension};
+  for (int i = 0; i < s->layer_count; ++i) {
+    spec.h[i] = network->h[i];
+    spec.w[i] = network->w[i];
+    spec.c[i] = network->c[i];
+  }
+  return spec;
+}
+
+tr_status tr_planner_forecast_group(tr_planner *p, const tr_pass *pass, tr_group *group) {
+  const tr_setting *s = group->runs[0].setting;
+  const tr_plan_class *c = pass->class_;
+  const tr_plan_network *network;
+  TR_TRY(tr_planner_network(p, s->backbone, s->layers, s->layer_count, pass->in_h, pass->in_w, &network));
+  group->backbone_macs = network->macs;
+  group->aggregate = aggregate_of(s, network);
+  tr_variant *variants = calloc(group->variant_count, sizeof *variants);
+  if (!variants)
+    return tr_planner_no_memory();
+  tr_method_options options;
+  tr_group_method_options(pass, group, p->device, variants, &options);
+  tr_status status = tr_method_find(s->method)->forecast(&options, c->test_images, &group->needs);
+  free(variants);
+  return status;
+}
+
+tr_status tr_planner_forecast_draft(tr_planner *p, tr_pass *draft) {
+  const tr_plan_class *c = draft->class_;
+  TR_TRY(tr_resize_shape(&draft->image, c->first_h, c->first_w, &draft->in_h, &draft->in_w));
+  for (size_t i = 0; i < draft->group_count; ++i)
+    if (tr_planner_forecast_group(p, draft, &draft->groups[i]) != TR_OK)
+      draft->groups[i].needs = (tr_method_needs){0};
+  return tr_planner_forecast_pass(p, draft);
+}
+
+/* What sharing saves is held against this. */
+static tr_status forecast_alone(tr_planner *p, const tr_pass *pass, tr_group *group, size_t run) {
+  tr_plan_run single_run = group->runs[run];
+  single_run.variant = 0;
+  tr_group single = *group;
+  single.runs = &single_run;
+  single.run_count = single.variant_count = 1;
+  tr_variant variant;
+  tr_method_options options;
+  tr_method_needs needs;
+  tr_group_method_options(pass, &single, p->device, &variant, &options);
+  TR_TRY(tr_method_find(single_run.setting->method)->forecast(&options, pass->class_->test_images, &needs));
+  group->alone_fit_macs += needs.fit_macs;
+  group->alone_score_macs += needs.score_macs;
+  return TR_OK;
+}
+
+tr_status tr_planner_forecast_runs(tr_planner *p, const tr_pass *pass) {
+  for (size_t i = 0; i < pass->group_count; ++i) {
+    tr_group *group = &pass->groups[i];
+    group->alone_fit_macs = group->alone_score_macs = 0;
+    for (size_t j = 0; j < group->run_count; ++j)
+      TR_TRY(forecast_alone(p, pass, group, j));
+  }
+  return TR_OK;
+}
+
+/* ---- a pass ---- */
+
+/* Layers of the architecture that a model of the pass taps, in the network's order; and where each model finds its own. */
+static void unite_layers(tr_pass *pass) {
+  size_t known;
+  const char *const *layers = tr_backbone_layers(pass->weights->backbone, &known);
+  pass->layer_count = 0;
+  for (size_t l = 0; l < known; ++l) {
+    bool tapped = false;
+    for (size_t g = 0; g < pass->group_count; ++g) {
+      const tr_setting *s = pass->groups[g].runs[0].setting;
+      for (int i = 0; i < s->layer_count; ++i)
+        if (strcmp(s->layers[i], layers[l]) == 0) {
+          pass->groups[g].tap[i] = pass->layer_count;
+          tapped = true;
+        }
+    }
+    if (tapped)
+      pass->layers[pass->layer_count++] = layers[l];
+  }
 }
 
 /* Images while they are decoded (the file's rows, the decoder's and our copy) and copies on the device: one of each a lane, or those
@@ -59,65 +144,93 @@ static size_t decoding_bytes(const tr_device *device, size_t pixels) {
   return 3 * (size_t)tr_pool_threads(tr_device_pool(device)) * pixels + 2 * tr_ring_slots(device) * pixels;
 }
 
-/* What images are on their way to the method: decoded, the resize's scratch, and a chunk of normalised images and tapped maps a
+/* What images are on their way to the models: decoded, the resize's scratch, and a chunk of normalised images and tapped maps a
  * lane. */
-static size_t feed_bytes(const tr_group *group, const tr_device *device, const tr_aggregate_spec *maps) {
-  const tr_plan_class *c = group->class_;
+static size_t feed_bytes(const tr_pass *pass, const tr_device *device, const tr_plan_network *network) {
+  const tr_plan_class *c = pass->class_;
   size_t pixels = (size_t)c->most_h * (size_t)c->most_w * 3, chunk = tr_device_chunk(device);
-  size_t input = (size_t)group->forecast.in_h * (size_t)group->forecast.in_w * 3 * sizeof(float);
+  size_t input = (size_t)pass->in_h * (size_t)pass->in_w * 3 * sizeof(float);
   size_t taps = 0;
-  for (int i = 0; i < maps->layers; ++i)
-    taps += (size_t)maps->h[i] * (size_t)maps->w[i] * (size_t)maps->c[i] * sizeof(float);
-  size_t lane = tr_resize_scratch(&group->runs[0].setting->image, c->most_h, c->most_w, 3) + chunk * (input + taps);
+  for (int i = 0; i < network->layer_count; ++i)
+    taps += (size_t)network->h[i] * (size_t)network->w[i] * (size_t)network->c[i] * sizeof(float);
+  size_t lane = tr_resize_scratch(&pass->image, c->most_h, c->most_w, 3) + chunk * (input + taps);
   return decoding_bytes(device, pixels) + (size_t)tr_device_lanes(device) * lane;
 }
 
-/* Maps of one variant and the masks, and what the metrics need on top. */
-static size_t metrics_bytes(const tr_group *group, const tr_device *device) {
-  const tr_plan_class *c = group->class_;
-  const tr_forecast *f = &group->forecast;
-  size_t map = (size_t)f->in_h * (size_t)f->in_w * sizeof(float);
-  size_t smooth = (size_t)tr_device_lanes(device) * tr_smooth_scratch(device, (int)tr_device_chunk(device), f->in_h, f->in_w);
-  size_t metrics = tr_pixel_metrics_bytes(device, c->test_images, f->in_h, f->in_w);
+/* Maps of one run and the masks, and what the metrics need on top. */
+static size_t metrics_bytes(const tr_pass *pass, const tr_device *device) {
+  const tr_plan_class *c = pass->class_;
+  size_t map = (size_t)pass->in_h * (size_t)pass->in_w * sizeof(float);
+  size_t smooth =
+      (size_t)tr_device_lanes(device) * tr_smooth_scratch(device, (int)tr_device_chunk(device), pass->in_h, pass->in_w);
+  size_t metrics = tr_pixel_metrics_bytes(device, c->test_images, pass->in_h, pass->in_w);
   return map * (c->test_images + c->anomalous_images) + (smooth > metrics ? smooth : metrics);
 }
 
-static tr_status forecast(tr_group *group, tr_device *device, size_t base_bytes, tr_variant *variants) {
-  tr_forecast *f = &group->forecast;
-  const tr_plan_class *c = group->class_;
-  TR_TRY(tr_resize_shape(&group->runs[0].setting->image, c->first_h, c->first_w, &f->in_h, &f->in_w));
-  tr_method_options options;
-  TR_TRY(tr_group_method_options(group, device, variants, &options));
-  const tr_method *method = tr_method_find(group->runs[0].setting->method);
-  tr_method_needs needs;
-  size_t backbone_bytes;
-  TR_TRY(method->forecast(&options, c->test_images, &needs));
-  f->grid_h = needs.grid_h;
-  f->grid_w = needs.grid_w;
-  f->dimension = needs.dimension;
-  f->fit_macs = needs.fit_macs;
-  f->score_macs = needs.score_macs;
-  tr_backbone_options backbone = tr_group_backbone_options(group);
-  TR_TRY(tr_backbone_forecast(device, &backbone, &backbone_bytes, &f->backbone_macs));
-  size_t feed = feed_bytes(group, device, &options.aggregate);
-  size_t scores = group->run_count * c->test_images * (size_t)f->grid_h * (size_t)f->grid_w * sizeof(float);
-  size_t base = base_bytes + SLACK_BYTES;
-  f->load_bytes = base + group->weights->bytes + backbone_bytes;
-  f->fit_bytes = base + backbone_bytes + feed + needs.fit_bytes;
-  f->score_bytes = base + backbone_bytes + feed + needs.score_bytes + scores;
-  f->metrics_bytes = base + scores + metrics_bytes(group, device);
+/* Draws of one seed contain each other. */
+static size_t count_train_images(const tr_pass *pass) {
+  size_t sum = 0, all = pass->class_->train_images;
+  for (size_t i = 0; i < pass->group_count; ++i) {
+    const tr_group *g = &pass->groups[i];
+    bool contained = false;
+    for (size_t j = 0; j < pass->group_count; ++j) {
+      const tr_group *other = &pass->groups[j];
+      bool same_draw = other->runs[0].setting->seed == g->runs[0].setting->seed;
+      bool larger = other->train_images > g->train_images || (other->train_images == g->train_images && j < i);
+      contained = contained || (j != i && same_draw && larger);
+    }
+    sum += contained ? 0 : g->train_images;
+  }
+  return sum < all ? sum : all;
+}
+
+/* Models are fitted one after the other: those before are ready to score, those behind hold what the training images left. */
+static size_t fit_bytes(const tr_pass *pass) {
+  size_t held = 0, ready = 0, peak = 0;
+  for (size_t i = 0; i < pass->group_count; ++i)
+    held += pass->groups[i].needs.held_bytes;
+  for (size_t i = 0; i < pass->group_count; ++i) {
+    const tr_method_needs *needs = &pass->groups[i].needs;
+    held -= needs->held_bytes;
+    size_t bytes = ready + needs->fit_bytes + held;
+    peak = bytes > peak ? bytes : peak;
+    ready += needs->score_bytes;
+  }
+  return peak;
+}
+
+static size_t score_bytes(const tr_pass *pass) {
+  size_t bytes = 0;
+  for (size_t i = 0; i < pass->group_count; ++i)
+    bytes += pass->groups[i].needs.score_bytes;
+  return bytes;
+}
+
+/* Patch scores of all runs. */
+static size_t scores_bytes(const tr_pass *pass) {
+  size_t floats = 0;
+  for (size_t i = 0; i < pass->group_count; ++i) {
+    const tr_group *g = &pass->groups[i];
+    floats += g->variant_count * (size_t)g->needs.grid_h * (size_t)g->needs.grid_w;
+  }
+  return pass->class_->test_images * floats * sizeof(float);
+}
+
+tr_status tr_planner_forecast_pass(tr_planner *p, tr_pass *pass) {
+  tr_forecast *f = &pass->forecast;
+  const tr_plan_network *network;
+  unite_layers(pass);
+  pass->train_images = count_train_images(pass);
+  TR_TRY(tr_planner_network(p, pass->weights->backbone, pass->layers, pass->layer_count, pass->in_h, pass->in_w, &network));
+  size_t feed = feed_bytes(pass, p->device, network), scores = scores_bytes(pass);
+  size_t base = p->plan->base_bytes + SLACK_BYTES;
+  *f = (tr_forecast){.backbone_macs = network->macs,
+                     .load_bytes = base + pass->weights->bytes + network->bytes,
+                     .fit_bytes = base + network->bytes + feed + fit_bytes(pass),
+                     .score_bytes = base + network->bytes + feed + score_bytes(pass) + scores,
+                     .metrics_bytes = base + scores + metrics_bytes(pass, p->device)};
   const size_t phases[] = {f->load_bytes, f->fit_bytes, f->score_bytes, f->metrics_bytes};
-  f->peak_bytes = 0;
   for (size_t i = 0; i < sizeof phases / sizeof *phases; ++i)
     f->peak_bytes = phases[i] > f->peak_bytes ? phases[i] : f->peak_bytes;
   return TR_OK;
-}
-
-tr_status tr_group_forecast(tr_group *group, tr_device *device, size_t base_bytes) {
-  tr_variant *variants = calloc(group->run_count, sizeof *variants);
-  if (!variants)
-    return tr_fail(TR_ENOMEM, "planning %zu runs", group->run_count);
-  tr_status status = forecast(group, device, base_bytes, variants);
-  free(variants);
-  return status;
 }

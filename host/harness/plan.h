@@ -1,8 +1,11 @@
-/* The plan of a run: the grid of an experiment file times the classes, grouped by what can be shared, without what is finished,
- * and forecast in bytes before anything starts.
+/* The plan of a run: the grids of an experiment file times the classes as a tree
  *
- * A group is one pass of the backbone over the training and test images of a class, and one model whose variants are the
- * group's runs. */
+ *   class -> image size -> pass of a backbone, which taps the union of the layers -> models -> runs
+ *
+ * in which all that is shared is done once: images are decoded for all backbones, maps are tapped for all models, features are made
+ * for all runs of a model, and a run that several experiments ask for is one. What is finished is left out. A pass whose models do not
+ * fit into memory together becomes several passes, and what the second one needs again is computed again or kept meanwhile, in memory
+ * or in a file. */
 #ifndef TR_HARNESS_PLAN_H
 #define TR_HARNESS_PLAN_H
 
@@ -18,77 +21,120 @@ typedef struct tr_plan_options {
   const char *machine;       /* the results' sub-folder */
   const char *scores, *maps; /* folders, or NULL. A finished run whose files are not there is computed again */
   const tr_strings *classes; /* only these; NULL or empty: the experiment's */
-  int shard, shards;         /* this process does groups shard-1, shard-1 + shards, …; 1, 1: all */
-  size_t memory_limit;       /* bytes; 0: none */
-  bool weights_optional;     /* for a forecast: weights that are not found are no error, and nothing counts as finished */
+  int shard, shards;         /* this process has the shard-th of `shards` parts (plan_shards.c); 1, 1: all */
+  size_t memory_limit;       /* bytes; 0: none, but models share a pass only as far as free memory goes */
+  bool forecast_only;        /* weights that are not found and images that cannot be read are no error */
   tr_progress *progress;
 } tr_plan_options;
 
-/* Peak resident bytes of the process in each phase of a group, and counts that the time depends on. */
+/* Peak resident bytes of the process in each phase of a pass. */
 typedef struct tr_forecast {
   size_t load_bytes, fit_bytes, score_bytes, metrics_bytes;
-  size_t peak_bytes;           /* the largest of them */
-  double backbone_macs;        /* of one image */
-  double fit_macs, score_macs; /* of the method: tr_method_needs */
-  int grid_h, grid_w, dimension, in_h, in_w;
+  size_t peak_bytes;    /* the largest of them */
+  double backbone_macs; /* multiply-adds of one image */
 } tr_forecast;
+
+/* A data set, known by its kind and split file. */
+typedef struct tr_plan_source {
+  const char *kind, *split_file;
+  tr_dataset *dataset; /* NULL: not at hand, or not drawn yet */
+  tr_strings outlined; /* names of the classes of a synthetic set that is not drawn yet */
+} tr_plan_source;
 
 typedef struct tr_plan_weights {
   const char *backbone;
-  char *file;   /* NULL: not found */
-  char *sha256; /* hex */
+  char *file;    /* NULL: not found */
+  char *sha256;  /* hex */
+  char *missing; /* why there is no file, or NULL */
   size_t bytes;
 } tr_plan_weights;
 
 /* What listing a class said; `error` instead where it failed. */
 typedef struct tr_plan_class {
-  const tr_dataset *dataset;
+  const tr_plan_source *source;
   const char *name;
   size_t train_images, test_images, anomalous_images;
   int first_h, first_w, most_h, most_w; /* of the first and of the largest image */
   double mean_pixels;                   /* of an image */
+  bool size_assumed;                    /* no image can be read */
   char *first_image;                    /* file */
   char *error;
 } tr_plan_class;
 
 typedef struct tr_plan_run {
+  const tr_experiment *experiment;
   const tr_setting *setting;
   char *name;
-  bool in_store; /* its line exists, only files of scores or maps are missing */
+  size_t variant;            /* of its model: runs of one name are one */
+  const tr_result *finished; /* NULL in a plan: its result, where there is nothing to do */
+  bool in_store;             /* its line exists, only files of scores or maps are missing */
 } tr_plan_run;
 
+/* One model and the runs that are its variants: they share features. */
 typedef struct tr_group {
-  const tr_experiment *experiment;
-  const tr_plan_class *class_;
-  const tr_plan_weights *weights;
-  tr_plan_run *runs; /* not finished; they share features */
-  size_t run_count;
-  tr_forecast forecast;
-  char *refused; /* why it cannot run, or NULL */
+  tr_plan_run *runs;
+  size_t run_count, variant_count;
+  size_t train_images;         /* that the model sees */
+  int tap[TR_MAX_LAYERS];      /* each layer's place among the pass's taps */
+  tr_aggregate_spec aggregate; /* with the taps' shapes */
+  tr_method_needs needs;
+  double backbone_macs;                    /* of one image as far as this model's layers go */
+  double alone_fit_macs, alone_score_macs; /* summed up over the runs as if each had a model to itself; only of a forecast */
 } tr_group;
 
-typedef struct tr_plan {
+/* One pass of a backbone over the training and the test images of a class, and the models that are fitted and score on the way. */
+typedef struct tr_pass {
+  const tr_plan_class *class_;
+  const tr_plan_weights *weights;
+  tr_image_spec image;
+  int in_h, in_w;                  /* of the images that the backbone gets */
+  const char *layers[TR_MAX_TAPS]; /* shallow first */
+  int layer_count;
   tr_group *groups;
   size_t group_count;
+  size_t train_images; /* that go through the backbone, at most */
+  tr_forecast forecast;
+  char *refused; /* why it cannot run, or NULL */
+  size_t link;   /* passes of one number, not 0, give an ensemble's members */
+} tr_pass;
+
+/* Layers of a backbone at an image size. */
+typedef struct tr_plan_network {
+  const char *backbone;
+  const char *layers[TR_MAX_TAPS];
+  int layer_count, in_h, in_w;
+  int h[TR_MAX_TAPS], w[TR_MAX_TAPS], c[TR_MAX_TAPS]; /* of the taps */
+  size_t bytes;
+  double macs; /* of one image */
+} tr_plan_network;
+
+typedef struct tr_plan {
+  tr_pass *passes; /* those of a class, of an image size of it, and of a backbone stand together */
+  size_t pass_count;
   size_t runs, finished_runs; /* of this shard: all, and those that need no work */
   tr_results finished;        /* their results */
-  size_t base_bytes;          /* resident before the first group */
-  tr_dataset **datasets;
-  size_t dataset_count;
+  size_t base_bytes;          /* resident before the first pass */
+  tr_plan_source **sources;
+  size_t source_count;
   tr_plan_weights **weights;
   size_t weights_count;
   tr_plan_class **classes;
   size_t class_count;
+  tr_plan_network **networks;
+  size_t network_count;
 } tr_plan;
 
+/* What is missing (weights, a data set, a class that cannot be listed) is told through options->progress and refuses the passes that
+ * need it, unless nothing is left: then its error is the plan's. */
 tr_status tr_plan_create(const tr_plan_options *options, tr_device *device, const tr_experiments *experiments, tr_plan **out);
 void tr_plan_destroy(tr_plan *plan);
 
-/* Fills group->forecast; `base_bytes` is resident without the group. EINVAL when a setting cannot be on this class. */
-tr_status tr_group_forecast(tr_group *group, tr_device *device, size_t base_bytes);
+/* Runs in a pass. */
+size_t tr_pass_runs(const tr_pass *pass);
 
-/* The model's options for a group: `variants` has room for group->run_count and must outlive the options. */
-tr_status tr_group_method_options(const tr_group *group, tr_device *device, tr_variant *variants, tr_method_options *out);
-tr_backbone_options tr_group_backbone_options(const tr_group *group);
+/* The model's options: `variants` has room for group->variant_count and must outlive the options. */
+void tr_group_method_options(const tr_pass *pass, const tr_group *group, tr_device *device, tr_variant *variants,
+                             tr_method_options *out);
+tr_backbone_options tr_pass_backbone_options(const tr_pass *pass);
 
 #endif

@@ -31,58 +31,76 @@ static void write_image(FILE *out, const tr_image_spec *image) {
     fprintf(out, " to %d", image->crop);
 }
 
-typedef struct wording {
-  const char *method, *shared, *places, *fit, *score;
-} wording;
+/* ---- a model and its runs ---- */
 
-static const wording *wording_of(const tr_group *g) {
-  static const wording words[] = {
-      {"padim", "", "patches", "Gaussians", "distances"},
-      {"spade", "", "pixels", "galleries", "search"},
-      {"patchcore", " and patch features", "patches", "coreset", "search"},
-  };
-  size_t i = 0;
-  while (i + 1 < sizeof words / sizeof *words && strcmp(words[i].method, g->runs[0].setting->method) != 0)
-    ++i;
-  return &words[i];
-}
-
-/* "backbone pass and patch features, once for 2 runs: resnet50_v1 layer2+layer3, image 256 to 224, p 3 …" */
-static tr_status write_shared(FILE *out, const tr_group *g) {
-  const tr_setting *s = g->runs[0].setting;
+static tr_status write_layers(FILE *out, const tr_setting *s) {
   char *layers = tr_setting_layers_text(s);
   if (!layers)
     return tr_fail(TR_ENOMEM, "writing the plan: out of memory");
-  const wording *words = wording_of(g);
-  fprintf(out, "├─ backbone pass%s, once for %zu run%s: %s %s, image ", words->shared, g->run_count, g->run_count == 1 ? "" : "s",
-          s->backbone, layers);
+  fputs(layers, out);
   free(layers);
-  write_image(out, &s->image);
-  if (*words->shared)
-    fprintf(out, ", p %d, stride %d", s->patch, s->stride);
-  fprintf(out, ", %dx%d %s of %d dimensions\n", g->forecast.grid_h, g->forecast.grid_w, words->places, g->forecast.dimension);
   return TR_OK;
 }
 
-/* A selection and the runs that are prefixes of it, or Gaussians and their run, or galleries and their runs. */
-static void write_selection(FILE *out, const tr_group *g, size_t first) {
-  const tr_setting *s = g->runs[first].setting;
-  if (strcmp(s->method, "padim") == 0)
-    fprintf(out, "├─ a Gaussian at each position of %d drawn dimensions, seed %llu\n", s->dimension, (unsigned long long)s->seed);
-  else if (strcmp(s->method, "spade") == 0)
-    fprintf(out, "├─ %s\n", s->gallery == TR_GALLERY_CONCATENATED ? "one gallery of all layers" : "a gallery of each layer");
-  else if (s->subsampling == TR_SUBSAMPLE_NONE)
-    fprintf(out, "├─ all patches\n");
-  else
-    fprintf(out, "├─ %s selection, seed %llu\n", tr_subsampling_name(s->subsampling), (unsigned long long)s->seed);
-  for (size_t i = first; i < g->run_count; ++i)
-    if (tr_setting_shares_selection(s, g->runs[i].setting))
-      fprintf(out, "│     %s%s\n", g->runs[i].name, g->runs[i].in_store ? " (again, for its files)" : "");
+/* "patchcore layer2+layer3, p 3, stride 1: 28x28 patches of 1024 dimensions, made once for 5 runs" */
+static tr_status write_model(FILE *out, const tr_group *g, const char *stem) {
+  const tr_setting *s = g->runs[0].setting;
+  bool patchcore = strcmp(s->method, "patchcore") == 0;
+  const char *places = strcmp(s->method, "spade") == 0 ? "pixels" : "patches";
+  fprintf(out, "%s├─ %s ", stem, s->method);
+  TR_TRY(write_layers(out, s));
+  if (patchcore)
+    fprintf(out, ", p %d, stride %d", s->patch, s->stride);
+  if (s->train_images)
+    fprintf(out, ", %zu training images drawn by seed %llu", g->train_images, (unsigned long long)s->seed);
+  fprintf(out, ": %dx%d %s of %d dimensions, once for %zu run%s\n", g->needs.grid_h, g->needs.grid_w, places, g->needs.dimension,
+          g->run_count, g->run_count == 1 ? "" : "s");
+  return TR_OK;
 }
 
-static void write_needs(FILE *out, const tr_group *g, const tr_group_seconds *s, bool backbone_known) {
-  const tr_forecast *f = &g->forecast;
-  fprintf(out, "└─ peak ");
+static bool is_again(const tr_group *g, size_t index) {
+  for (size_t i = 0; i < index; ++i)
+    if (g->runs[i].variant == g->runs[index].variant)
+      return true;
+  return false;
+}
+
+/* A selection and the runs that are prefixes of it, or Gaussians and their run, or galleries and their runs. */
+static void write_selection(FILE *out, const tr_group *g, size_t first, const char *stem) {
+  const tr_setting *s = g->runs[first].setting;
+  fprintf(out, "%s│  ├─ ", stem);
+  if (strcmp(s->method, "padim") == 0)
+    fprintf(out, "a Gaussian at each position of %d drawn dimensions, seed %llu\n", s->dimension, (unsigned long long)s->seed);
+  else if (strcmp(s->method, "spade") == 0)
+    fprintf(out, "%s\n", s->gallery == TR_GALLERY_CONCATENATED ? "one gallery of all layers" : "a gallery of each layer");
+  else if (s->subsampling == TR_SUBSAMPLE_NONE)
+    fprintf(out, "all patches\n");
+  else
+    fprintf(out, "%s selection, seed %llu\n", tr_subsampling_name(s->subsampling), (unsigned long long)s->seed);
+  for (size_t i = first; i < g->run_count; ++i)
+    if (tr_setting_shares_selection(s, g->runs[i].setting))
+      fprintf(out, "%s│  │     %s%s%s\n", stem, g->runs[i].name, g->runs[i].in_store ? " (again, for its files)" : "",
+              is_again(g, i) ? " (the same, of another experiment)" : "");
+}
+
+static tr_status write_group(FILE *out, const tr_group *g, const char *stem) {
+  TR_TRY(write_model(out, g, stem));
+  for (size_t i = 0; i < g->run_count; ++i) {
+    bool seen = false;
+    for (size_t j = 0; j < i; ++j)
+      seen = seen || tr_setting_shares_selection(g->runs[j].setting, g->runs[i].setting);
+    if (!seen)
+      write_selection(out, g, i, stem);
+  }
+  return TR_OK;
+}
+
+/* ---- a pass ---- */
+
+static void write_needs(FILE *out, const tr_pass *pass, const tr_pass_seconds *s, const tr_pass_seconds *alone,
+                        const tr_pass_seconds *h100, const char *stem) {
+  const tr_forecast *f = &pass->forecast;
+  fprintf(out, "%s└─ peak ", stem);
   write_bytes(out, f->peak_bytes);
   fprintf(out, " (fit ");
   write_bytes(out, f->fit_bytes);
@@ -92,63 +110,101 @@ static void write_needs(FILE *out, const tr_group *g, const tr_group_seconds *s,
   write_bytes(out, f->metrics_bytes);
   fprintf(out, "), about ");
   write_seconds(out, s->total);
-  fprintf(out, " (decode %.1f, backbone ", s->decode);
-  if (backbone_known)
-    fprintf(out, "%.1f", s->backbone);
-  else
-    fprintf(out, "unknown without weights");
-  const wording *words = wording_of(g);
-  fprintf(out, ", %s %.1f, %s %.1f, metrics %.1f)\n", words->fit, s->fit, words->score, s->score, s->metrics);
+  fprintf(out, " (decode %.1f, backbone %.1f, fit %.1f, score %.1f, metrics %.1f)", s->decode, s->backbone, s->fit, s->score,
+          s->metrics);
+  fprintf(out, "; run by run ");
+  write_seconds(out, alone->total);
+  fprintf(out, "; H100 ");
+  write_seconds(out, h100->total);
+  fprintf(out, "\n");
 }
 
-static tr_status write_group(FILE *out, const tr_plan *plan, const tr_profile *profile, size_t index, double *seconds) {
-  const tr_group *g = &plan->groups[index];
-  const tr_plan_class *c = g->class_;
-  fprintf(out, "\n[%zu/%zu] %s, %s %s: %zu training, %zu test images\n", index + 1, plan->group_count, g->experiment->name,
-          g->runs[0].setting->dataset, c->name, c->train_images, c->test_images);
-  if (g->refused) {
-    for (size_t i = 0; i < g->run_count; ++i)
-      fprintf(out, "├─ %s\n", g->runs[i].name);
-    fprintf(out, "└─ refused: %s\n", g->refused);
+static void write_refused(FILE *out, const tr_pass *pass, const char *stem) {
+  for (size_t i = 0; i < pass->group_count; ++i)
+    for (size_t j = 0; j < pass->groups[i].run_count; ++j)
+      fprintf(out, "%s├─ %s\n", stem, pass->groups[i].runs[j].name);
+  fprintf(out, "%s└─ refused: %s\n", stem, pass->refused);
+}
+
+/* Sums over passes. */
+typedef struct totals {
+  double here, alone, h100;
+  size_t peak, refused, passes, models;
+} totals;
+
+static tr_status write_pass(FILE *out, const tr_plan *plan, const tr_profile *profile, size_t index, totals *sum) {
+  const tr_pass *pass = &plan->passes[index];
+  bool last = index + 1 == plan->pass_count || plan->passes[index + 1].class_ != pass->class_;
+  const char *stem = last ? "   " : "│  ";
+  fprintf(out, "%s [%zu/%zu] backbone pass: %s ", last ? "└─" : "├─", index + 1, plan->pass_count, pass->weights->backbone);
+  for (int i = 0; i < pass->layer_count; ++i)
+    fprintf(out, "%s%s", i ? "+" : "", pass->layers[i]);
+  fprintf(out, "%simage ", pass->layer_count ? ", " : "");
+  write_image(out, &pass->image);
+  size_t runs = tr_pass_runs(pass);
+  fprintf(out, ", once for %zu model%s, %zu run%s%s\n", pass->group_count, pass->group_count == 1 ? "" : "s", runs,
+          runs == 1 ? "" : "s", pass->weights->missing ? "; its weights are missing" : "");
+  if (pass->refused) {
+    write_refused(out, pass, stem);
+    sum->refused += runs;
     return TR_OK;
   }
-  TR_TRY(write_shared(out, g));
-  for (size_t i = 0; i < g->run_count; ++i) {
-    bool seen = false;
-    for (size_t j = 0; j < i; ++j)
-      seen = seen || tr_setting_shares_selection(g->runs[j].setting, g->runs[i].setting);
-    if (!seen)
-      write_selection(out, g, i);
-  }
-  tr_group_seconds s = tr_profile_group(profile, plan, g);
-  write_needs(out, g, &s, g->weights->file != NULL);
-  *seconds += s.total;
+  for (size_t i = 0; i < pass->group_count; ++i)
+    TR_TRY(write_group(out, &pass->groups[i], stem));
+  tr_profile far = tr_profile_h100();
+  tr_pass_seconds here = tr_profile_pass(profile, plan, pass), alone = tr_profile_alone(profile, plan, pass);
+  tr_pass_seconds h100 = tr_profile_pass(&far, plan, pass);
+  write_needs(out, pass, &here, &alone, &h100, stem);
+  sum->here += here.total;
+  sum->alone += alone.total;
+  sum->h100 += h100.total;
+  sum->peak = pass->forecast.peak_bytes > sum->peak ? pass->forecast.peak_bytes : sum->peak;
+  ++sum->passes;
+  sum->models += pass->group_count;
   return TR_OK;
 }
 
-static tr_status write_plan(FILE *out, const tr_plan *plan, const tr_profile *profile) {
-  size_t peak = 0, refused = 0;
-  double seconds = 0;
-  fprintf(out, "%zu runs of a class, %zu finished; %zu groups to do\n", plan->runs, plan->finished_runs, plan->group_count);
-  for (size_t i = 0; i < plan->group_count; ++i) {
-    const tr_group *g = &plan->groups[i];
-    TR_TRY(write_group(out, plan, profile, i, &seconds));
-    peak = !g->refused && g->forecast.peak_bytes > peak ? g->forecast.peak_bytes : peak;
-    refused += g->refused ? g->run_count : 0;
-  }
-  if (!plan->group_count)
-    return TR_OK;
+/* ---- the plan ---- */
+
+static void write_class(FILE *out, const tr_plan_class *c) {
+  fprintf(out, "\n%s %s: %zu training, %zu test images", c->source->kind, c->name, c->train_images, c->test_images);
+  if (c->size_assumed)
+    fprintf(out, ", taken as %dx%d, as none can be read", c->first_w, c->first_h);
+  fprintf(out, "\n");
+}
+
+static void write_totals(FILE *out, const tr_plan *plan, const tr_profile *profile, const totals *sum) {
   fprintf(out, "\npeak ");
-  write_bytes(out, peak);
+  write_bytes(out, sum->peak);
   fprintf(out, ", about ");
-  write_seconds(out, seconds);
-  if (refused)
-    fprintf(out, "; %zu runs refused", refused);
-  fprintf(
-      out,
-      "\nSeconds: rates measured in %.1f s just now, on this machine as busy as it is; the selection's share of skipped work is "
-      "that of MVTec bottle.\n",
-      profile->seconds);
+  write_seconds(out, sum->here);
+  fprintf(out, " here, ");
+  write_seconds(out, sum->h100);
+  fprintf(out, " on one H100");
+  if (sum->refused)
+    fprintf(out, "; %zu runs refused", sum->refused);
+  fprintf(out, "\nSharing: %zu backbone passes and %zu models for %zu runs; run by run about ", sum->passes, sum->models,
+          plan->runs - plan->finished_runs - sum->refused);
+  write_seconds(out, sum->alone);
+  fprintf(out, ", %.1f times as long\n", sum->here > 0 ? sum->alone / sum->here : 1);
+  fprintf(out,
+          "Seconds: rates measured in %.1f s just now, on this machine as busy as it is%s; the selection's share of skipped work "
+          "is that of MVTec bottle.\n",
+          profile->seconds, profile->decode_assumed ? ", but for decoding, which is assumed: 30 megapixels/s a core" : "");
+  fprintf(out, "%s\n", tr_profile_h100_text());
+}
+
+static tr_status write_plan(FILE *out, const tr_plan *plan, const tr_profile *profile) {
+  totals sum = {0};
+  fprintf(out, "%zu runs of a class, %zu finished; %zu backbone passes to do\n", plan->runs, plan->finished_runs,
+          plan->pass_count);
+  for (size_t i = 0; i < plan->pass_count; ++i) {
+    if (!i || plan->passes[i - 1].class_ != plan->passes[i].class_)
+      write_class(out, plan->passes[i].class_);
+    TR_TRY(write_pass(out, plan, profile, i, &sum));
+  }
+  if (plan->pass_count)
+    write_totals(out, plan, profile, &sum);
   return TR_OK;
 }
 

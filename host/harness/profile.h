@@ -1,5 +1,5 @@
-/* What a plan will take: the seconds from small pieces of the real work measured now, the bytes from the forecasts; and the plan
- * as text. */
+/* What a plan will take: seconds from rates of work, which are measured on small pieces of the real work or stated for a machine that is
+ * not here; and the plan as text. */
 #ifndef TR_HARNESS_PROFILE_H
 #define TR_HARNESS_PROFILE_H
 
@@ -7,26 +7,38 @@
 
 /* Rates of the whole device, all lanes together; 0: not known. */
 typedef struct tr_profile {
-  double decode_pixels;  /* source pixels decoded and resized per second */
-  double *backbone_macs; /* [plan->weights_count]: multiply-adds per second of each backbone */
-  double search_macs;    /* multiply-adds of bank searches per second, which other methods' products come near */
-  double metric_pixels;  /* pixels of anomaly maps smoothed and evaluated per second */
-  double seconds;        /* that measuring took */
-  bool decodes_ahead;    /* while the device works (host/harness/ring.h) */
+  double decode_pixels; /* source pixels decoded and resized per second */
+  double backbone_macs; /* multiply-adds per second of backbones that are not in `backbones` */
+  double *backbones;    /* [plan->weights_count]: of each, 0 where it was not measured; or NULL */
+  double search_macs;   /* multiply-adds of bank searches per second, which other methods' products come near */
+  double metric_pixels; /* pixels of anomaly maps smoothed and evaluated per second */
+  double file_bytes;    /* written to and read from a temporary file per second */
+  double seconds;       /* that measuring took */
+  bool decodes_ahead;   /* while the device works (host/harness/ring.h) */
+  bool decode_assumed;  /* no image could be read */
 } tr_profile;
 
-/* Takes a second or two. Backbones without weights stay unknown. */
+/* Takes a second or two. Backbones without weights are measured with random ones. */
 tr_status tr_profile_measure(tr_device *device, const tr_plan *plan, tr_profile *out);
 void tr_profile_free(tr_profile *profile);
 
-/* Seconds expected of a group's parts; 0 where the rate is not known. */
-typedef struct tr_group_seconds {
-  double decode, backbone, fit, score, metrics; /* fit, score: of the method */
-  double total;                                 /* less than their sum where decoding goes on beside the rest */
-} tr_group_seconds;
-tr_group_seconds tr_profile_group(const tr_profile *profile, const tr_plan *plan, const tr_group *group);
+/* Of a processor with a few cores, for comparing work on machines that must agree; not for seconds. */
+tr_profile tr_profile_common(void);
+/* An H100 SXM with 16 processor cores for the images, from stated constants (seconds.c). */
+tr_profile tr_profile_h100(void);
+/* The constants in words, for the end of a plan. */
+const char *tr_profile_h100_text(void);
 
-/* A tree: groups, what their runs share, bytes and seconds. malloc'd. */
+/* Seconds expected of a pass's parts; 0 where the rate is not known. */
+typedef struct tr_pass_seconds {
+  double decode, backbone, fit, score, metrics; /* fit, score: of the methods */
+  double total;                                 /* less than their sum where decoding goes on beside the rest */
+} tr_pass_seconds;
+tr_pass_seconds tr_profile_pass(const tr_profile *profile, const tr_plan *plan, const tr_pass *pass);
+/* The same if each run had a pass to itself and shared nothing. */
+tr_pass_seconds tr_profile_alone(const tr_profile *profile, const tr_plan *plan, const tr_pass *pass);
+
+/* The tree. malloc'd. */
 tr_status tr_plan_text(const tr_plan *plan, const tr_profile *profile, char **out);
 
 #endif

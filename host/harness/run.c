@@ -1,9 +1,8 @@
-/* Running a plan: each device has its groups, one after the other; all runs of a group at once as far as they share work. */
+/* Running a plan: each device has its passes, one after the other. */
 #include "host/harness/run.h"
 #include "host/base/clock.h"
 #include "host/base/status.h"
-#include "host/harness/evaluate.h"
-#include "host/harness/feed.h"
+#include "host/harness/outcome.h"
 #include <malloc.h>
 #include <math.h>
 #include <pthread.h>
@@ -34,240 +33,100 @@ static void labelled_line(tr_progress *self, const char *text) {
     l->inner->line(l->inner, text);
 }
 
-/* ---- one group ---- */
+/* ---- the runners ---- */
 
-typedef struct group_work {
-  const tr_group *group;
+/* What the devices of a run share. */
+typedef struct crew {
+  const tr_plan *plan;
   const tr_plan_options *options;
+  const size_t *device_of; /* [pass_count] */
+  bool *broken;            /* [pass_count]: files that cannot be used */
+  tr_results *results;
+  pthread_mutex_t lock; /* of results */
+  atomic_bool stopped;  /* one of the devices met an error that ends the run */
+} crew;
+
+typedef struct open_store {
+  const tr_experiment *experiment;
+  tr_store *store;
+} open_store;
+
+/* One device: its passes, in order. */
+typedef struct runner {
+  crew *crew;
+  size_t index;
   tr_device *device;
-  labelled progress;
-  tr_class class_;
-  tr_backbone *backbone;
-  tr_feed *feed;
-  const tr_method *method;
-  tr_variant *variants;
-  tr_model *model;
-  tr_model_info *info;  /* [runs] */
-  size_t grid;          /* patches of an image */
-  float *patch_scores;  /* [runs, test images, grid] */
-  float *image_scores;  /* [runs, test images] */
-  double train_seconds; /* of the training pass, wall clock */
-  tr_feed_seconds test_seconds, total_seconds;
-  tr_evaluation *evaluation;
-} group_work;
+  open_store *stores;
+  size_t store_count;
+  tr_class listed; /* of listed_of */
+  const tr_plan_class *listed_of;
+  tr_run_summary summary;
+  bool fatal; /* the error at hand ends the run */
+  tr_status status;
+  char text[TR_ERROR_TEXT_BYTES]; /* of status */
+} runner;
 
-static void release_model(group_work *w) {
-  if (w->method)
-    w->method->destroy(w->model);
-  w->model = NULL;
-  tr_feed_destroy(w->feed);
-  w->feed = NULL;
-  tr_backbone_destroy(w->backbone);
-  w->backbone = NULL;
-}
-
-static void release_group_work(group_work *w) {
-  release_model(w);
-  tr_evaluation_destroy(w->evaluation);
-  tr_class_free(&w->class_);
-  free(w->variants);
-  free(w->info);
-  free(w->patch_scores);
-  free(w->image_scores);
-}
-
-static tr_status create_backbone(group_work *w) {
-  tr_backbone_options options = tr_group_backbone_options(w->group);
-  tr_weights *weights;
-  TR_TRY(tr_weights_open(w->group->weights->file, &weights));
-  tr_status status = tr_backbone_create(w->device, &options, weights, &w->backbone);
-  tr_weights_close(weights);
-  return status;
-}
-
-static tr_status create_model(group_work *w) {
-  const tr_group *g = w->group;
-  w->variants = calloc(g->run_count, sizeof *w->variants);
-  w->info = calloc(g->run_count, sizeof *w->info);
-  w->patch_scores = calloc(g->run_count * g->class_->test_images * w->grid + 1, sizeof *w->patch_scores);
-  w->image_scores = calloc(g->run_count * g->class_->test_images + 1, sizeof *w->image_scores);
-  if (!w->variants || !w->info || !w->patch_scores || !w->image_scores)
-    return tr_fail(TR_ENOMEM, "scores of %zu runs of %s: out of memory", g->run_count, g->class_->name);
-  tr_method_options options;
-  TR_TRY(tr_group_method_options(g, w->device, w->variants, &options));
-  options.progress = &w->progress.progress;
-  w->method = tr_method_find(g->runs[0].setting->method);
-  return w->method->create(&options, &w->model);
-}
-
-static tr_status prepare(group_work *w) {
-  const tr_group *g = w->group;
-  TR_TRY(tr_dataset_class(g->class_->dataset, g->class_->name, &w->class_));
-  if (w->class_.train_count != g->class_->train_images || w->class_.test_count != g->class_->test_images)
-    return tr_fail(TR_EIO, "%s changed since the run was planned", tr_dataset_folder(g->class_->dataset));
-  TR_TRY(create_backbone(w));
-  w->grid = (size_t)g->forecast.grid_h * (size_t)g->forecast.grid_w;
-  TR_TRY(tr_feed_create(&(tr_feed_options){.device = w->device,
-                                           .backbone = w->backbone,
-                                           .architecture = g->runs[0].setting->backbone,
-                                           .image = g->runs[0].setting->image,
-                                           .in_h = g->forecast.in_h,
-                                           .in_w = g->forecast.in_w,
-                                           .layers = g->runs[0].setting->layer_count,
-                                           .image_bytes = (size_t)g->class_->most_h * (size_t)g->class_->most_w * 3,
-                                           .progress = &w->progress.progress},
-                        &w->feed));
-  return create_model(w);
-}
-
-static tr_status fit_images(void *context, int lane, size_t first, size_t n, const float *const *maps) {
-  group_work *w = context;
-  return w->method->fit_images(w->model, lane, first, n, maps);
-}
-
-static tr_status score_images(void *context, int lane, size_t first, size_t n, const float *const *maps) {
-  group_work *w = context;
-  size_t images = w->class_.test_count;
-  return w->method->score_images(w->model, lane, n, maps, w->patch_scores + first * w->grid, images * w->grid,
-                                 w->image_scores + first, images);
-}
-
-static tr_status fit(group_work *w) {
-  double start = tr_seconds();
-  TR_TRY(tr_feed_images(w->feed, "training images", w->class_.train, w->class_.train_count, fit_images, w));
-  w->train_seconds = tr_seconds() - start;
-  return w->method->fit_end(w->model);
-}
-
-static tr_status score(group_work *w) {
-  tr_feed_seconds before = tr_feed_spent(w->feed);
-  TR_TRY(tr_feed_images(w->feed, "test images", w->class_.test, w->class_.test_count, score_images, w));
-  if (w->method->score_end)
-    TR_TRY(w->method->score_end(w->model));
-  w->total_seconds = tr_feed_spent(w->feed);
-  w->test_seconds = (tr_feed_seconds){.decode = w->total_seconds.decode - before.decode,
-                                      .backbone = w->total_seconds.backbone - before.backbone,
-                                      .method = w->total_seconds.method - before.method};
-  for (size_t i = 0; i < w->group->run_count; ++i)
-    TR_TRY(w->method->info(w->model, i, &w->info[i]));
+/* The store of an experiment, opened when it is first wanted. */
+static tr_status find_store(runner *r, const tr_experiment *experiment, tr_store **out) {
+  const tr_plan_options *o = r->crew->options;
+  for (size_t i = 0; i < r->store_count; ++i)
+    if (r->stores[i].experiment == experiment) {
+      *out = r->stores[i].store;
+      return TR_OK;
+    }
+  open_store *stores = realloc(r->stores, (r->store_count + 1) * sizeof *stores);
+  if (!stores)
+    return tr_fail(TR_ENOMEM, "opening the results of %s: out of memory", experiment->name);
+  r->stores = stores;
+  TR_TRY(tr_store_open(o->results, o->machine, experiment->name, o->progress, out));
+  stores[r->store_count++] = (open_store){experiment, *out};
   return TR_OK;
 }
 
-/* ---- one result ---- */
-
-static char *base_name(const char *path) {
-  const char *slash = strrchr(path, '/');
-  return strdup(slash ? slash + 1 : path);
-}
-
-static char *copy(const char *text) {
-  return text ? strdup(text) : NULL;
-}
-
-static tr_status describe(const group_work *w, const tr_plan_run *run, tr_result *out) {
-  const tr_group *g = w->group;
-  const tr_setting *s = run->setting;
-  char date[21];
-  tr_date_utc(date);
-  *out = (tr_result){
-      .experiment = copy(g->experiment->name),
-      .run = copy(run->name),
-      .dataset = copy(tr_dataset_kind(g->class_->dataset)),
-      .class_name = copy(g->class_->name),
-      .method = copy(s->method),
-      .backbone = copy(s->backbone),
-      .layers = tr_setting_layers_text(s),
-      .weights = base_name(g->weights->file),
-      .weights_sha256 = copy(g->weights->sha256),
-      .protocol = copy(tr_protocol_name(s->protocol)),
-      .aggregate = copy(tr_aggregate_name(s->aggregate)),
-      .subsampling = copy(tr_subsampling_name(s->subsampling)),
-      .search = copy(s->search),
-      .distance = copy(tr_distance_name(s->distance)),
-      .image_score = copy(tr_image_score_name(s->image_score)),
-      .gallery = copy(tr_gallery_name(s->gallery)),
-      .placement = copy(tr_placement_name(s->placement)),
-      .split_file = s->split_file ? base_name(s->split_file) : NULL,
-      .normalise = s->member_count ? copy(tr_normalise_name(s->normalise)) : NULL,
-      .low_shot = s->train_images,
-      .resize = s->image.resize,
-      .crop = s->image.crop,
-      .squash = s->image.squash,
-      .patch = s->patch,
-      .stride = s->stride,
-      .layer_dimension = s->layer_dimension,
-      .target_dimension = s->dimension,
-      .projection = s->projection,
-      .neighbours = s->neighbours,
-      .percent = s->percent,
-      .sigma = s->sigma,
-      .epsilon = s->epsilon,
-      .seed = s->seed,
-      .train_images = w->class_.train_count,
-      .images = w->class_.test_count,
-      .anomalous_images = g->class_->anomalous_images,
-      .forecast_bytes = g->forecast.peak_bytes,
-      .device = copy(tr_device_name(w->device)),
-      .processor = copy(tr_device_description(w->device)),
-      .threads = tr_pool_threads(tr_device_pool(w->device)),
-      .version = copy(tr_version()),
-      .date = copy(date),
-  };
-  bool complete = out->experiment && out->run && out->dataset && out->class_name && out->method && out->backbone && out->layers &&
-                  out->weights && out->weights_sha256 && out->protocol && out->aggregate && out->subsampling && out->search &&
-                  out->distance && out->image_score && out->gallery && out->placement && (out->split_file || !s->split_file) &&
-                  (out->normalise || !s->member_count) && out->device && out->processor && out->version && out->date;
-  return complete ? TR_OK : tr_fail(TR_ENOMEM, "the result of %s, %s: out of memory", run->name, g->class_->name);
-}
-
-static void fill_seconds(const group_work *w, const tr_model_info *info, tr_run_seconds *s) {
-  s->decode = w->total_seconds.decode;
-  s->backbone = w->total_seconds.backbone;
-  s->coreset = info->coreset_seconds;
-  s->fit = w->train_seconds + info->coreset_seconds;
-  s->nearest = info->nearest_seconds;
-  s->score_per_image =
-      (w->test_seconds.decode + w->test_seconds.backbone + info->aggregate_seconds + info->nearest_seconds + s->maps) /
-      (double)w->class_.test_count;
-}
-
-static tr_status write_files(group_work *w, size_t i) {
-  const tr_plan_options *o = w->options;
-  const char *run = w->group->runs[i].name, *class_name = w->group->class_->name;
-  tr_status status = TR_OK;
-  if (o->maps) {
-    char *folder = tr_format("%s/%s/%s", o->maps, run, class_name);
-    status = folder ? TR_OK : tr_fail(TR_ENOMEM, "drawing heat maps: out of memory");
-    if (status == TR_OK && !tr_is_folder(folder))
-      status = tr_evaluation_pictures(w->evaluation, folder);
-    free(folder);
-  }
-  if (status == TR_OK && o->scores) {
-    char *path = tr_format("%s/%s_%s.csv", o->scores, run, class_name);
-    status = path ? tr_make_folders(o->scores) : tr_fail(TR_ENOMEM, "writing scores: out of memory");
-    if (status == TR_OK)
-      status = tr_scores_write(path, &w->class_, w->image_scores + i * w->class_.test_count);
-    free(path);
-  }
+/* A result that cannot be written is told in full. */
+static tr_status report_lost(runner *r, const tr_result *result, tr_status status) {
+  r->fatal = true;
+  char *json = NULL, *text = strdup(tr_last_error());
+  if (tr_result_to_json(result, &json) == TR_OK)
+    tr_progress_line(r->crew->options->progress, "this result could not be kept: %s", json);
+  free(json);
+  tr_error_set_text(text ? text : "writing a result");
+  free(text);
   return status;
 }
 
-static tr_status evaluate_run(group_work *w, size_t i, tr_result *result) {
-  const tr_plan_run *run = &w->group->runs[i];
-  size_t images = w->class_.test_count;
-  TR_TRY(describe(w, run, result));
-  double start = tr_seconds();
-  TR_TRY(tr_evaluation_maps(w->evaluation, w->patch_scores + i * images * w->grid, run->setting->sigma));
-  if (run->setting->image_score == TR_SCORE_SMOOTHED_MAX)
-    TR_TRY(tr_evaluation_peaks(w->evaluation, w->image_scores + i * images));
-  double mapped = tr_seconds();
-  TR_TRY(tr_evaluation_metrics(w->evaluation, w->image_scores + i * images, result));
-  result->seconds.maps = mapped - start;
-  result->seconds.metrics = tr_seconds() - mapped;
-  fill_seconds(w, &w->info[i], &result->seconds);
-  result->bank_rows = w->info[i].bank_rows;
-  result->dimension = w->info[i].dimension;
-  return write_files(w, i);
+static tr_status keep_result(runner *r, const tr_plan_run *run, const tr_result *result) {
+  crew *c = r->crew;
+  tr_store *store;
+  tr_status status = find_store(r, run->experiment, &store);
+  if (status == TR_OK && !run->in_store)
+    status = tr_store_append(store, result);
+  if (status != TR_OK)
+    return report_lost(r, result, status);
+  ++r->summary.finished;
+  pthread_mutex_lock(&c->lock);
+  status = tr_results_add_copy(c->results, result);
+  pthread_mutex_unlock(&c->lock);
+  return status;
+}
+
+/* A line for each run of the variant that `first` is the first run of. */
+static tr_status keep_equal_runs(runner *r, const tr_group *group, size_t first, tr_result *result) {
+  for (size_t i = first; i < group->run_count; ++i) {
+    const tr_plan_run *run = &group->runs[i];
+    if (run->variant != group->runs[first].variant)
+      continue;
+    TR_TRY(tr_outcome_rename(run, result));
+    TR_TRY(keep_result(r, run, result));
+  }
+  return TR_OK;
+}
+
+static bool is_first(const tr_group *group, size_t index) {
+  for (size_t i = 0; i < index; ++i)
+    if (group->runs[i].variant == group->runs[index].variant)
+      return false;
+  return true;
 }
 
 static void report_result(tr_progress *progress, const tr_result *r, double seconds) {
@@ -277,197 +136,191 @@ static void report_result(tr_progress *progress, const tr_result *r, double seco
   tr_progress_line(progress, "%s %s: image AUROC %.4f%s (%.1f s)", r->class_name, r->run, r->image_auroc, metrics, seconds);
 }
 
-/* ---- the whole plan ---- */
-
-/* What the devices of a run share. */
-typedef struct crew {
-  const tr_plan *plan;
-  const tr_plan_options *options;
-  const size_t *device_of; /* [group_count] */
-  bool *broken;            /* [group_count]: files that cannot be used */
-  tr_results *results;
-  pthread_mutex_t lock; /* of results */
-  atomic_bool stopped;  /* one of the devices met an error that ends the run */
-} crew;
-
-/* One device: its groups, in order. */
-typedef struct runner {
-  crew *crew;
-  size_t index;
-  tr_device *device;
-  tr_store *store;
-  const tr_experiment *store_of;
-  tr_run_summary summary;
-  bool fatal; /* the error at hand ends the run */
-  tr_status status;
-  char text[TR_ERROR_TEXT_BYTES]; /* of status */
-} runner;
-
-static tr_status open_store(runner *r, const tr_experiment *experiment) {
-  if (r->store_of == experiment)
-    return TR_OK;
-  tr_store_close(r->store);
-  r->store = NULL;
-  r->store_of = NULL;
-  const tr_plan_options *o = r->crew->options;
-  TR_TRY(tr_store_open(o->results, o->machine, experiment->name, o->progress, &r->store));
-  r->store_of = experiment;
-  return TR_OK;
-}
-
-static tr_status keep_result(runner *r, const tr_plan_run *run, const tr_result *result) {
-  crew *c = r->crew;
-  tr_status status = run->in_store ? TR_OK : tr_store_append(r->store, result);
-  if (status != TR_OK) {
-    r->fatal = true;
-    char *json = NULL, *text = strdup(tr_last_error());
-    if (tr_result_to_json(result, &json) == TR_OK)
-      tr_progress_line(c->options->progress, "this result could not be kept: %s", json);
-    free(json);
-    tr_error_set_text(text ? text : "writing a result");
-    free(text);
-    return status;
+static tr_status evaluate_run(runner *r, const tr_pass_work *w, size_t model, size_t run, tr_evaluation *evaluation,
+                              double start) {
+  const tr_group *group = w->models[model].group;
+  tr_result result;
+  tr_status status = tr_outcome_evaluate(w, model, &group->runs[run], evaluation, r->crew->options, &result);
+  if (status == TR_OK) {
+    result.peak_bytes = tr_memory_peak_bytes();
+    status = keep_equal_runs(r, group, run, &result);
   }
-  ++r->summary.finished;
-  pthread_mutex_lock(&c->lock);
-  status = tr_results_add_copy(c->results, result);
-  pthread_mutex_unlock(&c->lock);
+  if (status == TR_OK)
+    report_result(r->crew->options->progress, &result, tr_seconds() - start);
+  tr_result_free(&result);
   return status;
 }
 
-/* The model is gone before maps and metrics ask for their memory. */
-static tr_status evaluate_group(runner *r, group_work *w, double start) {
-  const tr_group *g = w->group;
-  const tr_forecast *f = &g->forecast;
-  release_model(w);
-  TR_TRY(tr_evaluation_create(&(tr_evaluation_options){.device = w->device,
-                                                       .class_ = &w->class_,
-                                                       .image = g->runs[0].setting->image,
-                                                       .in_h = f->in_h,
-                                                       .in_w = f->in_w,
-                                                       .grid_h = f->grid_h,
-                                                       .grid_w = f->grid_w,
-                                                       .progress = &w->progress.progress},
-                              &w->evaluation));
-  for (size_t i = 0; i < g->run_count; ++i) {
-    tr_result result;
-    tr_progress_update(&w->progress.progress, "maps and metrics", i, g->run_count, "runs");
-    tr_status status = evaluate_run(w, i, &result);
-    if (status == TR_OK) {
-      result.peak_bytes = tr_memory_peak_bytes();
-      status = keep_result(r, &g->runs[i], &result);
+static tr_status evaluate_model(runner *r, const tr_pass_work *w, size_t model, tr_evaluation *evaluation, double start) {
+  const tr_group *group = w->models[model].group;
+  for (size_t i = 0; i < group->run_count; ++i)
+    if (is_first(group, i)) {
+      tr_progress_update(w->progress, "maps and metrics", i, group->run_count, "runs");
+      TR_TRY(evaluate_run(r, w, model, i, evaluation, start));
     }
-    if (status == TR_OK)
-      report_result(r->crew->options->progress, &result, tr_seconds() - start);
-    tr_result_free(&result);
-    TR_TRY(status);
-  }
   return TR_OK;
 }
 
-static tr_status run_group(runner *r, size_t index) {
-  const crew *c = r->crew;
-  const tr_group *g = &c->plan->groups[index];
-  group_work w = {.group = g, .options = c->options, .device = r->device};
-  w.progress = (labelled){.progress = {.update = labelled_update, .line = labelled_line}, .inner = c->options->progress};
-  w.progress.progress.user = &w.progress;
-  snprintf(w.progress.label, sizeof w.progress.label, "[%zu/%zu] %s", index + 1, c->plan->group_count, g->class_->name);
-  if (g->refused)
-    return tr_fail(TR_EINVAL, "%s", g->refused);
+static tr_status evaluate_pass(runner *r, const tr_pass_work *w, double start) {
+  const tr_pass *pass = w->pass;
+  tr_evaluation_options options = {.device = w->device,
+                                   .class_ = w->class_,
+                                   .image = pass->image,
+                                   .in_h = pass->in_h,
+                                   .in_w = pass->in_w,
+                                   .progress = w->progress};
+  for (size_t i = 0; i < pass->group_count; ++i)
+    options.most_positions = w->models[i].grid > options.most_positions ? w->models[i].grid : options.most_positions;
+  tr_evaluation *evaluation;
+  TR_TRY(tr_evaluation_create(&options, &evaluation));
+  tr_status status = TR_OK;
+  for (size_t i = 0; status == TR_OK && i < pass->group_count; ++i)
+    status = evaluate_model(r, w, i, evaluation, start);
+  tr_evaluation_destroy(evaluation);
+  return status;
+}
+
+/* ---- passes ---- */
+
+/* The list of the class at hand, which its passes share. */
+static tr_status list_class(runner *r, const tr_plan_class *class_) {
+  if (r->listed_of == class_)
+    return TR_OK;
+  tr_class_free(&r->listed);
+  r->listed_of = NULL;
+  TR_TRY(tr_dataset_class(class_->source->dataset, class_->name, &r->listed));
+  r->listed_of = class_;
+  if (r->listed.train_count != class_->train_images || r->listed.test_count != class_->test_images)
+    return tr_fail(TR_EIO, "%s changed since the run was planned", tr_dataset_folder(class_->source->dataset));
+  return TR_OK;
+}
+
+static tr_status execute_pass(runner *r, const tr_pass *pass, tr_progress *progress) {
   double start = tr_seconds();
+  tr_pass_work work;
   malloc_trim(0);
   tr_memory_reset_peak();
-  tr_status status = prepare(&w);
+  tr_status status = tr_pass_execute(pass, r->device, &r->listed, progress, &work);
   if (status == TR_OK)
-    status = fit(&w);
-  if (status == TR_OK)
-    status = score(&w);
-  if (status == TR_OK)
-    status = evaluate_group(r, &w, start);
-  release_group_work(&w);
+    status = evaluate_pass(r, &work, start);
+  tr_pass_work_release(&work);
   return status;
 }
 
-/* Broken files stop their class: its other groups would only meet them again. A class is one device's. */
+/* Models that turn out not to fit into memory together have a pass each. */
+static tr_status execute_models(runner *r, const tr_pass *pass, tr_progress *progress) {
+  for (size_t i = 0; i < pass->group_count; ++i) {
+    tr_pass single = *pass;
+    single.groups = &pass->groups[i];
+    single.group_count = 1;
+    TR_TRY(execute_pass(r, &single, progress));
+  }
+  return TR_OK;
+}
+
+static tr_status run_pass(runner *r, size_t index) {
+  const crew *c = r->crew;
+  const tr_pass *pass = &c->plan->passes[index];
+  labelled label = {.progress = {.update = labelled_update, .line = labelled_line}, .inner = c->options->progress};
+  label.progress.user = &label;
+  snprintf(label.label, sizeof label.label, "[%zu/%zu] %s", index + 1, c->plan->pass_count, pass->class_->name);
+  if (pass->refused)
+    return tr_fail(TR_EINVAL, "%s", pass->refused);
+  TR_TRY(list_class(r, pass->class_));
+  size_t finished = r->summary.finished;
+  tr_status status = execute_pass(r, pass, &label.progress);
+  if (status == TR_ENOMEM && pass->group_count > 1 && r->summary.finished == finished)
+    status = execute_models(r, pass, &label.progress);
+  return status;
+}
+
+/* Broken files stop their class: its other passes would only meet them again. A class is one device's. */
 static bool class_is_broken(const crew *c, size_t index) {
   for (size_t i = 0; i < index; ++i)
-    if (c->plan->groups[i].class_ == c->plan->groups[index].class_ && c->broken[i])
+    if (c->plan->passes[i].class_ == c->plan->passes[index].class_ && c->broken[i])
       return true;
   return false;
 }
 
-static void report_failure(const runner *r, const tr_group *g, bool class_stops) {
+static void report_failure(const runner *r, const tr_pass *pass, bool class_stops) {
   tr_progress *progress = r->crew->options->progress;
   char error[TR_ERROR_TEXT_BYTES];
   snprintf(error, sizeof error, "%s", tr_last_error());
+  size_t runs = tr_pass_runs(pass);
   if (class_stops)
-    tr_progress_line(progress, "error: class %s stops: %s", g->class_->name, error);
-  else if (g->run_count > 1)
-    tr_progress_line(progress, "error: %s, %s and %zu more: %s", g->class_->name, g->runs[0].name, g->run_count - 1, error);
+    tr_progress_line(progress, "error: class %s stops: %s", pass->class_->name, error);
+  else if (runs > 1)
+    tr_progress_line(progress, "error: %s, %s and %zu more: %s", pass->class_->name, pass->groups[0].runs[0].name, runs - 1,
+                     error);
   else
-    tr_progress_line(progress, "error: %s, %s: %s", g->class_->name, g->runs[0].name, error);
+    tr_progress_line(progress, "error: %s, %s: %s", pass->class_->name, pass->groups[0].runs[0].name, error);
 }
 
-static tr_status run_groups(runner *r) {
+static tr_status run_passes(runner *r) {
   crew *c = r->crew;
-  for (size_t i = 0; i < c->plan->group_count && !atomic_load(&c->stopped); ++i) {
-    const tr_group *g = &c->plan->groups[i];
+  for (size_t i = 0; i < c->plan->pass_count && !atomic_load(&c->stopped); ++i) {
+    const tr_pass *pass = &c->plan->passes[i];
+    size_t runs = tr_pass_runs(pass);
     if (c->device_of[i] != r->index)
       continue;
     if (class_is_broken(c, i)) {
-      r->summary.failed += g->run_count;
+      r->summary.failed += runs;
       continue;
     }
-    TR_TRY(open_store(r, g->experiment));
     size_t finished = r->summary.finished;
-    tr_status status = run_group(r, i);
+    tr_status status = run_pass(r, i);
     if (status == TR_OK)
       continue;
     if (status == TR_ECANCELED || r->fatal)
       return status;
-    r->summary.failed += g->run_count - (r->summary.finished - finished);
+    r->summary.failed += runs - (r->summary.finished - finished);
     c->broken[i] = status == TR_EIO || status == TR_EFORMAT;
-    report_failure(r, g, c->broken[i]);
+    report_failure(r, pass, c->broken[i]);
   }
   return TR_OK;
 }
 
 static void *run_device(void *argument) {
   runner *r = argument;
-  r->status = run_groups(r);
+  r->status = run_passes(r);
   if (r->status != TR_OK) {
     snprintf(r->text, sizeof r->text, "%s", tr_last_error());
     atomic_store(&r->crew->stopped, true);
   }
-  tr_store_close(r->store);
+  for (size_t i = 0; i < r->store_count; ++i)
+    tr_store_close(r->stores[i].store);
+  free(r->stores);
+  tr_class_free(&r->listed);
   return NULL;
 }
 
 /* ---- sharing out ---- */
 
-/* Multiply-adds of a class's groups: what most of the time goes with. */
+/* Multiply-adds of a class's passes: what most of the time goes with. */
 static double work_of_class(const tr_plan *plan, const tr_plan_class *class_) {
   double macs = 0;
-  for (size_t i = 0; i < plan->group_count; ++i) {
-    const tr_group *g = &plan->groups[i];
-    double images = (double)(class_->train_images + class_->test_images);
-    if (g->class_ == class_ && !g->refused)
-      macs += images * g->forecast.backbone_macs + g->forecast.fit_macs + g->forecast.score_macs;
+  for (size_t i = 0; i < plan->pass_count; ++i) {
+    const tr_pass *pass = &plan->passes[i];
+    if (pass->class_ != class_ || pass->refused)
+      continue;
+    macs += (double)(pass->train_images + class_->test_images) * pass->forecast.backbone_macs;
+    for (size_t g = 0; g < pass->group_count; ++g)
+      macs += pass->groups[g].needs.fit_macs + pass->groups[g].needs.score_macs;
   }
   return macs;
 }
 
 /* Classes in the order of the plan, each to the device with the least work so far: the same way every time. */
 static void share_out(const tr_plan *plan, size_t devices, double *load, size_t *device_of) {
-  for (size_t i = 0; i < plan->group_count; ++i) {
+  for (size_t i = 0; i < plan->pass_count; ++i) {
     size_t known = 0, least = 0;
-    while (plan->groups[known].class_ != plan->groups[i].class_)
+    while (plan->passes[known].class_ != plan->passes[i].class_)
       ++known;
     for (size_t d = 1; d < devices; ++d)
       least = load[d] < load[least] ? d : least;
     device_of[i] = known < i ? device_of[known] : least;
     if (known == i)
-      load[least] += work_of_class(plan, plan->groups[i].class_);
+      load[least] += work_of_class(plan, plan->passes[i].class_);
   }
 }
 
@@ -519,9 +372,9 @@ static tr_status run_crew(crew *c, const tr_devices *devices, tr_run_summary *su
 tr_status tr_plan_run_all(const tr_plan *plan, const tr_plan_options *options, const tr_devices *devices, tr_results *results,
                           tr_run_summary *summary) {
   *summary = (tr_run_summary){0};
-  bool *broken = calloc(plan->group_count + 1, sizeof *broken);
-  size_t *device_of = calloc(plan->group_count + 1, sizeof *device_of);
-  tr_status status = broken && device_of ? TR_OK : tr_fail(TR_ENOMEM, "running %zu groups: out of memory", plan->group_count);
+  bool *broken = calloc(plan->pass_count + 1, sizeof *broken);
+  size_t *device_of = calloc(plan->pass_count + 1, sizeof *device_of);
+  tr_status status = broken && device_of ? TR_OK : tr_fail(TR_ENOMEM, "running %zu passes: out of memory", plan->pass_count);
   if (status == TR_OK) {
     double load[TR_MAX_DEVICES] = {0};
     share_out(plan, devices->count, load, device_of);
@@ -564,33 +417,32 @@ static char *synthetic_folder(const char *data) {
   return below;
 }
 
-/* Drawn beside, then moved: a folder that is there is complete. */
-static tr_status draw_synthetic(const char *folder, tr_progress *progress) {
-  char *part = tr_format("%s.part", folder);
-  if (!part)
-    return tr_fail(TR_ENOMEM, "drawing %s: out of memory", folder);
+static bool can_open_synthetic(const char *root) {
+  tr_dataset *dataset;
+  if (tr_dataset_open(&(tr_dataset_options){.kind = "synthetic", .root = root}, &dataset) != TR_OK)
+    return false;
+  tr_dataset_close(dataset);
+  return true;
+}
+
+/* Another process may draw the same set at the same time: who is second finds it there. */
+static tr_status draw_synthetic(const char *root, const char *folder, tr_progress *progress) {
   tr_progress_line(progress, "drawing the synthetic data set into %s", folder);
-  tr_status status = tr_synthesize(part, &(tr_synthesize_options){0});
-  if (status == TR_OK && rename(part, folder) != 0)
-    status = tr_fail_errno(TR_EIO, "naming the synthetic data set %s", folder);
-  free(part);
-  return status;
+  tr_status status = tr_synthesize(folder, &(tr_synthesize_options){0});
+  return status != TR_ECANCELED && can_open_synthetic(root) ? TR_OK : status;
 }
 
 tr_status tr_run_draw_synthetic(const tr_experiments *experiments, const char *data, tr_progress *progress) {
   if (!wants_synthetic(experiments))
     return TR_OK;
   const char *root = data ? data : ".";
-  tr_dataset *dataset;
-  if (tr_dataset_open(&(tr_dataset_options){.kind = "synthetic", .root = root}, &dataset) == TR_OK) {
-    tr_dataset_close(dataset);
+  if (can_open_synthetic(root))
     return TR_OK;
-  }
   char *folder = synthetic_folder(root);
   if (!folder)
     return tr_fail(TR_ENOMEM, "looking for the synthetic data set: out of memory");
   /* Something else stands there: the error of opening it tells what. */
-  tr_status status = tr_is_folder(folder) ? TR_EIO : draw_synthetic(folder, progress);
+  tr_status status = tr_is_folder(folder) ? TR_EIO : draw_synthetic(root, folder, progress);
   free(folder);
   return status;
 }

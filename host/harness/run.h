@@ -1,5 +1,4 @@
-/* Runs a plan: for each group one pass over the training images, one over the test images, then maps, metrics and a result line
- * per run. */
+/* Runs a plan: pass by pass over the images of a class, then maps, metrics and a result line per run. */
 #ifndef TR_HARNESS_RUN_H
 #define TR_HARNESS_RUN_H
 
@@ -13,7 +12,7 @@ typedef struct tr_run_summary {
 /* Classes are shared out over the devices; what a class gives does not depend on that where the devices are alike. Peak bytes of a
  * result are those of the process, whatever the other devices did meanwhile.
  *
- * A group that fails (an unreadable image, a forecast over the limit) is reported through options->progress and does not stop
+ * A pass that fails (an unreadable image, a forecast over the limit) is reported through options->progress and does not stop
  * the others; results->items gets a result per finished run. Errors of the run as a whole (results that cannot be written,
  * ECANCELED after tr_cancel_request) end it at once; finished lines stay. */
 tr_status tr_plan_run_all(const tr_plan *plan, const tr_plan_options *options, const tr_devices *devices, tr_results *results,

@@ -483,7 +483,7 @@ static tr_status forecast(const tr_method_options *options, size_t test_images, 
     out->fit_macs += macs.fit;
     out->score_macs += macs.distance * (double)test_images;
   }
-  out->fit_bytes = shared + fitted + running + training;
+  out->held_bytes = out->fit_bytes = shared + fitted + running + training;
   out->score_bytes = shared + fitted + test;
   release_model(model);
   return TR_OK;

@@ -521,6 +521,7 @@ static tr_status forecast(const tr_method_options *options, size_t test_images, 
     peak = made > peak ? made : peak;
     banks += bank;
   }
+  out->held_bytes = aggregate + features;
   out->fit_bytes = aggregate + features + peak;
   size_t lane_scratch = 0;
   for (size_t i = 0; i < model->search_count; ++i) {

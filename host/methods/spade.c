@@ -485,6 +485,7 @@ static tr_status forecast(const tr_method_options *options, size_t test_images, 
     kept += rows_bytes(model, &model->galleries[g]);
     out->dimension += model->galleries[g].d;
   }
+  out->held_bytes = kept;
   /* Rows turn into banks one by one. */
   for (int i = -1; i < model->gallery_count; ++i) {
     const gallery *g = i < 0 ? &model->pooled : &model->galleries[i];

@@ -8,7 +8,7 @@ printf '%s\n' 'name: t' 'dataset: synthetic' 'backbone: resnet18' 'method: padim
   'image_score: [smoothed_max, max]' >"$dir/e.yaml"
 
 code 0 run "$dir/e.yaml" --dry-run
-says out "once for 4 runs: resnet18 layer1+layer2+layer3" "a Gaussian at each position of 40 drawn dimensions, seed 0" Gaussians
+says out "resnet18 layer1+layer2+layer3, image" "once for 4 runs" "a Gaussian at each position of 40 drawn dimensions, seed 0"
 code 0 run "$dir/e.yaml" --threads 2 --scores "$dir/scores2" --maps "$dir/maps"
 says out padim_IM56_RN18_L1-2-3_D60_S0 padim_IM56_RN18_L1-2-3_D40_S0_max
 [ "$(lines)" = $((4 * $(class_names | wc -l))) ] || fail "$(lines) lines"

@@ -9,7 +9,7 @@ printf '%s\n' 'name: t' 'dataset: synthetic' 'backbone: resnet18' 'method: spade
   'gallery: [separate, concatenated]' 'image_score: [nearest_images, smoothed_max]' >"$dir/e.yaml"
 
 code 0 run "$dir/e.yaml" --dry-run --class "$one"
-says out "once for 4 runs: resnet18 layer1+layer2+layer3+pool" "56x56 pixels of 448 dimensions" "a gallery of each layer" \
+says out "spade layer1+layer2+layer3+pool: " "once for 4 runs" "resnet18 layer1+layer2+layer3+pool, image 64 to 56, once for 2 models, 8 runs" "56x56 pixels of 448 dimensions" "a gallery of each layer" \
   "one gallery of all layers"
 code 0 run "$dir/e.yaml" --class "$one" --threads 2 --scores "$dir/scores2" --maps "$dir/maps"
 says out spade_IM56_RN18_L1-2-3-pool_K50_S0 spade_IM56_RN18_L1-2-3-pool_K2-concatenated_S0_smoothed-max

@@ -287,14 +287,14 @@ static void check_tap(const char *name, const batch *b, int tap, const double *r
   free(values);
 }
 
-/* Rows [first, first + count) of the fixture are one image's; TR_MAX_LAYERS at most are tapped at once. */
+/* Rows [first, first + count) of the fixture are one image's; TR_MAX_TAPS at most are tapped at once. */
 static void check_image(tr_device *device, const char *name, const char *architecture, const tr_weights *weights,
                         const golden_array *rows, size_t first, size_t count) {
   size_t width = rows->shape[1], known;
   const double *row = (const double *)rows->data + first * width;
   const char *const *layers = tr_backbone_layers(architecture, &known);
-  for (size_t tap = 0; tap < count; tap += TR_MAX_LAYERS) {
-    int taps = (int)(count - tap < TR_MAX_LAYERS ? count - tap : TR_MAX_LAYERS);
+  for (size_t tap = 0; tap < count; tap += TR_MAX_TAPS) {
+    int taps = (int)(count - tap < TR_MAX_TAPS ? count - tap : TR_MAX_TAPS);
     tr_backbone_options options = options_of(architecture, layers + tap, taps, (int)row[0], (int)row[1]);
     tr_backbone *backbone = create(device, &options, weights);
     batch b = batch_make(device, backbone, taps, 1, options.in_h, options.in_w);

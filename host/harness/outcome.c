@@ -1,0 +1,139 @@
+/* Results of runs, and their files. */
+#include "host/harness/outcome.h"
+#include "host/base/clock.h"
+#include "host/base/status.h"
+#include <stdlib.h>
+#include <string.h>
+
+static char *base_name(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return strdup(slash ? slash + 1 : path);
+}
+
+static char *copy(const char *text) {
+  return text ? strdup(text) : NULL;
+}
+
+static tr_status describe(const tr_pass_work *w, const tr_plan_run *run, tr_result *out) {
+  const tr_pass *pass = w->pass;
+  const tr_setting *s = run->setting;
+  char date[21];
+  tr_date_utc(date);
+  *out = (tr_result){
+      .experiment = copy(run->experiment->name),
+      .run = copy(run->name),
+      .dataset = copy(pass->class_->source->kind),
+      .class_name = copy(pass->class_->name),
+      .method = copy(s->method),
+      .backbone = copy(s->backbone),
+      .layers = tr_setting_layers_text(s),
+      .weights = base_name(pass->weights->file),
+      .weights_sha256 = copy(pass->weights->sha256),
+      .protocol = copy(tr_protocol_name(s->protocol)),
+      .aggregate = copy(tr_aggregate_name(s->aggregate)),
+      .subsampling = copy(tr_subsampling_name(s->subsampling)),
+      .search = copy(s->search),
+      .distance = copy(tr_distance_name(s->distance)),
+      .image_score = copy(tr_image_score_name(s->image_score)),
+      .gallery = copy(tr_gallery_name(s->gallery)),
+      .placement = copy(tr_placement_name(s->placement)),
+      .split_file = s->split_file ? base_name(s->split_file) : NULL,
+      .normalise = s->member_count ? copy(tr_normalise_name(s->normalise)) : NULL,
+      .low_shot = s->train_images,
+      .resize = s->image.resize,
+      .crop = s->image.crop,
+      .squash = s->image.squash,
+      .patch = s->patch,
+      .stride = s->stride,
+      .layer_dimension = s->layer_dimension,
+      .target_dimension = s->dimension,
+      .projection = s->projection,
+      .neighbours = s->neighbours,
+      .percent = s->percent,
+      .sigma = s->sigma,
+      .epsilon = s->epsilon,
+      .seed = s->seed,
+      .train_images = pass->class_->train_images,
+      .images = w->class_->test_count,
+      .anomalous_images = pass->class_->anomalous_images,
+      .forecast_bytes = pass->forecast.peak_bytes,
+      .device = copy(tr_device_name(w->device)),
+      .processor = copy(tr_device_description(w->device)),
+      .threads = tr_pool_threads(tr_device_pool(w->device)),
+      .version = copy(tr_version()),
+      .date = copy(date),
+  };
+  bool complete = out->experiment && out->run && out->dataset && out->class_name && out->method && out->backbone && out->layers &&
+                  out->weights && out->weights_sha256 && out->protocol && out->aggregate && out->subsampling && out->search &&
+                  out->distance && out->image_score && out->gallery && out->placement && (out->split_file || !s->split_file) &&
+                  (out->normalise || !s->member_count) && out->device && out->processor && out->version && out->date;
+  return complete ? TR_OK : tr_fail(TR_ENOMEM, "the result of %s, %s: out of memory", run->name, pass->class_->name);
+}
+
+tr_status tr_outcome_rename(const tr_plan_run *run, tr_result *result) {
+  char *experiment = copy(run->experiment->name), *protocol = copy(tr_protocol_name(run->setting->protocol));
+  if (!experiment || !protocol) {
+    free(experiment);
+    free(protocol);
+    return tr_fail(TR_ENOMEM, "the result of %s: out of memory", run->name);
+  }
+  free(result->experiment);
+  free(result->protocol);
+  result->experiment = experiment;
+  result->protocol = protocol;
+  return TR_OK;
+}
+
+static void fill_seconds(const tr_pass_work *w, const tr_model_info *info, tr_run_seconds *s) {
+  s->decode = w->total_seconds.decode;
+  s->backbone = w->total_seconds.backbone;
+  s->coreset = info->coreset_seconds;
+  s->fit = w->train_seconds + info->coreset_seconds;
+  s->nearest = info->nearest_seconds;
+  s->score_per_image =
+      (w->test_seconds.decode + w->test_seconds.backbone + info->aggregate_seconds + info->nearest_seconds + s->maps) /
+      (double)w->class_->test_count;
+}
+
+/* The folder appears when all pictures are drawn, so one that is there is complete. */
+static tr_status write_pictures(const tr_plan_options *o, const char *run, const char *class_name, tr_evaluation *evaluation) {
+  char *folder = tr_format("%s/%s/%s", o->maps, run, class_name);
+  tr_status status = folder ? TR_OK : tr_fail(TR_ENOMEM, "drawing heat maps: out of memory");
+  if (status == TR_OK && !tr_is_folder(folder))
+    status = tr_evaluation_pictures(evaluation, folder);
+  free(folder);
+  return status;
+}
+
+static tr_status write_scores(const tr_plan_options *o, const char *run, const tr_class *class_, const float *image_scores) {
+  char *path = tr_format("%s/%s_%s.csv", o->scores, run, class_->name);
+  tr_status status = path ? tr_make_folders(o->scores) : tr_fail(TR_ENOMEM, "writing scores: out of memory");
+  if (status == TR_OK)
+    status = tr_scores_write(path, class_, image_scores);
+  free(path);
+  return status;
+}
+
+tr_status tr_outcome_evaluate(const tr_pass_work *w, size_t model, const tr_plan_run *run, tr_evaluation *evaluation,
+                              const tr_plan_options *options, tr_result *out) {
+  const tr_pass_model *m = &w->models[model];
+  size_t images = w->class_->test_count;
+  const tr_model_info *info = &m->info[run->variant];
+  const float *patch_scores = m->patch_scores + run->variant * images * m->grid;
+  float *image_scores = m->image_scores + run->variant * images;
+  TR_TRY(describe(w, run, out));
+  double start = tr_seconds();
+  TR_TRY(tr_evaluation_maps(evaluation, patch_scores, m->group->needs.grid_h, m->group->needs.grid_w, run->setting->sigma));
+  if (run->setting->image_score == TR_SCORE_SMOOTHED_MAX)
+    TR_TRY(tr_evaluation_peaks(evaluation, image_scores));
+  double mapped = tr_seconds();
+  TR_TRY(tr_evaluation_metrics(evaluation, image_scores, out));
+  out->seconds.maps = mapped - start;
+  out->seconds.metrics = tr_seconds() - mapped;
+  fill_seconds(w, info, &out->seconds);
+  out->bank_rows = info->bank_rows;
+  out->dimension = info->dimension;
+  if (options->maps)
+    TR_TRY(write_pictures(options, run->name, w->class_->name, evaluation));
+  return options->scores ? write_scores(options, run->name, w->class_, image_scores) : TR_OK;
+}

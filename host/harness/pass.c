@@ -1,0 +1,219 @@
+/* One pass: the backbone is loaded, models are made, training images fit them, test images are scored. */
+#include "host/harness/pass.h"
+#include "host/base/clock.h"
+#include "host/base/status.h"
+#include "host/harness/draw.h"
+#include <stdlib.h>
+
+static void release_models(tr_pass_work *w) {
+  for (size_t i = 0; w->models && i < w->pass->group_count; ++i) {
+    if (w->models[i].model)
+      w->models[i].method->destroy(w->models[i].model);
+    w->models[i].model = NULL;
+  }
+  tr_feed_destroy(w->feed);
+  w->feed = NULL;
+  tr_backbone_destroy(w->backbone);
+  w->backbone = NULL;
+}
+
+void tr_pass_work_release(tr_pass_work *w) {
+  release_models(w);
+  for (size_t i = 0; w->models && i < w->pass->group_count; ++i) {
+    tr_pass_model *m = &w->models[i];
+    free(m->variants);
+    free(m->place);
+    free(m->info);
+    free(m->patch_scores);
+    free(m->image_scores);
+  }
+  free(w->models);
+  free(w->train);
+  w->models = NULL;
+  w->train = NULL;
+}
+
+static tr_status create_backbone(tr_pass_work *w) {
+  tr_backbone_options options = tr_pass_backbone_options(w->pass);
+  tr_weights *weights;
+  TR_TRY(tr_weights_open(w->pass->weights->file, &weights));
+  tr_status status = tr_backbone_create(w->device, &options, weights, &w->backbone);
+  tr_weights_close(weights);
+  return status;
+}
+
+static tr_status create_feed(tr_pass_work *w) {
+  const tr_pass *pass = w->pass;
+  return tr_feed_create(&(tr_feed_options){.device = w->device,
+                                           .backbone = w->backbone,
+                                           .architecture = pass->weights->backbone,
+                                           .image = pass->image,
+                                           .in_h = pass->in_h,
+                                           .in_w = pass->in_w,
+                                           .layers = pass->layer_count,
+                                           .image_bytes = (size_t)pass->class_->most_h * (size_t)pass->class_->most_w * 3,
+                                           .progress = w->progress},
+                        &w->feed);
+}
+
+static tr_status create_model(tr_pass_work *w, const tr_group *group, tr_pass_model *m) {
+  size_t variants = group->variant_count, images = w->class_->test_count;
+  m->group = group;
+  m->grid = (size_t)group->needs.grid_h * (size_t)group->needs.grid_w;
+  m->variants = calloc(variants, sizeof *m->variants);
+  m->info = calloc(variants, sizeof *m->info);
+  m->patch_scores = calloc(variants * images * m->grid + 1, sizeof *m->patch_scores);
+  m->image_scores = calloc(variants * images + 1, sizeof *m->image_scores);
+  if (!m->variants || !m->info || !m->patch_scores || !m->image_scores)
+    return tr_fail(TR_ENOMEM, "scores of %zu runs of %s: out of memory", group->run_count, w->class_->name);
+  tr_method_options options;
+  tr_group_method_options(w->pass, group, w->device, m->variants, &options);
+  options.progress = w->progress;
+  m->method = tr_method_find(group->runs[0].setting->method);
+  return m->method->create(&options, &m->model);
+}
+
+/* ---- which training images ---- */
+
+/* The draws of all models: drawn[model][image]. */
+static tr_status draw_images(const tr_pass_work *w, uint8_t *drawn) {
+  size_t images = w->class_->train_count;
+  for (size_t i = 0; i < w->pass->group_count; ++i)
+    TR_TRY(tr_draw_images(w->pass->groups[i].runs[0].setting, w->class_->name, images, drawn + i * images));
+  return TR_OK;
+}
+
+/* The union of the draws, in the class's order. */
+static tr_status list_images(tr_pass_work *w, const uint8_t *drawn) {
+  size_t images = w->class_->train_count;
+  w->train = calloc(images, sizeof *w->train);
+  if (!w->train)
+    return tr_fail(TR_ENOMEM, "training images of %s: out of memory", w->class_->name);
+  for (size_t image = 0; image < images; ++image) {
+    bool seen = false;
+    for (size_t i = 0; i < w->pass->group_count; ++i)
+      seen = seen || drawn[i * images + image];
+    if (seen)
+      w->train[w->train_count++] = w->class_->train[image];
+  }
+  return TR_OK;
+}
+
+static tr_status number_images(const tr_pass_work *w, const uint8_t *drawn, tr_pass_model *m) {
+  size_t images = w->class_->train_count, listed = 0;
+  uint32_t next = 0;
+  if (m->group->train_images == w->train_count)
+    return TR_OK;
+  m->place = malloc(w->train_count * sizeof *m->place);
+  if (!m->place)
+    return tr_fail(TR_ENOMEM, "training images of %s: out of memory", w->class_->name);
+  for (size_t image = 0; image < images && listed < w->train_count; ++image)
+    if (w->train[listed].path == w->class_->train[image].path)
+      m->place[listed++] = drawn[image] ? next++ : TR_NOT_SEEN;
+  return TR_OK;
+}
+
+static tr_status choose_images(tr_pass_work *w) {
+  size_t images = w->class_->train_count;
+  uint8_t *drawn = malloc(w->pass->group_count * images + 1);
+  tr_status status = drawn ? draw_images(w, drawn) : tr_fail(TR_ENOMEM, "training images of %s: out of memory", w->class_->name);
+  if (status == TR_OK)
+    status = list_images(w, drawn);
+  for (size_t i = 0; status == TR_OK && i < w->pass->group_count; ++i)
+    status = number_images(w, drawn + i * images, &w->models[i]);
+  free(drawn);
+  return status;
+}
+
+static tr_status prepare(tr_pass_work *w) {
+  TR_TRY(create_backbone(w));
+  TR_TRY(create_feed(w));
+  w->models = calloc(w->pass->group_count, sizeof *w->models);
+  if (!w->models)
+    return tr_fail(TR_ENOMEM, "models of %s: out of memory", w->class_->name);
+  for (size_t i = 0; i < w->pass->group_count; ++i)
+    TR_TRY(create_model(w, &w->pass->groups[i], &w->models[i]));
+  return choose_images(w);
+}
+
+/* The maps of a model's layers, among all that are tapped. */
+static void pick_maps(const tr_pass_model *m, const float *const *taps, const float *maps[TR_MAX_LAYERS]) {
+  for (int i = 0; i < m->group->aggregate.layers; ++i)
+    maps[i] = taps[m->group->tap[i]];
+}
+
+/* Images [first, first + n) of a model that sees some of them: each row of images that it sees for itself. */
+static tr_status fit_seen(const tr_pass_model *m, int lane, size_t first, size_t n, const float *const *maps) {
+  const tr_aggregate_spec *a = &m->group->aggregate;
+  for (size_t begin = 0, end; begin < n; begin = end) {
+    const float *from[TR_MAX_LAYERS];
+    for (end = begin; end < n && m->place[first + end] != TR_NOT_SEEN; ++end)
+      ;
+    for (int i = 0; i < a->layers; ++i)
+      from[i] = maps[i] + begin * (size_t)a->h[i] * (size_t)a->w[i] * (size_t)a->c[i];
+    if (end > begin)
+      TR_TRY(m->method->fit_images(m->model, lane, m->place[first + begin], end - begin, from));
+    else
+      ++end;
+  }
+  return TR_OK;
+}
+
+static tr_status fit_images(void *context, int lane, size_t first, size_t n, const float *const *taps) {
+  tr_pass_work *w = context;
+  for (size_t i = 0; i < w->pass->group_count; ++i) {
+    const tr_pass_model *m = &w->models[i];
+    const float *maps[TR_MAX_LAYERS];
+    pick_maps(m, taps, maps);
+    TR_TRY(m->place ? fit_seen(m, lane, first, n, maps) : m->method->fit_images(m->model, lane, first, n, maps));
+  }
+  return TR_OK;
+}
+
+static tr_status score_images(void *context, int lane, size_t first, size_t n, const float *const *taps) {
+  tr_pass_work *w = context;
+  size_t images = w->class_->test_count;
+  for (size_t i = 0; i < w->pass->group_count; ++i) {
+    tr_pass_model *m = &w->models[i];
+    const float *maps[TR_MAX_LAYERS];
+    pick_maps(m, taps, maps);
+    TR_TRY(m->method->score_images(m->model, lane, n, maps, m->patch_scores + first * m->grid, images * m->grid,
+                                   m->image_scores + first, images));
+  }
+  return TR_OK;
+}
+
+static tr_status fit(tr_pass_work *w) {
+  double start = tr_seconds();
+  TR_TRY(tr_feed_images(w->feed, "training images", w->train, w->train_count, fit_images, w));
+  w->train_seconds = tr_seconds() - start;
+  for (size_t i = 0; i < w->pass->group_count; ++i)
+    TR_TRY(w->models[i].method->fit_end(w->models[i].model));
+  return TR_OK;
+}
+
+static tr_status score(tr_pass_work *w) {
+  tr_feed_seconds before = tr_feed_spent(w->feed);
+  TR_TRY(tr_feed_images(w->feed, "test images", w->class_->test, w->class_->test_count, score_images, w));
+  for (size_t i = 0; i < w->pass->group_count; ++i)
+    if (w->models[i].method->score_end)
+      TR_TRY(w->models[i].method->score_end(w->models[i].model));
+  w->total_seconds = tr_feed_spent(w->feed);
+  w->test_seconds = (tr_feed_seconds){.decode = w->total_seconds.decode - before.decode,
+                                      .backbone = w->total_seconds.backbone - before.backbone,
+                                      .method = w->total_seconds.method - before.method};
+  for (size_t i = 0; i < w->pass->group_count; ++i)
+    for (size_t v = 0; v < w->pass->groups[i].variant_count; ++v)
+      TR_TRY(w->models[i].method->info(w->models[i].model, v, &w->models[i].info[v]));
+  return TR_OK;
+}
+
+tr_status tr_pass_execute(const tr_pass *pass, tr_device *device, const tr_class *class_, tr_progress *progress,
+                          tr_pass_work *out) {
+  *out = (tr_pass_work){.pass = pass, .device = device, .progress = progress, .class_ = class_};
+  TR_TRY(prepare(out));
+  TR_TRY(fit(out));
+  TR_TRY(score(out));
+  release_models(out);
+  return TR_OK;
+}

@@ -1,0 +1,44 @@
+/* One pass of a plan: a class's images through the backbone, and all its models fitted and scoring on the way. */
+#ifndef TR_HARNESS_PASS_H
+#define TR_HARNESS_PASS_H
+
+#include "host/harness/feed.h"
+#include "host/harness/plan.h"
+
+enum { TR_NOT_SEEN = UINT32_MAX };
+
+/* A model and what it gave. */
+typedef struct tr_pass_model {
+  const tr_group *group;
+  const tr_method *method;
+  tr_model *model; /* NULL after the pass */
+  tr_variant *variants;
+  uint32_t
+      *place;  /* [training images of the pass]: number of each among those the model sees, TR_NOT_SEEN; NULL: all, in order */
+  size_t grid; /* positions of an image */
+  tr_model_info *info; /* [variants] */
+  float *patch_scores; /* [variants, test images, grid] */
+  float *image_scores; /* [variants, test images] */
+} tr_pass_model;
+
+typedef struct tr_pass_work {
+  const tr_pass *pass;
+  tr_device *device;
+  tr_progress *progress;
+  const tr_class *class_;
+  tr_backbone *backbone;
+  tr_feed *feed;
+  tr_sample *train; /* the training images that a model sees; their texts are class_'s */
+  size_t train_count;
+  tr_pass_model *models;                       /* [pass->group_count] */
+  double train_seconds;                        /* of the training images, wall clock */
+  tr_feed_seconds test_seconds, total_seconds; /* of the test images; of all */
+} tr_pass_work;
+
+/* Fits and scores. The backbone and the models are gone afterwards, so that what comes next finds their memory free. `class_`, listed, and
+ * `progress` must outlive the work, which is to be released after a failure too. */
+tr_status tr_pass_execute(const tr_pass *pass, tr_device *device, const tr_class *class_, tr_progress *progress,
+                          tr_pass_work *out);
+void tr_pass_work_release(tr_pass_work *work);
+
+#endif

@@ -1,0 +1,199 @@
+/* From drafts to passes: runs that cannot be are sorted out, models that are too large are halved, and those that remain are packed
+ * into passes that fit into memory, as few as first fit gives. */
+#include "host/base/status.h"
+#include "host/harness/planner.h"
+#include <stdlib.h>
+#include <string.h>
+
+static tr_status append_pass(tr_planner *p, tr_pass *pass) {
+  tr_plan *plan = p->plan;
+  tr_pass *passes = tr_planner_grown(plan->passes, plan->pass_count, sizeof *passes);
+  if (!passes) {
+    tr_pass_release(pass);
+    return tr_planner_no_memory();
+  }
+  plan->passes = passes;
+  passes[plan->pass_count++] = *pass;
+  *pass = (tr_pass){0};
+  return TR_OK;
+}
+
+/* A pass of this group alone; takes the group over. */
+static tr_status single_pass(const tr_pass *draft, tr_group *group, tr_pass *out) {
+  *out = tr_pass_like(draft);
+  return tr_pass_add_group(out, group);
+}
+
+/* A pass for these runs alone that is refused with the error at hand; takes the group over. */
+static tr_status refuse_group(tr_planner *p, const tr_pass *draft, tr_group *group) {
+  char *why = strdup(tr_last_error());
+  tr_pass refused;
+  tr_status status = single_pass(draft, group, &refused);
+  refused.refused = why;
+  if (status == TR_OK && why)
+    return append_pass(p, &refused);
+  tr_pass_release(&refused);
+  return status == TR_OK ? tr_planner_no_memory() : status;
+}
+
+static tr_status move_runs(tr_group *group, size_t first, size_t end, tr_group *to) {
+  for (size_t i = first; i < end; ++i)
+    TR_TRY(tr_group_move_run(group, i, to));
+  return TR_OK;
+}
+
+static tr_status check_limit(const tr_planner *p, const tr_pass *pass) {
+  char need[32], given[32];
+  if (!p->limit_bytes || pass->forecast.peak_bytes <= p->limit_bytes)
+    return TR_OK;
+  return tr_fail(TR_ENOMEM, "needs %s, more than the memory limit of %s",
+                 tr_format_bytes(pass->forecast.peak_bytes, need, sizeof need),
+                 tr_format_bytes(p->limit_bytes, given, sizeof given));
+}
+
+/* Forecasts a group as if it had a pass to itself, and holds it against the limit. */
+static tr_status judge(tr_planner *p, const tr_pass *draft, tr_group *group) {
+  tr_pass alone = tr_pass_like(draft);
+  alone.groups = group;
+  alone.group_count = 1;
+  TR_TRY(tr_planner_forecast_group(p, &alone, group));
+  TR_TRY(tr_planner_forecast_pass(p, &alone));
+  return check_limit(p, &alone);
+}
+
+static tr_status settle(tr_planner *p, tr_pass *settled, tr_group *group);
+
+static tr_status settle_halves(tr_planner *p, tr_pass *settled, tr_group *group) {
+  tr_group halves[2] = {tr_group_like(group), tr_group_like(group)};
+  size_t half = group->run_count / 2;
+  tr_status status = move_runs(group, 0, half, &halves[0]);
+  if (status == TR_OK)
+    status = move_runs(group, half, group->run_count, &halves[1]);
+  tr_group_release(group);
+  if (status == TR_OK)
+    status = settle(p, settled, &halves[0]);
+  if (status == TR_OK)
+    status = settle(p, settled, &halves[1]);
+  tr_group_release(&halves[0]);
+  tr_group_release(&halves[1]);
+  return status;
+}
+
+/* Refuses the runs that cannot be on this class, each for itself; `possible` gets the others. */
+static tr_status sort_out(tr_planner *p, const tr_pass *draft, tr_group *group, tr_group *possible) {
+  size_t count = group->run_count;
+  for (size_t i = 0; i < count; ++i) {
+    tr_group single = tr_group_like(group);
+    tr_status status = tr_group_move_run(group, i, &single);
+    if (status == TR_OK && judge(p, draft, &single) == TR_EINVAL)
+      status = refuse_group(p, draft, &single);
+    else if (status == TR_OK)
+      status = tr_group_move_run(&single, 0, possible);
+    tr_group_release(&single);
+    TR_TRY(status);
+  }
+  return TR_OK;
+}
+
+static tr_status settle_possible(tr_planner *p, tr_pass *settled, tr_group *group) {
+  tr_group possible = tr_group_like(group);
+  tr_status status = sort_out(p, settled, group, &possible);
+  bool fewer = possible.run_count < group->run_count; /* else there would be no end */
+  tr_group_release(group);
+  if (status == TR_OK && possible.run_count && fewer)
+    status = settle(p, settled, &possible);
+  else if (status == TR_OK && possible.run_count && judge(p, settled, &possible) != TR_OK)
+    status = refuse_group(p, settled, &possible);
+  tr_group_release(&possible);
+  return status;
+}
+
+/* Takes a group over and adds it to `settled`, in parts where it is too large, without what cannot be. */
+static tr_status settle(tr_planner *p, tr_pass *settled, tr_group *group) {
+  tr_status status = judge(p, settled, group);
+  if (status == TR_OK)
+    return tr_pass_add_group(settled, group);
+  if (group->run_count > 1 && status == TR_ENOMEM)
+    return settle_halves(p, settled, group);
+  if (group->run_count > 1 && status == TR_EINVAL)
+    return settle_possible(p, settled, group);
+  return refuse_group(p, settled, group);
+}
+
+/* ---- packing ---- */
+
+typedef struct batch_list {
+  tr_pass *items;
+  size_t count;
+} batch_list;
+
+static bool fits(tr_planner *p, tr_pass *batch) {
+  return tr_planner_forecast_pass(p, batch) == TR_OK && batch->forecast.peak_bytes <= p->joint_limit_bytes;
+}
+
+/* Adds the group to the batch if they fit together; `added` tells. */
+static tr_status try_batch(tr_planner *p, tr_pass *batch, tr_group *group, bool *added) {
+  TR_TRY(tr_pass_add_group(batch, group));
+  *added = fits(p, batch);
+  if (!*added) {
+    *group = batch->groups[--batch->group_count];
+    TR_TRY(tr_planner_forecast_pass(p, batch));
+  }
+  return TR_OK;
+}
+
+static tr_status pack_group(tr_planner *p, const tr_pass *draft, tr_group *group, batch_list *batches) {
+  bool added = false;
+  for (size_t i = 0; i < batches->count; ++i) {
+    TR_TRY(try_batch(p, &batches->items[i], group, &added));
+    if (added)
+      return TR_OK;
+  }
+  tr_pass *items = tr_planner_grown(batches->items, batches->count, sizeof *items);
+  if (!items)
+    return tr_planner_no_memory();
+  batches->items = items;
+  items[batches->count] = tr_pass_like(draft);
+  TR_TRY(tr_pass_add_group(&items[batches->count++], group));
+  return tr_planner_forecast_pass(p, &items[batches->count - 1]);
+}
+
+static tr_status pack(tr_planner *p, tr_pass *settled) {
+  batch_list batches = {0};
+  tr_status status = p->options->forecast_only ? tr_planner_forecast_runs(p, settled) : TR_OK;
+  for (size_t i = 0; status == TR_OK && i < settled->group_count; ++i)
+    status = pack_group(p, settled, &settled->groups[i], &batches);
+  for (size_t i = 0; i < batches.count; ++i) {
+    if (status == TR_OK)
+      status = append_pass(p, &batches.items[i]);
+    else
+      tr_pass_release(&batches.items[i]);
+  }
+  free(batches.items);
+  return status;
+}
+
+static tr_status refuse_draft(tr_planner *p, tr_pass *draft, const char *why) {
+  draft->refused = strdup(why);
+  return draft->refused ? append_pass(p, draft) : tr_planner_no_memory();
+}
+
+tr_status tr_planner_place(tr_planner *p, tr_pass *draft) {
+  if (draft->class_->error)
+    return refuse_draft(p, draft, draft->class_->error);
+  if (draft->weights->missing && !p->options->forecast_only)
+    return refuse_draft(p, draft, draft->weights->missing);
+  const tr_plan_class *c = draft->class_;
+  if (tr_resize_shape(&draft->image, c->first_h, c->first_w, &draft->in_h, &draft->in_w) != TR_OK)
+    return refuse_draft(p, draft, tr_last_error());
+  tr_pass settled = *draft;
+  settled.groups = NULL;
+  settled.group_count = 0;
+  tr_status status = TR_OK;
+  for (size_t i = 0; status == TR_OK && i < draft->group_count; ++i)
+    status = settle(p, &settled, &draft->groups[i]);
+  if (status == TR_OK)
+    status = pack(p, &settled);
+  tr_pass_release(&settled);
+  return status;
+}

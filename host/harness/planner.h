@@ -1,0 +1,64 @@
+/* What the parts of planning share; inside host/harness only. */
+#ifndef TR_HARNESS_PLANNER_H
+#define TR_HARNESS_PLANNER_H
+
+#include "host/harness/plan.h"
+
+typedef struct tr_planner {
+  const tr_plan_options *options;
+  tr_device *device;
+  tr_plan *plan;
+  size_t limit_bytes;       /* of a pass */
+  size_t joint_limit_bytes; /* of a pass of several models: what is free, where there is no limit */
+  tr_pass *drafts;          /* passes as they would be without any limit, with all runs */
+  size_t draft_count;
+  char *missing; /* the first thing that is not at hand, or NULL */
+  tr_status missing_status;
+} tr_planner;
+
+tr_status tr_planner_no_memory(void);
+/* The array with room for one more item; it grows by doubling, so it is full at powers of two only. NULL: no memory. */
+void *tr_planner_grown(void *items, size_t count, size_t item_bytes);
+/* Notes the error at hand, unless there is one already, and tells it as a warning. */
+tr_status tr_planner_note_missing(tr_planner *p, tr_status status);
+
+/* plan_sources.c: each thing is looked at once, and noted as missing where it is not at hand. */
+tr_status tr_planner_source(tr_planner *p, const tr_setting *setting, const tr_plan_source **out);
+/* NULL: not at hand. */
+const tr_strings *tr_plan_source_classes(const tr_plan_source *source);
+tr_status tr_planner_class(tr_planner *p, const tr_plan_source *source, const char *name, const tr_plan_class **out);
+tr_status tr_planner_weights(tr_planner *p, const char *backbone, const tr_plan_weights **out);
+/* EINVAL: a layer that the backbone does not have. */
+tr_status tr_planner_network(tr_planner *p, const char *backbone, const char *const *layers, int layer_count, int in_h, int in_w,
+                             const tr_plan_network **out);
+
+/* forecast.c; pass->in_h and in_w are set. EINVAL when a setting cannot be on this class. */
+tr_status tr_planner_forecast_group(tr_planner *p, const tr_pass *pass, tr_group *group);
+/* Of groups that are forecast: the union of their layers, and the bytes. */
+tr_status tr_planner_forecast_pass(tr_planner *p, tr_pass *pass);
+
+/* Fills what the groups' runs would take alone. */
+tr_status tr_planner_forecast_runs(tr_planner *p, const tr_pass *pass);
+
+/* Of a draft: all that can be forecast; models that cannot be on this class need nothing. */
+tr_status tr_planner_forecast_draft(tr_planner *p, tr_pass *draft);
+
+/* plan_shards.c: leaves only the drafts, or parts of them, that are the options' shard's. */
+tr_status tr_planner_take_shard(tr_planner *p);
+
+/* plan_place.c: takes a draft over and appends it to the plan, as several passes where it does not fit into memory, without the runs
+ * that cannot be. */
+tr_status tr_planner_place(tr_planner *p, tr_pass *draft);
+
+/* Groups of a pass; the array grows. Each takes what it is given over, on failure too. */
+tr_status tr_pass_add_group(tr_pass *pass, tr_group *group);
+tr_status tr_group_add_run(tr_group *group, const tr_plan_run *run);
+/* Moves run i to the end of another group. */
+tr_status tr_group_move_run(tr_group *group, size_t i, tr_group *to);
+void tr_group_release(tr_group *group);
+void tr_pass_release(tr_pass *pass);
+/* A pass without groups like this one. */
+tr_pass tr_pass_like(const tr_pass *pass);
+tr_group tr_group_like(const tr_group *group);
+
+#endif

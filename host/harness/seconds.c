@@ -1,0 +1,92 @@
+/* Seconds of passes from rates of work. */
+#include "host/harness/profile.h"
+#include <math.h>
+#include <stdlib.h>
+
+/* Stated, not measured: kernels/cuda/README.md says what the parts are expected to reach. 67 TFLOP/s in float are 33.5e12 multiply-adds;
+ * convolutions are counted at half of that, searches at the two thirds that products reach. Images come from 16 processor cores at 30
+ * megapixels a second each (PNG of MVTec AD's size). Metrics sort on the device and label regions on the host. */
+#define H100_MACS          33.5e12
+#define H100_CORES         16
+#define H100_PIXELS_A_CORE 30e6
+#define H100_METRIC_PIXELS 200e6
+
+/* About what two cores with AVX-512 do. */
+tr_profile tr_profile_common(void) {
+  return (tr_profile){.decode_pixels = 60e6, .backbone_macs = 100e9, .search_macs = 100e9, .metric_pixels = 40e6};
+}
+
+tr_profile tr_profile_h100(void) {
+  return (tr_profile){.decode_pixels = H100_CORES * H100_PIXELS_A_CORE,
+                      .backbone_macs = H100_MACS / 2,
+                      .search_macs = H100_MACS * 2 / 3,
+                      .metric_pixels = H100_METRIC_PIXELS,
+                      .decodes_ahead = true};
+}
+
+const char *tr_profile_h100_text(void) {
+  return "H100: from constants, not measured: 67 TFLOP/s in float (NVIDIA's data sheet of the SXM module), of which convolutions "
+         "reach half and searches two thirds (kernels/cuda/README.md); 16 cores that decode 30 megapixels/s each meanwhile; 200 "
+         "megapixels/s of maps evaluated.";
+}
+
+static double per(double work, double rate) {
+  return rate > 0 ? work / rate : 0;
+}
+
+static double backbone_rate(const tr_profile *profile, const tr_plan *plan, const tr_plan_weights *weights) {
+  size_t i = 0;
+  while (plan->weights[i] != weights)
+    ++i;
+  return profile->backbones && profile->backbones[i] > 0 ? profile->backbones[i] : profile->backbone_macs;
+}
+
+static void add_up(const tr_profile *profile, tr_pass_seconds *s) {
+  double device = s->backbone + s->score;
+  double passes = profile->decodes_ahead ? fmax(s->decode, device) : s->decode + device;
+  s->total = passes + s->fit + s->metrics;
+}
+
+static double images_of(const tr_pass *pass) {
+  return (double)(pass->train_images + pass->class_->test_images);
+}
+
+tr_pass_seconds tr_profile_pass(const tr_profile *profile, const tr_plan *plan, const tr_pass *pass) {
+  const tr_plan_class *c = pass->class_;
+  double fit = 0, score = 0, maps = 0;
+  for (size_t i = 0; i < pass->group_count; ++i) {
+    fit += pass->groups[i].needs.fit_macs;
+    score += pass->groups[i].needs.score_macs;
+    maps += (double)(pass->groups[i].variant_count * c->test_images);
+  }
+  tr_pass_seconds s = {
+      .decode = per(images_of(pass) * c->mean_pixels, profile->decode_pixels),
+      .backbone = per(images_of(pass) * pass->forecast.backbone_macs, backbone_rate(profile, plan, pass->weights)),
+      .fit = per(fit, profile->search_macs),
+      .score = per(score, profile->search_macs),
+      .metrics = per(maps * pass->in_h * pass->in_w, profile->metric_pixels),
+  };
+  add_up(profile, &s);
+  return s;
+}
+
+tr_pass_seconds tr_profile_alone(const tr_profile *profile, const tr_plan *plan, const tr_pass *pass) {
+  const tr_plan_class *c = pass->class_;
+  double fit = 0, score = 0, images = 0, backbone = 0, runs = (double)tr_pass_runs(pass);
+  for (size_t i = 0; i < pass->group_count; ++i) {
+    fit += pass->groups[i].alone_fit_macs;
+    score += pass->groups[i].alone_score_macs;
+    double seen = (double)(pass->groups[i].run_count * (pass->groups[i].train_images + c->test_images));
+    images += seen;
+    backbone += seen * pass->groups[i].backbone_macs;
+  }
+  tr_pass_seconds s = {
+      .decode = per(images * c->mean_pixels, profile->decode_pixels),
+      .backbone = per(backbone, backbone_rate(profile, plan, pass->weights)),
+      .fit = per(fit, profile->search_macs),
+      .score = per(score, profile->search_macs),
+      .metrics = per(runs * (double)c->test_images * pass->in_h * pass->in_w, profile->metric_pixels),
+  };
+  add_up(profile, &s);
+  return s;
+}
