@@ -82,6 +82,10 @@ const char *tr_report_text(tr_report *report, const char *format, ...) {
   return keep(report, length < 0 ? NULL : text);
 }
 
+void *tr_report_alloc(tr_report *report, size_t count, size_t bytes) {
+  return keep(report, calloc(count + 1, bytes));
+}
+
 static const char *copy_text(tr_report *report, const char *text) {
   return text ? keep(report, strdup(text)) : NULL;
 }
@@ -155,8 +159,14 @@ void tr_report_cell(tr_report *report, const tr_cell *cell) {
   report->cell = added;
 }
 
+tr_cell tr_cell_new(tr_unit unit) {
+  return (tr_cell){.unit = unit, .published = NAN, .published_deviation = NAN, .ours = {NAN, 0, 0}, .difference = NAN};
+}
+
 void tr_report_label(tr_report *report, const char *text) {
-  tr_report_cell(report, &(tr_cell){.text = copy_text(report, text), .published = NAN, .ours = {NAN, 0, 0}, .difference = NAN});
+  tr_cell cell = tr_cell_new(TR_UNIT_COUNT);
+  cell.text = copy_text(report, text);
+  tr_report_cell(report, &cell);
 }
 
 void tr_report_figure(tr_report *report, const tr_figure *figure) {
@@ -224,16 +234,19 @@ static int digits_of(tr_unit unit, double value) {
 }
 
 const char *tr_cell_published(const tr_cell *cell, char buffer[TR_CELL_TEXT_BYTES]) {
-  if (!isfinite(cell->published))
+  if (!isfinite(cell->published)) {
     snprintf(buffer, TR_CELL_TEXT_BYTES, "%s", cell->published_text ? cell->published_text : "–");
-  else if (cell->unit == TR_UNIT_BYTES)
-    tr_format_bytes((size_t)cell->published, buffer, TR_CELL_TEXT_BYTES);
-  else if (cell->unit == TR_UNIT_PERCENT)
-    snprintf(buffer, TR_CELL_TEXT_BYTES, "%.1f", cell->published);
-  else if (cell->unit == TR_UNIT_FRACTION)
-    snprintf(buffer, TR_CELL_TEXT_BYTES, "%.4f", cell->published);
-  else
-    snprintf(buffer, TR_CELL_TEXT_BYTES, "%.10g", cell->published);
+    return buffer;
+  }
+  if (cell->unit == TR_UNIT_BYTES)
+    return tr_format_bytes((size_t)cell->published, buffer, TR_CELL_TEXT_BYTES);
+  /* As it was printed: times with the digits they have. */
+  const char *format = cell->unit == TR_UNIT_PERCENT ? "%.1f" : cell->unit == TR_UNIT_FRACTION ? "%.4f" : "%.10g";
+  int length = snprintf(buffer, TR_CELL_TEXT_BYTES, format, cell->published);
+  if (isfinite(cell->published_deviation)) {
+    length += snprintf(buffer + length, (size_t)(TR_CELL_TEXT_BYTES - length), " ± ");
+    snprintf(buffer + length, (size_t)(TR_CELL_TEXT_BYTES - length), format, cell->published_deviation);
+  }
   return buffer;
 }
 
@@ -262,15 +275,18 @@ const char *tr_cell_difference(const tr_cell *cell, char buffer[TR_CELL_TEXT_BYT
   return buffer;
 }
 
-tr_statistic tr_statistic_of(const double *values, size_t n) {
-  tr_statistic s = {.mean = NAN, .seeds = n};
-  double sum = 0, squares = 0;
-  for (size_t i = 0; i < n; ++i)
-    sum += values[i];
-  if (n)
-    s.mean = sum / (double)n;
-  for (size_t i = 0; i < n; ++i)
-    squares += (values[i] - s.mean) * (values[i] - s.mean);
-  s.deviation = n > 1 ? sqrt(squares / (double)(n - 1)) : 0;
-  return s;
+tr_status tr_cell_note(const tr_cell *cell, tr_strings *notes, size_t *number) {
+  *number = 0;
+  if (!cell->reason)
+    return TR_OK;
+  char *note = cell->command ? tr_format("%s; `%s`.", cell->reason, cell->command) : tr_format("%s", cell->reason);
+  for (size_t i = 0; note && i < notes->count; ++i)
+    if (strcmp(notes->items[i], note) == 0) {
+      free(note);
+      *number = i + 1;
+      return TR_OK;
+    }
+  TR_TRY(tr_strings_take(notes, note));
+  *number = notes->count;
+  return TR_OK;
 }

@@ -8,7 +8,7 @@
 #ifndef TR_REPORT_MODEL_H
 #define TR_REPORT_MODEL_H
 
-#include "host/totalrecall.h"
+#include "host/base/text.h"
 
 typedef enum tr_unit {
   TR_UNIT_PERCENT,  /* a metric as the paper prints it */
@@ -39,6 +39,7 @@ typedef struct tr_cell {
   const char *text; /* of a label or a sentence; NULL: a number */
   tr_unit unit;
   double published;           /* in `unit`; NaN: none */
+  double published_deviation; /* the spread printed beside it; NaN: none */
   const char *source;         /* where it was read, NULL without one */
   const char *published_text; /* in place of a number that was not published: says so */
   tr_statistic ours;          /* in `unit` */
@@ -121,13 +122,18 @@ tr_status tr_report_status(const tr_report *report);
 const char *tr_report_text(tr_report *report, const char *format, ...) __attribute__((format(printf, 2, 3)));
 const char *tr_report_keep(tr_report *report, char *text); /* takes what malloc gave */
 
+/* Zeroed memory that lives as long as the report; NULL when out of memory. */
+void *tr_report_alloc(tr_report *report, size_t count, size_t bytes);
+
 /* Strings are copied. */
 void tr_report_section(tr_report *report, const char *id, const char *title, const char *intro);
 void tr_report_table(tr_report *report, const char *id, const char *title, const char *intro);
 void tr_report_column(tr_report *report, const char *title, bool published); /* before the first row */
 void tr_report_row(tr_report *report);
 void tr_report_cell(tr_report *report, const tr_cell *cell); /* its strings are the report's or static */
-void tr_report_label(tr_report *report, const char *text);   /* a cell that is a text, copied */
+/* A cell without anything in it: the numbers are NaN. */
+tr_cell tr_cell_new(tr_unit unit);
+void tr_report_label(tr_report *report, const char *text); /* a cell that is a text, copied */
 
 void tr_report_figure(tr_report *report, const tr_figure *figure); /* without series; strings as a cell's */
 void tr_report_series(tr_report *report, const tr_series *series); /* without points */
@@ -143,8 +149,8 @@ const char *tr_cell_published(const tr_cell *cell, char buffer[TR_CELL_TEXT_BYTE
 const char *tr_cell_ours(const tr_cell *cell, char buffer[TR_CELL_TEXT_BYTES]);
 /* "+0.25", or "" where there is none. */
 const char *tr_cell_difference(const tr_cell *cell, char buffer[TR_CELL_TEXT_BYTES]);
-
-/* Mean and sample deviation. n may be 0. */
-tr_statistic tr_statistic_of(const double *values, size_t n);
+/* The notes of a table are the cells' reasons with their commands, "Not run: needs …; `command`.", equal ones once. Adds the cell's to
+ * the list; its number there, from 1, or 0 for a cell without a reason. */
+tr_status tr_cell_note(const tr_cell *cell, tr_strings *notes, size_t *number);
 
 #endif

@@ -1,0 +1,489 @@
+/* Figures 4, 5 and 6, the strides, table S5: queries, published points, figures and tables. */
+#include "host/report/ablations.h"
+#include "host/backbone/graph.h"
+#include "host/report/sections.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_CELLS = TR_MAX_VALUES * TR_MAX_LINES };
+
+/* ---- what is varied ---- */
+
+static tr_query patchcore(const char *dataset, const char *experiment, double percent) {
+  return tr_query_percent(tr_query_new(dataset, "patchcore", experiment), percent);
+}
+
+static tr_query neighbourhood_query(const char *dataset, size_t line, double value, double percent) {
+  (void)line;
+  tr_query query = patchcore(dataset, "figure4", percent);
+  query.setting.patch = (int)value;
+  return tr_query_ready(query);
+}
+
+static tr_published_value neighbourhood_published(const tr_published *published, size_t line, double value, const char *label,
+                                                  const tr_metric *metric) {
+  (void)line;
+  (void)label;
+  char method[64];
+  snprintf(method, sizeof method, "PatchCore neighbourhood p=%g", value);
+  return tr_published_find(published, TR_FIGURE_4, method, "mean", metric->published);
+}
+
+static const char *const levels[] = {"1", "2", "3", "12", "23", "123"};
+
+static tr_query levels_query(const char *dataset, size_t line, double value, double percent) {
+  (void)line;
+  tr_query query = patchcore(dataset, "figure4", percent);
+  tr_query_levels(&query, levels[(size_t)value - 1]);
+  return tr_query_ready(query);
+}
+
+static tr_published_value levels_published(const tr_published *published, size_t line, double value, const char *label,
+                                           const tr_metric *metric) {
+  (void)line;
+  (void)value;
+  char method[64];
+  snprintf(method, sizeof method, "PatchCore level %s", label);
+  return tr_published_find(published, TR_FIGURE_4, method, "mean", metric->published);
+}
+
+static const tr_subsampling samplers[] = {TR_SUBSAMPLE_GREEDY, TR_SUBSAMPLE_RANDOM, TR_SUBSAMPLE_LEARNED};
+
+static tr_query subsampling_query(const char *dataset, size_t line, double value, double percent) {
+  (void)percent;
+  tr_query query = tr_query_new(dataset, "patchcore", "figure5");
+  query.setting.subsampling = samplers[line];
+  query.setting.percent = value;
+  return tr_query_ready(query);
+}
+
+static tr_published_value subsampling_published(const tr_published *published, size_t line, double value, const char *label,
+                                                const tr_metric *metric) {
+  static const char *const names[] = {"greedy coreset", "random", "learned basis proxies"};
+  (void)label;
+  char method[64];
+  snprintf(method, sizeof method, "PatchCore %s %g%%", names[line], value);
+  return tr_published_find(published, TR_FIGURE_5, method, "mean", metric->published);
+}
+
+static tr_query stride_query(const char *dataset, size_t line, double value, double percent) {
+  (void)line;
+  tr_query query = patchcore(dataset, "figure5", percent);
+  query.setting.stride = (int)value;
+  return tr_query_ready(query);
+}
+
+static tr_published_value stride_published(const tr_published *published, size_t line, double value, const char *label,
+                                           const tr_metric *metric) {
+  (void)line;
+  (void)label;
+  if (value == 1)
+    return tr_published_find(published, TR_TABLE_5, "PatchCore-100%", "mean", metric->published);
+  char method[64];
+  snprintf(method, sizeof method, "PatchCore stride s=%g (no coreset)", value);
+  return tr_published_find(published, TR_PUBLISHED_TEXT, method, "mean", metric->published);
+}
+
+/* Of the lines of figure 6. */
+static const struct {
+  const char *method, *published;
+  tr_published_file file;
+  double percent;
+} low_shot_lines[] = {
+    {"patchcore", "PatchCore-25%", TR_TABLE_S5, 25},
+    {"patchcore", "PatchCore-10%", TR_FIGURE_6, 10},
+    {"padim", "PaDiM", TR_TABLE_S5, 0},
+    {"spade", "SPADE", TR_TABLE_S5, 0},
+};
+
+static tr_query low_shot_query(const char *dataset, size_t line, double value, double percent) {
+  (void)percent;
+  tr_query query = tr_query_new(dataset, low_shot_lines[line].method, "figure6");
+  if (low_shot_lines[line].percent)
+    query.setting.percent = low_shot_lines[line].percent;
+  query.setting.train_images = (int)value;
+  return tr_query_ready(query);
+}
+
+static tr_published_value low_shot_published(const tr_published *published, size_t line, double value, const char *label,
+                                             const tr_metric *metric) {
+  (void)label;
+  char name[64];
+  snprintf(name, sizeof name, "%s@%g-shot", metric->published, value);
+  tr_published_value found =
+      tr_published_find(published, low_shot_lines[line].file, low_shot_lines[line].published, "mean", name);
+  snprintf(name, sizeof name, "%s_spread@%g-shot", metric->published, value);
+  found.deviation = tr_published_find(published, low_shot_lines[line].file, low_shot_lines[line].published, "mean", name).value;
+  return found;
+}
+
+static const tr_ablation ablations[TR_ABLATIONS] = {
+    [TR_ABLATION_NEIGHBOURHOOD] =
+        {
+            .id = "figure4_neighbourhood",
+            .title = "Figure 4, above: the neighbourhood p",
+            .intro = "In percent, mean over the classes. Published points were read off the plot by eye; which percentage of the "
+                     "patches it\n"
+                     "has is not known.",
+            .x_title = "neighbourhood p",
+            .experiment = "figure4",
+            .value_count = 5,
+            .values = {1, 3, 5, 7, 9},
+            .labels = {"1", "3", "5", "7", "9"},
+            .line_count = 1,
+            .lines = {"PatchCore"},
+            .percent = 10,
+            .any_percent = true,
+            .query = neighbourhood_query,
+            .published = neighbourhood_published,
+        },
+    [TR_ABLATION_LEVELS] =
+        {
+            .id = "figure4_levels",
+            .title = "Figure 4, below: levels of the backbone",
+            .intro = "In percent, mean over the classes. Published points were read off the plot by eye (where two readers "
+                     "differ, their mean).",
+            .x_title = "levels",
+            .categories = true,
+            .experiment = "figure4",
+            .value_count = 6,
+            .values = {1, 2, 3, 4, 5, 6},
+            .labels = {"1", "2", "3", "1+2", "2+3", "1+2+3"},
+            .line_count = 1,
+            .lines = {"PatchCore"},
+            .percent = 10,
+            .any_percent = true,
+            .query = levels_query,
+            .published = levels_published,
+        },
+    [TR_ABLATION_SUBSAMPLING] =
+        {
+            .id = "figure5_subsampling",
+            .title = "Figure 5: subsampling of the bank",
+            .intro = "In percent, mean over the classes: the greedy coreset, a random subset, and learned basis proxies (Eq. 8). "
+                     "Published points\n"
+                     "were read off the plot by eye.",
+            .x_title = "percentage of the patches kept",
+            .x_log = true,
+            .experiment = "figure5",
+            .value_count = 11,
+            .values = {100, 50, 25, 10, 5, 1, 0.5, 0.1, 0.05, 0.02, 0.01},
+            .labels = {"100 %", "50 %", "25 %", "10 %", "5 %", "1 %", "0.5 %", "0.1 %", "0.05 %", "0.02 %", "0.01 %"},
+            .line_count = 3,
+            .lines = {"greedy", "random", "learned"},
+            .query = subsampling_query,
+            .published = subsampling_published,
+        },
+    [TR_ABLATION_STRIDE] =
+        {
+            .id = "figure5_stride",
+            .title = "Section 4.4.2: stride",
+            .intro = "In percent, mean over the classes; published without subsampling.",
+            .x_title = "stride s",
+            .experiment = "figure5",
+            .value_count = 3,
+            .values = {1, 2, 3},
+            .labels = {"1", "2", "3"},
+            .line_count = 1,
+            .lines = {"PatchCore"},
+            .percent = 100,
+            .query = stride_query,
+            .published = stride_published,
+        },
+    [TR_ABLATION_LOW_SHOT] =
+        {
+            .id = "figure6",
+            .title = "Figure 6 and table S5: few nominal images",
+            .intro = "In percent, mean over the classes. How often the paper drew, and how, is not stated; its ± is printed so. "
+                     "PatchCore-10 %\n"
+                     "is the figure's, the rest table S5's.",
+            .x_title = "nominal images of a class",
+            .x_log = true,
+            .experiment = "figure6",
+            .value_count = 7,
+            .values = {1, 2, 5, 10, 16, 20, 50},
+            .labels = {"1", "2", "5", "10", "16", "20", "50"},
+            .line_count = 4,
+            .lines = {"PatchCore-25 %", "PatchCore-10 %", "PaDiM", "SPADE"},
+            .query = low_shot_query,
+            .published = low_shot_published,
+        },
+};
+
+const tr_ablation *tr_ablation_of(tr_ablation_kind kind) {
+  return &ablations[kind];
+}
+
+/* ---- what was run ---- */
+
+/* An ablation on one data set and backbone. */
+typedef struct ablation_runs {
+  const tr_ablation *ablation;
+  const char *dataset, *backbone;
+  double percent;
+  tr_query queries[MAX_CELLS]; /* [lines, values] */
+  tr_selection selections[MAX_CELLS];
+  size_t run; /* how many of them */
+} ablation_runs;
+
+static size_t cell_count(const tr_ablation *a) {
+  return a->line_count * a->value_count;
+}
+
+static void look_up(tr_evidence *evidence, ablation_runs *r, double percent) {
+  const tr_ablation *a = r->ablation;
+  r->percent = percent;
+  for (size_t line = 0; line < a->line_count; ++line)
+    for (size_t i = 0; i < a->value_count; ++i)
+      r->queries[line * a->value_count + i] = a->query(r->dataset, line, a->values[i], percent);
+  r->run = tr_sweep(evidence, r->queries, cell_count(a), r->backbone, r->selections);
+}
+
+static ablation_runs runs_of(tr_evidence *evidence, const tr_ablation *a, const char *dataset, const char *backbone) {
+  static const double percents[] = {10, 1, 25, 100};
+  ablation_runs best = {.ablation = a, .dataset = dataset, .backbone = backbone};
+  look_up(evidence, &best, a->percent);
+  for (size_t i = 0; a->any_percent && i < sizeof percents / sizeof *percents; ++i) {
+    ablation_runs other = {.ablation = a, .dataset = dataset, .backbone = backbone};
+    look_up(evidence, &other, percents[i]);
+    if (other.run > best.run)
+      best = other;
+  }
+  return best;
+}
+
+static const tr_selection *first_selection(const ablation_runs *r) {
+  for (size_t i = 0; i < cell_count(r->ablation); ++i)
+    if (r->selections[i].count)
+      return &r->selections[i];
+  return NULL;
+}
+
+/* ---- tables ---- */
+
+static const char *table_id(tr_evidence *evidence, const ablation_runs *r, bool main) {
+  const char *base = r->ablation->id;
+  return main ? base : tr_report_text(evidence->report, "%s_%s_%s", base, r->dataset, r->backbone);
+}
+
+static const char *data_of(tr_evidence *evidence, const ablation_runs *r) {
+  const tr_selection *selection = first_selection(r);
+  if (!selection)
+    return "";
+  const char *percent = r->ablation->any_percent ? tr_report_text(evidence->report, ", %g %% of the patches", r->percent) : "";
+  return tr_report_text(evidence->report, "Ours: %s%s.", tr_sweep_title(evidence, selection), percent);
+}
+
+static void cell_of(tr_evidence *evidence, const ablation_runs *r, size_t line, size_t value, const tr_metric *metric) {
+  const tr_ablation *a = r->ablation;
+  size_t at = line * a->value_count + value;
+  if (strcmp(r->dataset, "mvtec") == 0) {
+    tr_published_value published = a->published(&evidence->published, line, a->values[value], a->labels[value], metric);
+    tr_cell cell =
+        tr_cell_of_selection(evidence, &r->queries[at], &r->selections[at], metric, published, (tr_per_class){TR_FIGURE_4, NULL});
+    cell.published_text = "not read";
+    tr_report_cell(evidence->report, &cell);
+    return;
+  }
+  /* The paper has no such numbers to differ from, and none of its experiments has this data set. */
+  tr_cell cell = tr_cell_new(metric->unit);
+  cell.ours = tr_selection_statistic(&r->selections[at], metric);
+  if (!r->selections[at].count) {
+    cell.causes = TR_CAUSE_NOT_RUN;
+    cell.reason = "Not run on these images.";
+  }
+  tr_report_cell(evidence->report, &cell);
+}
+
+/* Rows and columns to show: on MVTec AD all, elsewhere those of which something was run. */
+static bool has_value(const ablation_runs *r, size_t value) {
+  bool run = strcmp(r->dataset, "mvtec") == 0;
+  for (size_t line = 0; line < r->ablation->line_count; ++line)
+    run = run || r->selections[line * r->ablation->value_count + value].count;
+  return run;
+}
+
+static bool has_line(const ablation_runs *r, size_t line) {
+  bool run = strcmp(r->dataset, "mvtec") == 0;
+  for (size_t i = 0; i < r->ablation->value_count; ++i)
+    run = run || r->selections[line * r->ablation->value_count + i].count;
+  return run;
+}
+
+static const tr_metric *const metrics[] = {&tr_metric_image_auroc, &tr_metric_pixel_auroc, &tr_metric_pro};
+enum { METRICS = sizeof metrics / sizeof *metrics };
+
+/* One line: a row per value, a column per metric. */
+static void one_line_table(tr_evidence *evidence, const ablation_runs *r, bool published) {
+  const tr_ablation *a = r->ablation;
+  tr_report *report = evidence->report;
+  tr_report_column(report, a->x_title, false);
+  for (size_t m = 0; m < METRICS; ++m)
+    tr_report_column(report, metrics[m]->title, published);
+  for (size_t i = 0; i < a->value_count; ++i) {
+    if (!has_value(r, i))
+      continue;
+    tr_report_row(report);
+    tr_report_label(report, a->labels[i]);
+    for (size_t m = 0; m < METRICS; ++m)
+      cell_of(evidence, r, 0, i, metrics[m]);
+  }
+}
+
+/* Several: a row per metric and value, a column per line. */
+static void lines_table(tr_evidence *evidence, const ablation_runs *r, bool published) {
+  const tr_ablation *a = r->ablation;
+  tr_report *report = evidence->report;
+  tr_report_column(report, "metric", false);
+  tr_report_column(report, a->x_title, false);
+  for (size_t line = 0; line < a->line_count; ++line)
+    if (has_line(r, line))
+      tr_report_column(report, a->lines[line], published);
+  for (size_t m = 0; m < METRICS; ++m)
+    for (size_t i = 0; i < a->value_count; ++i) {
+      if (!has_value(r, i))
+        continue;
+      tr_report_row(report);
+      tr_report_label(report, metrics[m]->title);
+      tr_report_label(report, a->labels[i]);
+      for (size_t line = 0; line < a->line_count; ++line)
+        if (has_line(r, line))
+          cell_of(evidence, r, line, i, metrics[m]);
+    }
+}
+
+static void write_table(tr_evidence *evidence, const ablation_runs *r, bool main) {
+  const tr_ablation *a = r->ablation;
+  tr_report *report = evidence->report;
+  bool mvtec = strcmp(r->dataset, "mvtec") == 0;
+  const char *data = data_of(evidence, r);
+  const char *title =
+      main ? a->title : tr_report_text(report, "%s: %s, `%s`", a->title, tr_dataset_title(r->dataset), r->backbone);
+  tr_report_table(report, table_id(evidence, r, main), title,
+                  main ? tr_report_text(report, "%s%s%s", a->intro, *data ? "\n" : "", data) : data);
+  if (a->line_count == 1)
+    one_line_table(evidence, r, mvtec);
+  else
+    lines_table(evidence, r, mvtec);
+}
+
+/* ---- figures ---- */
+
+static void our_series(tr_evidence *evidence, const ablation_runs *r, size_t line, int colour) {
+  const tr_ablation *a = r->ablation;
+  const tr_selection *first = NULL;
+  for (size_t i = 0; i < a->value_count && !first; ++i)
+    first = r->selections[line * a->value_count + i].count ? &r->selections[line * a->value_count + i] : NULL;
+  if (!first)
+    return;
+  tr_report *report = evidence->report;
+  tr_series series = {.title = tr_report_text(report, "%s, %s", a->lines[line], r->backbone),
+                      .line = !a->categories,
+                      .colour = colour,
+                      .note = tr_sweep_title(evidence, first)};
+  tr_report_series(report, &series);
+  for (size_t n = 0; n < a->value_count; ++n) {
+    size_t i = a->values[0] > a->values[1] ? a->value_count - 1 - n : n; /* by rising x */
+    tr_statistic s = tr_selection_statistic(&r->selections[line * a->value_count + i], &tr_metric_image_auroc);
+    if (s.seeds)
+      tr_report_point(report, &(tr_point){.x = a->values[i],
+                                          .label = a->categories ? a->labels[i] : NULL,
+                                          .y = s.mean,
+                                          .deviation = s.deviation,
+                                          .seeds = s.seeds});
+  }
+}
+
+static void published_series(tr_evidence *evidence, const tr_ablation *a, size_t line, int colour) {
+  tr_report *report = evidence->report;
+  bool begun = false;
+  for (size_t n = 0; n < a->value_count; ++n) {
+    size_t i = a->values[0] > a->values[1] ? a->value_count - 1 - n : n;
+    tr_published_value value = a->published(&evidence->published, line, a->values[i], a->labels[i], &tr_metric_image_auroc);
+    if (!isfinite(value.value))
+      continue;
+    if (!begun)
+      tr_report_series(report, &(tr_series){.title = tr_report_text(report, "%s, published", a->lines[line]),
+                                            .published = true,
+                                            .line = !a->categories,
+                                            .colour = colour,
+                                            .note = value.source ? tr_report_text(report, "%s", value.source) : NULL});
+    begun = true;
+    tr_report_point(report, &(tr_point){.x = a->values[i],
+                                        .label = a->categories ? a->labels[i] : NULL,
+                                        .y = value.value,
+                                        .deviation = isfinite(value.deviation) ? value.deviation : 0});
+  }
+}
+
+/* Ours of the runs given (none: published points only), published ones beside them. */
+static void write_figure(tr_evidence *evidence, const tr_ablation *a, const char *dataset, const ablation_runs *runs,
+                         size_t count) {
+  tr_report *report = evidence->report;
+  bool mvtec = strcmp(dataset, "mvtec") == 0;
+  tr_figure figure = {.id = mvtec ? a->id : tr_report_text(report, "%s_%s", a->id, dataset),
+                      .title = tr_report_text(report, "%s, %s", a->title, tr_dataset_title(dataset)),
+                      .x_title = a->x_title,
+                      .y_title = "image AUROC in percent",
+                      .x_log = a->x_log,
+                      .y_ceiling = 100};
+  tr_query query = a->query(dataset, 0, a->values[0], 10);
+  const tr_selection *first = count ? first_selection(&runs[0]) : NULL;
+  if (first && mvtec) {
+    const char *how = tr_selection_reason(evidence, &query, first, true, &figure.causes);
+    figure.reason = how ? tr_report_text(report, "Not as published: %s.", how) : NULL;
+  } else if (!first) {
+    figure.causes = TR_CAUSE_NOT_RUN;
+    figure.reason = tr_missing_reason(evidence, &query);
+    figure.command = tr_command_of(evidence, a->experiment);
+  }
+  tr_report_figure(report, &figure);
+  for (size_t line = 0; line < a->line_count; ++line) {
+    for (size_t r = 0; r < count; ++r)
+      our_series(evidence, &runs[r], line, (int)(r * a->line_count + line));
+    if (mvtec)
+      published_series(evidence, a, line, (int)line);
+  }
+}
+
+void tr_ablation_write(tr_evidence *evidence, tr_ablation_kind kind, const char *dataset) {
+  const tr_ablation *a = &ablations[kind];
+  size_t architectures, count = 0;
+  const char *const *backbones = tr_backbone_architectures(&architectures);
+  ablation_runs *runs = tr_report_alloc(evidence->report, architectures + 1, sizeof *runs);
+  if (!runs)
+    return;
+  /* The paper's first. */
+  runs[count++] = runs_of(evidence, a, dataset, TR_PAPERS_BACKBONE);
+  for (size_t i = 0; i < architectures; ++i)
+    if (strcmp(backbones[i], TR_PAPERS_BACKBONE) != 0)
+      runs[count++] = runs_of(evidence, a, dataset, backbones[i]);
+  size_t kept = 0, shown = 0;
+  for (size_t i = 0; i < count; ++i)
+    shown = runs[i].run > runs[shown].run ? i : shown;
+  bool mvtec = strcmp(dataset, "mvtec") == 0;
+  if (mvtec && runs[shown].run < 2)
+    write_table(evidence, &runs[shown], true);
+  for (size_t i = 0; i < count; ++i)
+    if (runs[i].run >= 2)
+      runs[kept++] = runs[i];
+  for (size_t i = 0; i < kept; ++i)
+    write_table(evidence, &runs[i], mvtec && i == 0);
+  if (kept || mvtec)
+    write_figure(evidence, a, dataset, runs, kept);
+}
+
+void tr_section_ablations(tr_evidence *evidence) {
+  tr_report_section(evidence->report, "ablations", "Figures 4 and 5: what matters", "");
+  for (int kind = TR_ABLATION_NEIGHBOURHOOD; kind <= TR_ABLATION_STRIDE; ++kind) {
+    tr_ablation_write(evidence, (tr_ablation_kind)kind, "mvtec");
+    tr_ablation_write(evidence, (tr_ablation_kind)kind, "mtd");
+  }
+}
+
+void tr_section_low_shot(tr_evidence *evidence) {
+  tr_report_section(evidence->report, "low_shot", "Few nominal images", "Table S4's content was not found.");
+  tr_ablation_write(evidence, TR_ABLATION_LOW_SHOT, "mvtec");
+  tr_ablation_write(evidence, TR_ABLATION_LOW_SHOT, "mtd");
+}
