@@ -1,5 +1,6 @@
 /* Libraries of this build and their versions. */
 #include "host/harness/features.h"
+#include "host/search/search.h"
 #include <cjson/cJSON.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void find_versions(void) {
   features[LIBYAML].version = yaml_get_version_string();
   features[CJSON].version = cJSON_Version();
+  features[FAISS].version = tr_index_library();
 #ifdef TR_HAVE_ONEDNN
   static char onednn[32];
   const dnnl_version_t *version = dnnl_version();

@@ -1,8 +1,9 @@
 /* A memory bank that can be searched: rows on the device, or in host memory where the device has no room for them, and how to
- * search them. `exact` is the `nearest` operator; FAISS indexes stand beside it. */
+ * search them. `exact` is the `nearest` operator (exact.c); FAISS indexes stand beside it (faiss.c, over FAISS's C API). */
 #ifndef TR_SEARCH_H
 #define TR_SEARCH_H
 
+#include "host/base/progress.h"
 #include "kernels/nearest.h"
 #include "kernels/reweight.h"
 
@@ -45,5 +46,63 @@ tr_status tr_bank_search_blocks(const tr_bank *bank, const uint32_t *blocks, siz
  * NULL. */
 size_t tr_bank_reweight_scratch(const tr_bank *bank, int n, int patches, size_t use_rows, int b);
 tr_status tr_bank_reweight(const tr_bank *bank, const tr_reweight_args *args);
+
+/* ---- indexes ---- */
+
+/* How banks are searched, as experiments write it: "exact", or "faiss:" and a factory string of FAISS, such as "faiss:IVF512,PQ64np" (512
+ * lists, rows kept as 64 bytes; what the authors' ApproximateFaissNN does). NULL stands for exact. */
+#define TR_SEARCH_EXACT "exact"
+#define TR_SEARCH_FAISS "faiss:"
+const char *tr_search_factory(const char *search); /* the factory string; NULL: exact */
+bool tr_search_has_lists(const char *search);      /* inverted lists, of which `nprobe` are looked at */
+bool tr_search_has_graph(const char *search);      /* a graph, walked with `ef_search` candidates */
+
+/* How much of an index a query looks at. 0: as the index has it, which is what was set last, at first what its file says or FAISS's 1 list
+ * and 16 candidates. */
+typedef struct tr_effort {
+  int nprobe, ef_search;
+} tr_effort;
+
+/* FAISS's version; NULL: this build has none. */
+const char *tr_index_library(void);
+
+/* An index over rows, on the host. The same rows and factory string give the same bits whatever the number of threads: k-means starts
+ * from FAISS's fixed seed, and graphs (HNSW, NSG), whose links depend on the order of insertion, are built by one thread. */
+typedef struct tr_index tr_index;
+
+/* What can be said without building: EINVAL is FAISS's text about the factory string, or says how many rows are too few. EDEVICE: this
+ * build has no FAISS. */
+tr_status tr_index_check(const char *factory, size_t rows, int d);
+/* Host bytes of an index, about, and besides while it is built. */
+size_t tr_index_bytes_expected(const char *factory, size_t rows, int d);
+size_t tr_index_build_bytes_expected(const char *factory, size_t rows, int d);
+
+/* Trains with and adds rows [rows, d] (host), or the first `rows` of a bank. Few rows for training are reported to `progress`. */
+tr_status tr_index_build(tr_device *device, const float *rows, size_t row_count, int d, const char *factory,
+                         tr_progress *progress, tr_index **out);
+tr_status tr_bank_index(const tr_bank *bank, size_t rows, const char *factory, tr_progress *progress, tr_index **out);
+void tr_index_destroy(tr_index *index);
+
+/* FAISS's own format, which FAISS reads and writes elsewhere. EFORMAT: what FAISS does not read, is cut short, has no rows or is
+ * not trained, or does not measure squared L2. `name` stands for the file in errors. */
+tr_status tr_index_write(const tr_index *index, const char *path);
+tr_status tr_index_read(tr_device *device, const char *path, tr_index **out);
+tr_status tr_index_to_memory(const tr_index *index, void **data, size_t *bytes); /* malloc'd */
+tr_status tr_index_from_memory(tr_device *device, const char *name, const void *data, size_t bytes, tr_index **out);
+
+size_t tr_index_rows(const tr_index *index);
+int tr_index_dimension(const tr_index *index);
+size_t tr_index_bytes(const tr_index *index); /* of its file */
+double tr_index_build_seconds(const tr_index *index);
+/* Rows [first, first + count) as the index keeps them (host, [count, d]): exactly, or what is left of them. EINVAL: an index that
+ * cannot give them. */
+tr_status tr_index_row_data(tr_index *index, size_t first, size_t count, float *rows);
+
+/* As tr_bank_search, into device memory; `scratch` is host memory. Any number of lanes may search at once; those that ask for another
+ * effort wait for the others, which *seconds leaves out. Results do not depend on the batch: each group is searched in the same
+ * blocks. A query for which the lists looked at hold too few rows looks at more of them. */
+size_t tr_index_search_scratch(const tr_index *index, size_t group, int k);
+tr_status tr_index_search(tr_index *index, tr_effort effort, const float *queries, size_t count, size_t group, int k,
+                          float *distances, uint32_t *indices, void *scratch, double *seconds);
 
 #endif

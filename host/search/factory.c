@@ -1,0 +1,62 @@
+/* What a search's name says, and an index of a bank: what needs no FAISS by itself. */
+#include "host/base/status.h"
+#include "host/search/bank.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char *tr_search_factory(const char *search) {
+  size_t length = strlen(TR_SEARCH_FAISS);
+  return search && strncmp(search, TR_SEARCH_FAISS, length) == 0 ? search + length : NULL;
+}
+
+bool tr_search_has_lists(const char *search) {
+  const char *factory = tr_search_factory(search);
+  return factory && (strstr(factory, "IVF") || strstr(factory, "IMI"));
+}
+
+bool tr_search_has_graph(const char *search) {
+  const char *factory = tr_search_factory(search);
+  return factory && (strstr(factory, "HNSW") || strstr(factory, "NSG"));
+}
+
+/* Whether a factory string keeps rows as codes only. "PQ64", "SQ8", "LSH", "RQ", ... stand at the end; "Flat" keeps whole rows. */
+static bool keeps_whole_rows(const char *factory) {
+  static const char *const coded[] = {"PQ", "SQ", "LSH", "RQ", "LSQ", "ZnLattice"};
+  if (strstr(factory, "Flat"))
+    return true;
+  for (size_t i = 0; i < sizeof coded / sizeof *coded; ++i)
+    if (strstr(factory, coded[i]))
+      return false;
+  return true;
+}
+
+/* A quarter of a row is what 8-bit codes of every dimension take; numbers, lists and links come on top. */
+size_t tr_index_bytes_expected(const char *factory, size_t rows, int d) {
+  size_t row = (size_t)d * sizeof(float), links = 640;
+  return rows * ((keeps_whole_rows(factory) ? row : row / 4) + links) + ((size_t)1 << 20);
+}
+
+/* The rows on the host, and once more as residuals. */
+size_t tr_index_build_bytes_expected(const char *factory, size_t rows, int d) {
+  (void)factory;
+  return 2 * rows * (size_t)d * sizeof(float);
+}
+
+tr_status tr_bank_index(const tr_bank *bank, size_t rows, const char *factory, tr_progress *progress, tr_index **out) {
+  *out = NULL;
+  size_t bytes = rows * (size_t)bank->d * sizeof(float);
+  if (rows > bank->row_count)
+    return tr_fail(TR_EINVAL, "memory bank: asked for an index of %zu rows of %zu", rows, bank->row_count);
+  if (tr_bank_is_in_host(bank))
+    return tr_index_build(bank->device, bank->rows, rows, bank->d, factory, progress, out);
+  float *host = malloc(bytes);
+  tr_status status = host ? tr_device_download(bank->device, host, bank->rows, bytes)
+                          : tr_fail(TR_ENOMEM, "an index of %zu bank rows: out of memory", rows);
+  if (status == TR_OK)
+    status = tr_device_sync(bank->device);
+  if (status == TR_OK)
+    status = tr_index_build(bank->device, host, rows, bank->d, factory, progress, out);
+  free(host);
+  return status;
+}

@@ -1,0 +1,402 @@
+/* Indexes by FAISS, over its C API (host/search/faiss_shim.cpp where only the C++ library is there).
+ *
+ * Threads. FAISS starts OpenMP threads of its own, and its products are OpenBLAS's: both are one thread in the pool's tasks (as
+ * host/base/threads.h has it), so lanes or blocks of queries are what runs side by side. Training and adding use as many OpenMP threads
+ * as the pool has, with products on one, since OpenBLAS may cut a product differently for another number of threads.
+ *
+ * Blocks. A group of queries is searched in blocks of fixed size: FAISS computes distances of fewer than 20 queries another way, and
+ * cuts queries by its number of threads, so that results would depend on both. */
+#include "host/base/clock.h"
+#include "host/base/status.h"
+#include "host/base/text.h"
+#include "host/search/search.h"
+
+#ifdef TR_HAVE_FAISS
+
+#include "host/search/faiss_shim.h"
+
+#include <errno.h>
+#include <faiss/c_api/AutoTune_c.h>
+#include <faiss/c_api/error_c.h>
+#include <faiss/c_api/index_factory_c.h>
+#include <faiss/c_api/index_io_c.h>
+#include <omp.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK = 196 /* queries a call: a quarter of 28 x 28 patches */ };
+
+struct tr_index {
+  tr_device *device;
+  FaissIndex *faiss;
+  FaissParameterSpace *space;
+  size_t rows, bytes;
+  int d;
+  double build_seconds;
+  /* The effort is the index's own state: those who search with the same one do so together. */
+  pthread_mutex_t lock;
+  pthread_cond_t idle;
+  tr_effort effort;
+  size_t searching;
+};
+
+const char *tr_index_library(void) {
+  return tr_faiss_version();
+}
+
+static tr_status failed(tr_status status, const char *what) {
+  return tr_fail(status, "FAISS: %s: %s", what, faiss_get_last_error());
+}
+
+/* ---- building ---- */
+
+static tr_status make(const char *factory, size_t rows, int d, FaissIndex **out) {
+  *out = NULL;
+  char what[160];
+  snprintf(what, sizeof what, "\"%s\" for %d dimensions", factory, d);
+  if (faiss_index_factory(out, d, factory, METRIC_L2) != 0)
+    return failed(TR_EINVAL, what);
+  size_t least, recommended;
+  tr_faiss_training_rows(*out, &least, &recommended);
+  if (rows >= least)
+    return TR_OK;
+  faiss_Index_free(*out);
+  *out = NULL;
+  return tr_fail(TR_EINVAL, "FAISS: %s: expected at least %zu bank rows, one for each centroid, found %zu", what, least, rows);
+}
+
+tr_status tr_index_check(const char *factory, size_t rows, int d) {
+  FaissIndex *faiss;
+  TR_TRY(make(factory, rows, d, &faiss));
+  faiss_Index_free(faiss);
+  return TR_OK;
+}
+
+static tr_status enclose(tr_device *device, FaissIndex *faiss, tr_index **out) {
+  *out = calloc(1, sizeof **out);
+  if (!*out) {
+    faiss_Index_free(faiss);
+    return tr_fail(TR_ENOMEM, "FAISS index: out of memory");
+  }
+  **out = (tr_index){.device = device, .faiss = faiss, .d = faiss_Index_d(faiss), .rows = (size_t)faiss_Index_ntotal(faiss)};
+  pthread_mutex_init(&(*out)->lock, NULL);
+  pthread_cond_init(&(*out)->idle, NULL);
+  if (faiss_ParameterSpace_new(&(*out)->space) == 0)
+    return TR_OK;
+  tr_index_destroy(*out);
+  *out = NULL;
+  return failed(TR_ENOMEM, "parameters of an index");
+}
+
+void tr_index_destroy(tr_index *index) {
+  if (!index)
+    return;
+  if (index->space)
+    faiss_ParameterSpace_free(index->space);
+  faiss_Index_free(index->faiss);
+  pthread_cond_destroy(&index->idle);
+  pthread_mutex_destroy(&index->lock);
+  free(index);
+}
+
+static void warn_of_few_rows(FaissIndex *faiss, const char *factory, size_t rows, tr_progress *progress) {
+  size_t least, recommended;
+  tr_faiss_training_rows(faiss, &least, &recommended);
+  if (rows < recommended)
+    tr_progress_line(progress, "FAISS \"%s\" is trained with %zu bank rows; FAISS recommends at least %zu", factory, rows,
+                     recommended);
+}
+
+static tr_status train_and_add(FaissIndex *faiss, const char *factory, const float *rows, size_t count, int threads) {
+  bool in_order = strstr(factory, "HNSW") || strstr(factory, "NSG");
+  char what[160];
+  snprintf(what, sizeof what, "building \"%s\" over %zu rows", factory, count);
+  tr_faiss_quiet *quiet = tr_faiss_quiet_begin(faiss);
+  omp_set_num_threads(in_order ? 1 : threads);
+  int code = faiss_Index_train(faiss, (faiss_idx_t)count, rows);
+  tr_faiss_quiet_end(quiet);
+  if (code == 0)
+    code = faiss_Index_add(faiss, (faiss_idx_t)count, rows);
+  omp_set_num_threads(1);
+  return code == 0 ? TR_OK : failed(TR_EINVAL, what);
+}
+
+/* ---- files ---- */
+
+static ssize_t count_bytes(void *cookie, const char *data, size_t bytes) {
+  (void)data;
+  *(size_t *)cookie += bytes;
+  return (ssize_t)bytes;
+}
+
+static tr_status write_to(const tr_index *index, FILE *file, const char *name) {
+  int code = faiss_write_index(index->faiss, file);
+  int error = errno;
+  if (fclose(file) != 0 && code == 0)
+    return tr_fail_errno(TR_EIO, "writing the index %s", name);
+  errno = error;
+  return code == 0 ? TR_OK : tr_fail(TR_EIO, "writing the index %s: %s", name, faiss_get_last_error());
+}
+
+static tr_status measure_bytes(tr_index *index) {
+  FILE *file = fopencookie(&index->bytes, "w", (cookie_io_functions_t){.write = count_bytes});
+  return file ? write_to(index, file, "to count its bytes") : tr_fail(TR_ENOMEM, "counting the bytes of an index: out of memory");
+}
+
+tr_status tr_index_build(tr_device *device, const float *rows, size_t row_count, int d, const char *factory,
+                         tr_progress *progress, tr_index **out) {
+  *out = NULL;
+  FaissIndex *faiss;
+  double start = tr_seconds();
+  TR_TRY(make(factory, row_count, d, &faiss));
+  warn_of_few_rows(faiss, factory, row_count, progress);
+  tr_status status = train_and_add(faiss, factory, rows, row_count, tr_pool_threads(tr_device_pool(device)));
+  if (status != TR_OK) {
+    faiss_Index_free(faiss);
+    return status;
+  }
+  TR_TRY(enclose(device, faiss, out));
+  (*out)->build_seconds = tr_seconds() - start;
+  status = measure_bytes(*out);
+  if (status != TR_OK) {
+    tr_index_destroy(*out);
+    *out = NULL;
+  }
+  return status;
+}
+
+tr_status tr_index_to_memory(const tr_index *index, void **data, size_t *bytes) {
+  char *text = NULL;
+  *data = NULL;
+  FILE *file = open_memstream(&text, bytes);
+  tr_status status = file ? write_to(index, file, "to memory") : tr_fail(TR_ENOMEM, "an index in memory: out of memory");
+  if (status != TR_OK) {
+    free(text);
+    return status;
+  }
+  *data = text;
+  return TR_OK;
+}
+
+tr_status tr_index_write(const tr_index *index, const char *path) {
+  void *data;
+  size_t bytes;
+  TR_TRY(tr_index_to_memory(index, &data, &bytes));
+  tr_status status = tr_file_write(path, data, bytes);
+  free(data);
+  return status;
+}
+
+static tr_status check_read(const FaissIndex *faiss, const char *name) {
+  if (!faiss_Index_is_trained(faiss))
+    return tr_fail(TR_EFORMAT, "%s: expected a trained index, found one that is not", name);
+  if (faiss_Index_ntotal(faiss) < 1 || faiss_Index_ntotal(faiss) >= UINT32_MAX)
+    return tr_fail(TR_EFORMAT, "%s: expected an index of 1 to 2^32 - 2 rows, found %lld", name,
+                   (long long)faiss_Index_ntotal(faiss));
+  if (faiss_Index_metric_type(faiss) != METRIC_L2)
+    return tr_fail(TR_EFORMAT, "%s: expected an index that measures squared L2, found FAISS's metric %d", name,
+                   (int)faiss_Index_metric_type(faiss));
+  return TR_OK;
+}
+
+tr_status tr_index_from_memory(tr_device *device, const char *name, const void *data, size_t bytes, tr_index **out) {
+  *out = NULL;
+  if (bytes == 0)
+    return tr_fail(TR_EFORMAT, "%s: expected an index of FAISS, found an empty file", name);
+  FILE *file = fmemopen((void *)data, bytes, "r"); /* read only: what it points to stays as it is */
+  if (!file)
+    return tr_fail_errno(TR_ENOMEM, "reading the index %s", name);
+  FaissIndex *faiss = NULL;
+  int code = faiss_read_index(file, 0, &faiss);
+  fclose(file);
+  if (code != 0)
+    return tr_fail(TR_EFORMAT, "%s: FAISS does not read it as an index: %s", name, faiss_get_last_error());
+  tr_status status = check_read(faiss, name);
+  if (status != TR_OK) {
+    faiss_Index_free(faiss);
+    return status;
+  }
+  TR_TRY(enclose(device, faiss, out));
+  (*out)->bytes = bytes;
+  return TR_OK;
+}
+
+tr_status tr_index_read(tr_device *device, const char *path, tr_index **out) {
+  *out = NULL;
+  tr_mapping file;
+  TR_TRY(tr_file_map(path, &file));
+  tr_status status = tr_index_from_memory(device, path, file.data, file.bytes, out);
+  tr_file_unmap(&file);
+  return status;
+}
+
+/* ---- what it is ---- */
+
+size_t tr_index_rows(const tr_index *index) {
+  return index->rows;
+}
+
+int tr_index_dimension(const tr_index *index) {
+  return index->d;
+}
+
+size_t tr_index_bytes(const tr_index *index) {
+  return index->bytes;
+}
+
+double tr_index_build_seconds(const tr_index *index) {
+  return index->build_seconds;
+}
+
+tr_status tr_index_row_data(tr_index *index, size_t first, size_t count, float *rows) {
+  if (first > index->rows || count > index->rows - first)
+    return tr_fail(TR_EINVAL, "FAISS: there are no rows %zu to %zu: the index has %zu", first, first + count, index->rows);
+  if (faiss_Index_reconstruct_n(index->faiss, (faiss_idx_t)first, (faiss_idx_t)count, rows) != 0)
+    return failed(TR_EINVAL, "reading the rows of an index");
+  return TR_OK;
+}
+
+/* ---- search ---- */
+
+static tr_status set_parameter(tr_index *index, const char *name, int value) {
+  char what[64];
+  snprintf(what, sizeof what, "%s of %d", name, value);
+  return faiss_ParameterSpace_set_index_parameter(index->space, index->faiss, name, value) == 0 ? TR_OK : failed(TR_EINVAL, what);
+}
+
+/* Waits until nobody searches with another effort. */
+static tr_status begin_search(tr_index *index, tr_effort effort) {
+  tr_status status = TR_OK;
+  pthread_mutex_lock(&index->lock);
+  bool other = index->effort.nprobe != effort.nprobe || index->effort.ef_search != effort.ef_search;
+  while (index->searching && other) {
+    pthread_cond_wait(&index->idle, &index->lock);
+    other = index->effort.nprobe != effort.nprobe || index->effort.ef_search != effort.ef_search;
+  }
+  if (other && effort.nprobe)
+    status = set_parameter(index, "nprobe", effort.nprobe);
+  /* The graph of an index with lists is over its centroids. */
+  if (status == TR_OK && other && effort.ef_search)
+    status = set_parameter(index, effort.nprobe ? "quantizer_efSearch" : "efSearch", effort.ef_search);
+  if (status == TR_OK) {
+    index->effort = effort;
+    ++index->searching;
+  }
+  pthread_mutex_unlock(&index->lock);
+  return status;
+}
+
+static void end_search(tr_index *index) {
+  pthread_mutex_lock(&index->lock);
+  if (--index->searching == 0)
+    pthread_cond_broadcast(&index->idle);
+  pthread_mutex_unlock(&index->lock);
+}
+
+/* Host memory of a group. */
+typedef struct group_memory {
+  float *queries, *distances;
+  faiss_idx_t *labels;
+  uint32_t *indices;
+} group_memory;
+
+static size_t aligned(size_t bytes) {
+  return (bytes + 63) / 64 * 64;
+}
+
+size_t tr_index_search_scratch(const tr_index *index, size_t group, int k) {
+  size_t results = group * (size_t)k;
+  return aligned(group * (size_t)index->d * sizeof(float)) + aligned(results * sizeof(float)) +
+         aligned(results * sizeof(faiss_idx_t)) + aligned(results * sizeof(uint32_t));
+}
+
+static group_memory lay_out(const tr_index *index, size_t group, int k, void *scratch) {
+  size_t results = group * (size_t)k;
+  char *next = scratch;
+  group_memory m;
+  m.queries = (float *)next;
+  next += aligned(group * (size_t)index->d * sizeof(float));
+  m.distances = (float *)next;
+  next += aligned(results * sizeof(float));
+  m.labels = (faiss_idx_t *)next;
+  next += aligned(results * sizeof(faiss_idx_t));
+  m.indices = (uint32_t *)next;
+  return m;
+}
+
+typedef struct search_job {
+  tr_index *index;
+  const group_memory *memory;
+  size_t count, k;
+} search_job;
+
+static tr_status search_block(void *context, size_t task) {
+  const search_job *job = context;
+  size_t first = task * BLOCK, n = job->count - first < BLOCK ? job->count - first : BLOCK;
+  const group_memory *m = job->memory;
+  omp_set_num_threads(1); /* of the calling thread */
+  int code = faiss_Index_search(job->index->faiss, (faiss_idx_t)n, m->queries + first * (size_t)job->index->d,
+                                (faiss_idx_t)job->k, m->distances + first * job->k, m->labels + first * job->k);
+  return code == 0 ? TR_OK : failed(TR_EINTERNAL, "searching an index");
+}
+
+/* The lists looked at held fewer than k rows: looks at twice as many until they do. */
+static tr_status search_again(const search_job *job, tr_effort effort, size_t query) {
+  const group_memory *m = job->memory;
+  faiss_idx_t *last = m->labels + query * job->k + job->k - 1;
+  while (*last < 0 && effort.nprobe > 0 && effort.nprobe < INT32_MAX / 2) {
+    effort.nprobe *= 2;
+    TR_TRY(begin_search(job->index, effort));
+    int code = faiss_Index_search(job->index->faiss, 1, m->queries + query * (size_t)job->index->d, (faiss_idx_t)job->k,
+                                  m->distances + query * job->k, m->labels + query * job->k);
+    end_search(job->index);
+    if (code != 0)
+      return failed(TR_EINTERNAL, "searching an index");
+    if ((size_t)effort.nprobe > job->index->rows)
+      break;
+  }
+  return *last < 0
+             ? tr_fail(TR_EINVAL, "FAISS: found fewer than %zu rows for a query: more have to be looked at (nprobe, ef_search)",
+                       job->k)
+             : TR_OK;
+}
+
+static tr_status search_group(const search_job *job, tr_effort effort, double *seconds) {
+  TR_TRY(begin_search(job->index, effort));
+  double start = tr_seconds();
+  tr_status status = tr_pool_run(tr_device_pool(job->index->device), (job->count + BLOCK - 1) / BLOCK, search_block, (void *)job);
+  *seconds += tr_seconds() - start;
+  end_search(job->index);
+  TR_TRY(status);
+  const group_memory *m = job->memory;
+  for (size_t i = 0; i < job->count; ++i)
+    if (m->labels[i * job->k + job->k - 1] < 0)
+      TR_TRY(search_again(job, effort, i));
+  for (size_t i = 0; i < job->count * job->k; ++i)
+    m->indices[i] = (uint32_t)m->labels[i];
+  return TR_OK;
+}
+
+tr_status tr_index_search(tr_index *index, tr_effort effort, const float *queries, size_t count, size_t group, int k,
+                          float *distances, uint32_t *indices, void *scratch, double *seconds) {
+  if (group == 0 || k < 1 || (size_t)k > index->rows)
+    return tr_fail(TR_EINVAL, "FAISS: expected groups of at least one query and k of 1 to the %zu rows, found %zu and %d",
+                   index->rows, group, k);
+  group_memory memory = lay_out(index, group, k, scratch);
+  size_t d = (size_t)index->d, width = (size_t)k;
+  *seconds = 0;
+  for (size_t first = 0; first < count; first += group) {
+    size_t n = count - first < group ? count - first : group;
+    TR_TRY(tr_device_download(index->device, memory.queries, queries + first * d, n * d * sizeof(float)));
+    TR_TRY(tr_device_sync(index->device));
+    TR_TRY(search_group(&(search_job){index, &memory, n, width}, effort, seconds));
+    TR_TRY(tr_device_upload(index->device, distances + first * width, memory.distances, n * width * sizeof(float)));
+    TR_TRY(tr_device_upload(index->device, indices + first * width, memory.indices, n * width * sizeof(uint32_t)));
+    TR_TRY(tr_device_sync(index->device)); /* the next group takes the same memory */
+  }
+  return TR_OK;
+}
+
+#endif

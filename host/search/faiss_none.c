@@ -1,0 +1,103 @@
+/* Indexes in a build without FAISS: every call says what is missing. */
+#include "host/base/status.h"
+#include "host/search/search.h"
+
+#ifndef TR_HAVE_FAISS
+
+static tr_status missing(void) {
+  return tr_fail(TR_EDEVICE, "this build has no FAISS: install libfaiss-dev and OpenBLAS, and build again with TR_FAISS");
+}
+
+const char *tr_index_library(void) {
+  return NULL;
+}
+tr_status tr_index_check(const char *factory, size_t rows, int d) {
+  (void)factory;
+  (void)rows;
+  (void)d;
+  return missing();
+}
+tr_status tr_index_build(tr_device *device, const float *rows, size_t row_count, int d, const char *factory,
+                         tr_progress *progress, tr_index **out) {
+  (void)device;
+  (void)rows;
+  (void)row_count;
+  (void)d;
+  (void)factory;
+  (void)progress;
+  *out = NULL;
+  return missing();
+}
+void tr_index_destroy(tr_index *index) {
+  (void)index;
+}
+tr_status tr_index_write(const tr_index *index, const char *path) {
+  (void)index;
+  (void)path;
+  return missing();
+}
+tr_status tr_index_read(tr_device *device, const char *path, tr_index **out) {
+  (void)device;
+  (void)path;
+  *out = NULL;
+  return missing();
+}
+tr_status tr_index_to_memory(const tr_index *index, void **data, size_t *bytes) {
+  (void)index;
+  *data = NULL;
+  *bytes = 0;
+  return missing();
+}
+tr_status tr_index_from_memory(tr_device *device, const char *name, const void *data, size_t bytes, tr_index **out) {
+  (void)device;
+  (void)name;
+  (void)data;
+  (void)bytes;
+  *out = NULL;
+  return missing();
+}
+size_t tr_index_rows(const tr_index *index) {
+  (void)index;
+  return 0;
+}
+int tr_index_dimension(const tr_index *index) {
+  (void)index;
+  return 0;
+}
+size_t tr_index_bytes(const tr_index *index) {
+  (void)index;
+  return 0;
+}
+double tr_index_build_seconds(const tr_index *index) {
+  (void)index;
+  return 0;
+}
+tr_status tr_index_row_data(tr_index *index, size_t first, size_t count, float *rows) {
+  (void)index;
+  (void)first;
+  (void)count;
+  (void)rows;
+  return missing();
+}
+size_t tr_index_search_scratch(const tr_index *index, size_t group, int k) {
+  (void)index;
+  (void)group;
+  (void)k;
+  return 0;
+}
+tr_status tr_index_search(tr_index *index, tr_effort effort, const float *queries, size_t count, size_t group, int k,
+                          float *distances, uint32_t *indices, void *scratch, double *seconds) {
+  (void)index;
+  (void)effort;
+  (void)queries;
+  (void)count;
+  (void)group;
+  (void)k;
+  (void)distances;
+  (void)indices;
+  (void)scratch;
+  (void)seconds;
+  return missing();
+}
+
+#endif
