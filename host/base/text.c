@@ -120,6 +120,14 @@ tr_status tr_make_folders(const char *path) {
   return status;
 }
 
+tr_status tr_make_folder_of(const char *file) {
+  const char *slash = strrchr(file, '/');
+  char *folder = slash && slash > file ? strndup(file, (size_t)(slash - file)) : strdup(".");
+  tr_status status = folder ? tr_make_folders(folder) : tr_fail(TR_ENOMEM, "making a folder for %s: out of memory", file);
+  free(folder);
+  return status;
+}
+
 tr_status tr_file_read(const char *path, char **data, size_t *bytes) {
   *data = NULL;
   *bytes = 0;

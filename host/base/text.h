@@ -23,7 +23,8 @@ void tr_strings_free(tr_strings *list);
 tr_status tr_folder_list(const char *path, tr_strings *out);
 bool tr_is_folder(const char *path);
 bool tr_is_file(const char *path);
-tr_status tr_make_folders(const char *path); /* mkdir -p */
+tr_status tr_make_folders(const char *path);   /* mkdir -p */
+tr_status tr_make_folder_of(const char *file); /* the folder that a file is to be in */
 
 /* Whole file, NUL-terminated, malloc'd. */
 tr_status tr_file_read(const char *path, char **data, size_t *bytes);

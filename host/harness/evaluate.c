@@ -280,21 +280,6 @@ typedef struct picture_job {
   tr_picture_scale scale;
 } picture_job;
 
-/* "<folder>/broken_large/000.png", with the folders it needs; malloc'd. */
-static tr_status picture_path(const char *folder, const char *name, char **out) {
-  const char *slash = strrchr(name, '/'), *dot = strrchr(name, '.');
-  size_t stem = dot && (!slash || dot > slash) ? (size_t)(dot - name) : strlen(name);
-  char *below = tr_format("%s/%.*s", folder, slash ? (int)(slash - name) : 0, name);
-  *out = tr_format("%s/%.*s.png", folder, (int)stem, name);
-  tr_status status = below && *out ? tr_make_folders(below) : tr_fail(TR_ENOMEM, "drawing %s: out of memory", name);
-  free(below);
-  if (status != TR_OK) {
-    free(*out);
-    *out = NULL;
-  }
-  return status;
-}
-
 static tr_status draw_picture(const picture_job *job, size_t i, const float *map) {
   tr_evaluation *e = job->evaluation;
   const tr_evaluation_options *o = &e->options;
@@ -304,8 +289,10 @@ static tr_status draw_picture(const picture_job *job, size_t i, const float *map
   uint8_t *resized = malloc(e->pixels * 3);
   char *path = NULL;
   tr_status status = resized ? tr_image_resized(o->device, &o->image, &image, resized) : no_memory(e);
+  if (status == TR_OK && !(path = tr_picture_path(job->folder, sample->name)))
+    status = no_memory(e);
   if (status == TR_OK)
-    status = picture_path(job->folder, sample->name, &path);
+    status = tr_make_folder_of(path);
   if (status == TR_OK)
     status = tr_picture_write(path, resized, map, e->masks[i], o->in_h, o->in_w, job->scale);
   free(path);

@@ -870,3 +870,100 @@ void tr_experiments_free(tr_experiments *experiments) {
   tr_strings_free(&experiments->notes);
   *experiments = (tr_experiments){0};
 }
+
+/* ---- back to keys ---- */
+
+static bool in_bounds(const key *k, double value) {
+  return (k->open ? value > k->low : value >= k->low) && value <= k->high;
+}
+
+static double number_of(const key *k, const char *field) {
+  int whole;
+  double number;
+  uint64_t seed;
+  switch (k->kind) {
+  case VALUE_NUMBER:
+    memcpy(&number, field, sizeof number);
+    return number;
+  case VALUE_SEED:
+    memcpy(&seed, field, sizeof seed);
+    return (double)seed;
+  default:
+    memcpy(&whole, field, sizeof whole);
+    return whole;
+  }
+}
+
+static bool has_value(const key *k, const char *field) {
+  const char *text;
+  switch (k->kind) {
+  case VALUE_INTEGER:
+  case VALUE_ODD:
+  case VALUE_NUMBER:
+    return in_bounds(k, number_of(k, field));
+  case VALUE_NAME:
+  case VALUE_TEXT:
+    memcpy(&text, field, sizeof text);
+    return text != NULL;
+  case VALUE_MAPPING:
+    return k->keys != ensemble_keys;
+  default:
+    return true;
+  }
+}
+
+static cJSON *keys_to_json(const tr_setting *setting, const key *keys, size_t count);
+
+static cJSON *layers_to_json(const tr_setting *setting) {
+  char *text = tr_setting_layers_text(setting);
+  cJSON *value = text ? cJSON_CreateString(text) : NULL;
+  free(text);
+  return value;
+}
+
+static cJSON *value_to_json(const tr_setting *setting, const key *k) {
+  const char *field = (const char *)setting + k->offset, *text;
+  bool yes;
+  size_t count;
+  switch (k->kind) {
+  case VALUE_CHOICE:
+    return cJSON_CreateString(k->names(&count)[(int)number_of(k, field)]);
+  case VALUE_NAME:
+  case VALUE_TEXT:
+    memcpy(&text, field, sizeof text);
+    return cJSON_CreateString(text);
+  case VALUE_BOOLEAN:
+    memcpy(&yes, field, sizeof yes);
+    return cJSON_CreateBool(yes);
+  case VALUE_LAYERS:
+    return layers_to_json(setting);
+  case VALUE_MAPPING:
+    return keys_to_json(setting, k->keys, k->key_count);
+  default:
+    return tr_json_number(number_of(k, field));
+  }
+}
+
+/* NULL: out of memory. */
+static cJSON *keys_to_json(const tr_setting *setting, const key *keys, size_t count) {
+  cJSON *object = cJSON_CreateObject();
+  for (size_t i = keys == experiment_keys ? KEY_PROTOCOL : 0; object && i < count; ++i) {
+    if (!has_value(&keys[i], (const char *)setting + keys[i].offset))
+      continue;
+    cJSON *value = value_to_json(setting, &keys[i]);
+    if (!value || !cJSON_AddItemToObject(object, keys[i].name, value)) {
+      cJSON_Delete(value);
+      cJSON_Delete(object);
+      return NULL;
+    }
+  }
+  return object;
+}
+
+tr_status tr_setting_to_json(const tr_setting *setting, cJSON **out) {
+  *out = NULL;
+  if (setting->member_count)
+    return tr_fail(TR_EINVAL, "writing a setting: an ensemble of %d is several settings", setting->member_count);
+  *out = keys_to_json(setting, experiment_keys, MAX_KEYS);
+  return *out ? TR_OK : tr_fail(TR_ENOMEM, "writing a setting: out of memory");
+}

@@ -47,7 +47,8 @@ tr_status tr_experiments_read(const char *path, const tr_replacements *replaceme
 tr_status tr_experiments_parse(const char *name, const char *text, size_t bytes, const tr_replacements *replacements,
                                tr_experiments *out);
 /* The inverse for a model's file: a setting as an object of the keys above, which is YAML too and gives the setting back. Values that
- * decide nothing in this combination and that no file could hold are left out. */
+ * decide nothing in this combination and that no file could hold are left out. EINVAL: an
+ * ensemble. */
 tr_status tr_setting_to_json(const tr_setting *setting, struct cJSON **out);
 void tr_experiments_free(tr_experiments *experiments);
 

@@ -2,6 +2,7 @@
 #include "host/harness/picture.h"
 #include "datasets/image.h"
 #include "host/base/status.h"
+#include "host/base/text.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,14 @@ tr_status tr_picture_scale_of(const float *peaks, const uint8_t *anomalous, size
   *out = (tr_picture_scale){.calm = good ? 3 * usual / 4 : median / 3, .alarm = fmaxf(median, 1.25f * usual)};
   free(sorted);
   return TR_OK;
+}
+
+/* ---- files ---- */
+
+char *tr_picture_path(const char *folder, const char *name) {
+  const char *slash = strrchr(name, '/'), *dot = strrchr(name, '.');
+  size_t stem = dot && (!slash || dot > slash) ? (size_t)(dot - name) : strlen(name);
+  return tr_format("%s/%.*s.png", folder, (int)stem, name);
 }
 
 /* ---- panels ---- */

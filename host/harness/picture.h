@@ -15,6 +15,9 @@ typedef struct tr_picture_scale {
  * peak, and the median. */
 tr_status tr_picture_scale_of(const float *peaks, const uint8_t *anomalous, size_t n, tr_picture_scale *out);
 
+/* "<folder>/broken_large/000.png" of the image named "broken_large/000.jpg"; malloc'd, NULL when out of memory. */
+char *tr_picture_path(const char *folder, const char *name);
+
 /* image: [h, w, 3]; map: [h, w]; mask: [h, w] in [0, 1], or NULL for none. */
 tr_status tr_picture_write(const char *path, const uint8_t *image, const float *map, const float *mask, int h, int w,
                            tr_picture_scale scale);

@@ -1,0 +1,39 @@
+/* What a detector's file says about itself (the member `about` of host/methods/model_file.h), and `score` needs besides the model:
+ *
+ *   program, version, date
+ *   run         the setting's name in the official style
+ *   experiment  the setting, as the keys of an experiment file
+ *   weights     {file, sha256}: no others are accepted
+ *   image       {height, width, mean, std}: what the backbone gets, after the experiment's `image`
+ *   train       {images}
+ *   threshold   {score, quantile, images, calm, alarm}, or null: what `fit --quantile` found, and the heat maps' scale
+ */
+#ifndef TR_DETECTOR_ABOUT_H
+#define TR_DETECTOR_ABOUT_H
+
+#include "host/harness/experiment.h"
+#include "host/harness/picture.h"
+
+typedef struct tr_threshold {
+  double score;    /* above it: anomalous */
+  double quantile; /* see host/detector/fit.h */
+  size_t images;   /* that it was taken from; 0: there is no threshold */
+  tr_picture_scale scale;
+} tr_threshold;
+
+typedef struct tr_about {
+  const tr_setting *setting;
+  const char *weights_file, *weights_sha256; /* the former without its folder */
+  int in_h, in_w;
+  size_t train_images;
+  tr_threshold threshold;
+} tr_about;
+
+/* JSON; malloc'd. */
+tr_status tr_about_write(const tr_about *about, char **json);
+
+/* Reads one. What `about` points to belongs to `texts` (empty before), which is freed after it. EFORMAT, with what is missing, wrong, or
+ * different in this version of the program. */
+tr_status tr_about_read(const struct cJSON *json, tr_experiments *texts, tr_about *about);
+
+#endif

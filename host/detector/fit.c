@@ -1,0 +1,302 @@
+/* Fitting a detector. */
+#include "host/detector/fit.h"
+#include "datasets/own.h"
+#include "host/base/clock.h"
+#include "host/base/rng.h"
+#include "host/base/status.h"
+#include "host/detector/about.h"
+#include "host/detector/scorer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static tr_status no_memory(void) {
+  return tr_fail(TR_ENOMEM, "fitting a detector: out of memory");
+}
+
+/* ---- which images are held out ---- */
+
+/* Position of the threshold among n sorted scores, from 1 on; more than n where they are too few. A product that rounding put a hair
+ * above a whole number is that number. */
+static size_t rank_of(double quantile, size_t n) {
+  return (size_t)ceil((double)(n + 1) * quantile - 1e-9);
+}
+
+/* As few images as have a rank. */
+static size_t fewest(double quantile) {
+  size_t n = (size_t)(quantile / (1 - quantile));
+  n = n > 1 ? n - 1 : 1;
+  while (rank_of(quantile, n) > n)
+    ++n;
+  return n;
+}
+
+static tr_status check_enough(double quantile, size_t images, size_t at_hand, const char *hint) {
+  if (images >= fewest(quantile))
+    return TR_OK;
+  return tr_fail(
+      TR_EINVAL,
+      "quantile %.6g: a threshold that so many nominal images stay below takes %zu held-out images, and there are %zu%s; "
+      "a quantile up to %.4g is possible",
+      quantile, fewest(quantile), at_hand, hint, floor((double)at_hand / (double)(at_hand + 1) * 1e4) / 1e4);
+}
+
+/* Moves `count` training images, drawn by the seed, to the test images; both stay in order. */
+static tr_status move_drawn(uint64_t seed, size_t count, tr_class *c) {
+  uint64_t *drawn = malloc(count * sizeof *drawn);
+  bool *out = calloc(c->train_count, sizeof *out);
+  c->test = calloc(count, sizeof *c->test);
+  tr_status status = drawn && out && c->test ? TR_OK : no_memory();
+  tr_rng rng = tr_rng_make(seed, TR_RNG_HELD_OUT, 0);
+  if (status == TR_OK)
+    status = tr_rng_sample(&rng, c->train_count, count, drawn);
+  for (size_t i = 0; status == TR_OK && i < count; ++i)
+    out[drawn[i]] = true;
+  size_t kept = 0, images = status == TR_OK ? c->train_count : 0;
+  for (size_t i = 0; i < images; ++i) {
+    tr_sample sample = c->train[i];
+    if (out[i])
+      c->test[c->test_count++] = sample;
+    else
+      c->train[kept++] = sample;
+  }
+  if (status == TR_OK)
+    c->train_count = kept;
+  free(drawn);
+  free(out);
+  return status;
+}
+
+static tr_status hold_out(const tr_fit_options *o, tr_class *c) {
+  size_t most = c->train_count / 2, count = (c->train_count + 4) / 5;
+  TR_TRY(check_enough(o->quantile, most, most, " (half of the folder's)"));
+  count = count < fewest(o->quantile) ? fewest(o->quantile) : count;
+  return move_drawn(o->setting->seed, count < most ? count : most, c);
+}
+
+static tr_status take_given(const tr_fit_options *o, tr_class *c) {
+  tr_class given;
+  TR_TRY(tr_images_collect(&o->held_out, 1, &given));
+  c->test = given.test;
+  c->test_count = given.test_count;
+  given.test = NULL;
+  given.test_count = 0;
+  tr_class_free(&given);
+  return check_enough(o->quantile, c->test_count, c->test_count, "");
+}
+
+static void forget_test(tr_class *c) {
+  tr_class test = {.test = c->test, .test_count = c->test_count};
+  c->test = NULL;
+  c->test_count = 0;
+  tr_class_free(&test);
+}
+
+static tr_status list_images(const tr_fit_options *o, tr_class *c) {
+  TR_TRY(tr_nominal_list(o->data, c));
+  forget_test(c); /* the folder may have test images too, which are nobody's business here */
+  if (!o->quantile)
+    return TR_OK;
+  return o->held_out ? take_given(o, c) : hold_out(o, c);
+}
+
+/* ---- sizes ---- */
+
+static tr_status look_at(const tr_fit_options *o, const tr_sample *samples, size_t n, tr_fit_plan *plan) {
+  for (size_t i = 0; i < n; ++i) {
+    int h, w, out_h, out_w;
+    TR_TRY(tr_image_size(samples[i].path, &h, &w));
+    tr_status status = tr_resize_shape(&o->setting->image, h, w, &out_h, &out_w);
+    if (status != TR_OK)
+      return tr_fail_context(status, "%s", samples[i].path);
+    if (!plan->in_h) {
+      plan->in_h = out_h;
+      plan->in_w = out_w;
+    }
+    if (out_h != plan->in_h || out_w != plan->in_w)
+      return tr_fail(TR_EINVAL, "%s is %dx%d after the resize, %s %dx%d; a `crop` makes them equal", samples[i].path, out_w,
+                     out_h, plan->images.train->path, plan->in_w, plan->in_h);
+    size_t bytes = (size_t)h * (size_t)w * 3;
+    plan->most_bytes = bytes > plan->most_bytes ? bytes : plan->most_bytes;
+  }
+  return TR_OK;
+}
+
+static tr_status forecast(const tr_fit_options *o, tr_fit_plan *plan) {
+  tr_scorer_needs needs;
+  TR_TRY(tr_scorer_forecast(&(tr_scorer_options){.device = o->device,
+                                                 .setting = o->setting,
+                                                 .in_h = plan->in_h,
+                                                 .in_w = plan->in_w,
+                                                 .train_images = plan->images.train_count},
+                            plan->most_bytes, &needs));
+  tr_mapping weights;
+  TR_TRY(tr_file_map(plan->weights, &weights));
+  size_t base = tr_memory_now_bytes();
+  plan->load_bytes = base + weights.bytes + needs.backbone_bytes;
+  tr_file_unmap(&weights);
+  plan->fit_bytes = base + needs.fit_bytes;
+  plan->score_bytes = plan->images.test_count ? base + needs.score_bytes : 0;
+  plan->peak_bytes = plan->load_bytes > plan->fit_bytes ? plan->load_bytes : plan->fit_bytes;
+  plan->peak_bytes = plan->score_bytes > plan->peak_bytes ? plan->score_bytes : plan->peak_bytes;
+  if (!o->memory_limit || plan->peak_bytes <= o->memory_limit)
+    return TR_OK;
+  char peak[32], limit[32];
+  return tr_fail(TR_ENOMEM, "%s on %zu images would take %s, and the limit is %s", o->setting->method, plan->images.train_count,
+                 tr_format_bytes(plan->peak_bytes, peak, sizeof peak), tr_format_bytes(o->memory_limit, limit, sizeof limit));
+}
+
+static tr_status check_setting(const tr_setting *s) {
+  if (s->member_count)
+    return tr_fail(TR_EINVAL, "a detector has one backbone; an ensemble is several, each a detector of its own");
+  if (s->train_images)
+    return tr_fail(TR_EINVAL, "train_images: a detector is fitted on all images of its folder; give a folder of %d",
+                   s->train_images);
+  return TR_OK;
+}
+
+tr_status tr_fit_prepare(const tr_fit_options *options, tr_fit_plan *out) {
+  *out = (tr_fit_plan){0};
+  TR_TRY(check_setting(options->setting));
+  tr_status status = list_images(options, &out->images);
+  if (status == TR_OK)
+    status = look_at(options, out->images.train, out->images.train_count, out);
+  if (status == TR_OK)
+    status = look_at(options, out->images.test, out->images.test_count, out);
+  if (status == TR_OK)
+    status = tr_weights_locate(options->weights, options->setting->backbone, &out->weights);
+  if (status == TR_OK)
+    status = forecast(options, out);
+  if (status != TR_OK)
+    tr_fit_plan_free(out);
+  return status;
+}
+
+void tr_fit_plan_free(tr_fit_plan *plan) {
+  tr_class_free(&plan->images);
+  free(plan->weights);
+  *plan = (tr_fit_plan){0};
+}
+
+/* ---- as text ---- */
+
+static void write_plan(FILE *out, const tr_fit_options *o, const tr_fit_plan *plan, const char *run) {
+  char text[4][32];
+  fprintf(out, "%s on %zu nominal images of %s\n", run, plan->images.train_count, o->data);
+  fprintf(out, "├─ weights %s\n", plan->weights);
+  if (plan->images.test_count)
+    fprintf(out, "├─ threshold: number %zu of the scores of %zu images%s%s\n", rank_of(o->quantile, plan->images.test_count),
+            plan->images.test_count, o->held_out ? " of " : " held out", o->held_out ? o->held_out : "");
+  fprintf(out, "└─ peak %s (load %s, fit %s, score %s)\n", tr_format_bytes(plan->peak_bytes, text[0], sizeof text[0]),
+          tr_format_bytes(plan->load_bytes, text[1], sizeof text[1]), tr_format_bytes(plan->fit_bytes, text[2], sizeof text[2]),
+          tr_format_bytes(plan->score_bytes, text[3], sizeof text[3]));
+}
+
+tr_status tr_fit_plan_text(const tr_fit_options *options, const tr_fit_plan *plan, char **out) {
+  size_t bytes;
+  *out = NULL;
+  char *run = tr_setting_run_name(options->setting);
+  FILE *text = run ? open_memstream(out, &bytes) : NULL;
+  if (text)
+    write_plan(text, options, plan, run);
+  free(run);
+  if (text && fclose(text) == 0)
+    return TR_OK;
+  free(*out);
+  *out = NULL;
+  return no_memory();
+}
+
+/* ---- fitting ---- */
+
+static int compare_scores(const void *a, const void *b) {
+  float x = *(const float *)a, y = *(const float *)b;
+  return (x > y) - (x < y);
+}
+
+/* Scores and the largest map value of every held-out image, round by round. */
+static tr_status score_held_out(tr_scorer *scorer, const tr_class *c, float *scores, float *peaks) {
+  for (size_t first = 0, n; first < c->test_count; first += n) {
+    n = c->test_count - first < tr_scorer_most(scorer) ? c->test_count - first : tr_scorer_most(scorer);
+    TR_TRY(tr_scorer_score(scorer, c->test + first, n, scores + first));
+    TR_TRY(tr_scorer_maps(scorer));
+    TR_TRY(tr_scorer_peaks(scorer, peaks + first));
+  }
+  return TR_OK;
+}
+
+static tr_status find_threshold(const tr_fit_options *o, const tr_class *c, tr_scorer *scorer, tr_threshold *out) {
+  size_t n = c->test_count;
+  float *scores = calloc(n, sizeof *scores), *peaks = calloc(n, sizeof *peaks);
+  uint8_t *anomalous = calloc(n, sizeof *anomalous);
+  tr_status status = scores && peaks && anomalous ? score_held_out(scorer, c, scores, peaks) : no_memory();
+  if (status == TR_OK)
+    status = tr_picture_scale_of(peaks, anomalous, n, &out->scale);
+  if (status == TR_OK) {
+    qsort(scores, n, sizeof *scores, compare_scores);
+    out->score = (double)scores[rank_of(o->quantile, n) - 1];
+    out->quantile = o->quantile;
+    out->images = n;
+    tr_progress_line(o->progress, "threshold %.9g: %zu held-out images score %.9g to %.9g", out->score, n, (double)scores[0],
+                     (double)scores[n - 1]);
+  }
+  free(scores);
+  free(peaks);
+  free(anomalous);
+  return status;
+}
+
+static const char *base_name(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? slash + 1 : path;
+}
+
+static tr_status fit_and_save(const tr_fit_options *o, const tr_fit_plan *plan, tr_scorer *scorer, const char *sha256,
+                              const char *path) {
+  tr_about about = {.setting = o->setting,
+                    .weights_file = base_name(plan->weights),
+                    .weights_sha256 = sha256,
+                    .in_h = plan->in_h,
+                    .in_w = plan->in_w,
+                    .train_images = plan->images.train_count};
+  char *json;
+  TR_TRY(tr_scorer_make_room(scorer, plan->most_bytes));
+  TR_TRY(tr_scorer_fit(scorer, plan->images.train));
+  if (plan->images.test_count)
+    TR_TRY(find_threshold(o, &plan->images, scorer, &about.threshold));
+  TR_TRY(tr_about_write(&about, &json));
+  tr_status status = tr_scorer_save(scorer, path, json);
+  free(json);
+  return status;
+}
+
+/* Says before any work whether the file can be written. */
+static tr_status check_writable(const char *path) {
+  tr_file_writer writer;
+  TR_TRY(tr_file_writer_open(path, &writer));
+  return tr_file_writer_close(&writer, false);
+}
+
+tr_status tr_fit_run(const tr_fit_options *o, const tr_fit_plan *plan, const char *path) {
+  TR_TRY(check_writable(path));
+  tr_weights *weights;
+  tr_scorer *scorer = NULL;
+  TR_TRY(tr_weights_open(plan->weights, &weights));
+  char sha256[65];
+  snprintf(sha256, sizeof sha256, "%s", tr_weights_sha256(weights));
+  tr_status status = tr_scorer_create(&(tr_scorer_options){.device = o->device,
+                                                           .setting = o->setting,
+                                                           .weights = weights,
+                                                           .in_h = plan->in_h,
+                                                           .in_w = plan->in_w,
+                                                           .train_images = plan->images.train_count,
+                                                           .progress = o->progress},
+                                      &scorer);
+  tr_weights_close(weights);
+  if (status == TR_OK)
+    status = fit_and_save(o, plan, scorer, sha256, path);
+  tr_scorer_destroy(scorer);
+  return status;
+}

@@ -1,0 +1,44 @@
+/* A detector from a folder of nominal images: fitted, given a threshold where one is asked for, and written as one file. */
+#ifndef TR_DETECTOR_FIT_H
+#define TR_DETECTOR_FIT_H
+
+#include "datasets/dataset.h"
+#include "host/harness/setting.h"
+
+typedef struct tr_fit_options {
+  tr_device *device;
+  const tr_setting *setting; /* no ensemble, and without train_images */
+  const char *data;          /* folder: tr_nominal_list() */
+  const char *weights;       /* file, or folder to search */
+  size_t memory_limit;       /* bytes; 0: none */
+  double quantile;           /* of the threshold, (0, 1); 0: no threshold */
+  const char *held_out;      /* images to take the threshold from: a file or folder; NULL: some of `data` */
+  tr_progress *progress;     /* may be NULL */
+} tr_fit_options;
+
+/* What will be done, known before anything is.
+ *
+ * The threshold is the k-th smallest score of n nominal images that the model was not fitted on, k = ceil((n + 1) quantile): the
+ * probability that another image like these scores higher is at most 1 - quantile (split conformal prediction, Vovk et al. 2005,
+ * Lei et al. 2018). Where no images are given for that, they are drawn from the folder's by the seed: a fifth, or as many more as
+ * k <= n takes, but half at most. */
+typedef struct tr_fit_plan {
+  tr_class images; /* train: fitted; test: held out */
+  char *weights;   /* file */
+  int in_h, in_w;
+  size_t most_bytes; /* of an image, decoded to three channels */
+  size_t load_bytes, fit_bytes, score_bytes, peak_bytes;
+} tr_fit_plan;
+
+/* EINVAL: a setting that cannot be on these images, a quantile that they are too few for; ENOMEM: over the limit. EIO and EFORMAT name
+ * the file. */
+tr_status tr_fit_prepare(const tr_fit_options *options, tr_fit_plan *out);
+void tr_fit_plan_free(tr_fit_plan *plan);
+
+/* Several lines of text; malloc'd. */
+tr_status tr_fit_plan_text(const tr_fit_options *options, const tr_fit_plan *plan, char **out);
+
+/* Fits, and writes `path` whole or not at all; tells the threshold through options->progress. */
+tr_status tr_fit_run(const tr_fit_options *options, const tr_fit_plan *plan, const char *path);
+
+#endif

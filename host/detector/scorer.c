@@ -1,0 +1,308 @@
+/* Feed, model and maps of a detector. */
+#include "host/detector/scorer.h"
+#include "host/base/status.h"
+#include "host/harness/evaluate.h"
+#include "host/harness/feed.h"
+#include "host/harness/ring.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Images of a round, where the device takes fewer at a time: enough that lanes seldom wait for the last one. */
+enum { ROUND = 64 };
+/* What the parts' own forecasts leave out, as host/harness/forecast.c has it. */
+enum { SLACK_BYTES = 8 << 20 };
+
+struct tr_scorer {
+  tr_scorer_options options;
+  tr_backbone *backbone;
+  tr_feed *feed;
+  size_t image_bytes; /* that the feed has room for */
+  const tr_method *method;
+  tr_model *model;
+  size_t most, grid; /* images of a round; positions of an image */
+  int grid_h, grid_w;
+  float *patch_scores; /* [most, grid] */
+  float *image_scores; /* [most] */
+  tr_class round;      /* the images scored last, for the evaluation, which looks at no files here */
+  tr_evaluation *evaluation;
+  size_t evaluated; /* images that it is for */
+  bool maps_made;
+};
+
+static size_t round_of(const tr_device *device) {
+  size_t chunk = tr_device_chunk(device);
+  return chunk > ROUND ? chunk : ROUND / chunk * chunk;
+}
+
+/* ---- set-up ---- */
+
+static tr_variant variant_of(const tr_setting *s) {
+  return (tr_variant){.seed = s->seed,
+                      .subsampling = s->subsampling,
+                      .percent = s->percent,
+                      .projection = s->projection,
+                      .image_score = s->image_score,
+                      .distance = s->distance,
+                      .neighbours = s->neighbours,
+                      .dimension = s->dimension,
+                      .placement = s->placement,
+                      .epsilon = s->epsilon};
+}
+
+static tr_backbone_options backbone_options(const tr_scorer_options *o) {
+  return (tr_backbone_options){.architecture = o->setting->backbone,
+                               .layers = o->setting->layers,
+                               .layer_count = o->setting->layer_count,
+                               .in_h = o->in_h,
+                               .in_w = o->in_w};
+}
+
+static tr_status method_options(const tr_scorer_options *o, const tr_variant *variant, tr_method_options *out) {
+  const tr_setting *s = o->setting;
+  *out = (tr_method_options){.device = o->device,
+                             .aggregate = {.kind = s->aggregate,
+                                           .layers = s->layer_count,
+                                           .patch = s->patch,
+                                           .stride = s->stride,
+                                           .layer_dimension = s->layer_dimension,
+                                           .dimension = s->dimension},
+                             .in_h = o->in_h,
+                             .in_w = o->in_w,
+                             .gallery = s->gallery,
+                             .train_images = o->train_images,
+                             .variants = variant,
+                             .variant_count = 1,
+                             .progress = o->progress};
+  tr_backbone_options backbone = backbone_options(o);
+  return tr_backbone_shapes(o->device, &backbone, out->aggregate.h, out->aggregate.w, out->aggregate.c);
+}
+
+/* The model's own record of the maps it was fitted on, against what this backbone gives. */
+static tr_status check_maps(const tr_scorer *s, const tr_aggregate_spec *maps) {
+  tr_aggregate_spec fitted = {0};
+  TR_TRY(tr_model_maps_from_json(tr_model_file_settings(s->options.file), &fitted));
+  bool same = fitted.layers == maps->layers;
+  for (int i = 0; same && i < maps->layers; ++i)
+    same = fitted.h[i] == maps->h[i] && fitted.w[i] == maps->w[i] && fitted.c[i] == maps->c[i];
+  return same ? TR_OK : tr_fail(TR_EFORMAT, "the model was fitted on maps of other shapes than its backbone and layers give");
+}
+
+static tr_status create_model(tr_scorer *s) {
+  const tr_scorer_options *o = &s->options;
+  tr_variant variant = variant_of(o->setting);
+  tr_method_options options;
+  tr_method_needs needs;
+  TR_TRY(method_options(o, &variant, &options));
+  s->method = tr_method_find(o->setting->method);
+  if (o->file && strcmp(tr_model_file_method(o->file), o->setting->method) != 0)
+    return tr_fail(TR_EFORMAT, "a model of %s whose settings are of %s", tr_model_file_method(o->file), o->setting->method);
+  if (o->file)
+    TR_TRY(check_maps(s, &options.aggregate));
+  TR_TRY(s->method->forecast(&options, s->most, &needs));
+  s->grid_h = needs.grid_h;
+  s->grid_w = needs.grid_w;
+  s->grid = (size_t)needs.grid_h * (size_t)needs.grid_w;
+  return o->file ? s->method->load(o->device, o->file, &s->model) : s->method->create(&options, &s->model);
+}
+
+static tr_status allocate(tr_scorer *s) {
+  s->patch_scores = calloc(s->most * s->grid, sizeof *s->patch_scores);
+  s->image_scores = calloc(s->most, sizeof *s->image_scores);
+  s->round.test = calloc(s->most, sizeof *s->round.test);
+  s->round.name = strdup("images");
+  if (!s->patch_scores || !s->image_scores || !s->round.test || !s->round.name)
+    return tr_fail(TR_ENOMEM, "scores of %zu images: out of memory", s->most);
+  return TR_OK;
+}
+
+tr_status tr_scorer_create(const tr_scorer_options *options, tr_scorer **out) {
+  *out = NULL;
+  tr_scorer *s = calloc(1, sizeof *s);
+  if (!s)
+    return tr_fail(TR_ENOMEM, "creating a detector: out of memory");
+  s->options = *options;
+  s->most = round_of(options->device);
+  tr_backbone_options backbone = backbone_options(options);
+  tr_status status = tr_backbone_create(options->device, &backbone, options->weights, &s->backbone);
+  s->options.weights = NULL;
+  if (status == TR_OK)
+    status = create_model(s);
+  s->options.file = NULL;
+  if (status == TR_OK)
+    status = allocate(s);
+  if (status == TR_OK)
+    status = tr_scorer_make_room(s, 1);
+  if (status != TR_OK) {
+    tr_scorer_destroy(s);
+    return status;
+  }
+  *out = s;
+  return TR_OK;
+}
+
+void tr_scorer_destroy(tr_scorer *s) {
+  if (!s)
+    return;
+  tr_evaluation_destroy(s->evaluation);
+  if (s->method)
+    s->method->destroy(s->model);
+  tr_feed_destroy(s->feed);
+  tr_backbone_destroy(s->backbone);
+  free(s->patch_scores);
+  free(s->image_scores);
+  free(s->round.test);
+  free(s->round.name);
+  free(s);
+}
+
+tr_status tr_scorer_make_room(tr_scorer *s, size_t image_bytes) {
+  const tr_scorer_options *o = &s->options;
+  if (s->feed && image_bytes <= s->image_bytes)
+    return TR_OK;
+  tr_feed_destroy(s->feed);
+  s->feed = NULL;
+  s->image_bytes = image_bytes;
+  return tr_feed_create(&(tr_feed_options){.device = o->device,
+                                           .backbone = s->backbone,
+                                           .architecture = o->setting->backbone,
+                                           .image = o->setting->image,
+                                           .in_h = o->in_h,
+                                           .in_w = o->in_w,
+                                           .layers = o->setting->layer_count,
+                                           .image_bytes = image_bytes,
+                                           .progress = o->progress},
+                        &s->feed);
+}
+
+/* ---- forecast ---- */
+
+/* Images on their way to the method: decoded (the file's rows, the decoder's copy and ours), the resize's scratch, and a chunk of
+ * normalised images and tapped maps a lane. */
+static size_t feed_bytes(const tr_scorer_options *o, const tr_aggregate_spec *maps, size_t image_bytes) {
+  size_t lanes = (size_t)tr_device_lanes(o->device), threads = (size_t)tr_pool_threads(tr_device_pool(o->device));
+  size_t decoded = tr_device_works_alone(o->device) ? 3 * threads + 2 * tr_ring_slots(o->device) : 4 * lanes;
+  size_t floats = (size_t)o->in_h * (size_t)o->in_w * 3;
+  for (int i = 0; i < maps->layers; ++i)
+    floats += (size_t)maps->h[i] * (size_t)maps->w[i] * (size_t)maps->c[i];
+  int side = (int)sqrt((double)image_bytes / 3) + 1;
+  size_t scratch = tr_resize_scratch(&o->setting->image, side, side, 3);
+  return decoded * image_bytes + lanes * (scratch + tr_device_chunk(o->device) * floats * sizeof(float));
+}
+
+tr_status tr_scorer_forecast(const tr_scorer_options *o, size_t image_bytes, tr_scorer_needs *out) {
+  tr_variant variant = variant_of(o->setting);
+  tr_method_options options;
+  tr_method_needs needs;
+  double macs;
+  size_t round = round_of(o->device);
+  tr_backbone_options backbone = backbone_options(o);
+  TR_TRY(method_options(o, &variant, &options));
+  TR_TRY(tr_method_find(o->setting->method)->forecast(&options, round, &needs));
+  TR_TRY(tr_backbone_forecast(o->device, &backbone, &out->backbone_bytes, &macs));
+  size_t feed = SLACK_BYTES + feed_bytes(o, &options.aggregate, image_bytes);
+  size_t maps = (size_t)needs.grid_h * (size_t)needs.grid_w + (size_t)o->in_h * (size_t)o->in_w;
+  out->fit_bytes = out->backbone_bytes + feed + needs.fit_bytes;
+  out->score_bytes = out->backbone_bytes + feed + needs.score_bytes + round * maps * sizeof(float);
+  return TR_OK;
+}
+
+/* ---- fitting ---- */
+
+static tr_status fit_images(void *context, int lane, size_t first, size_t n, const float *const *maps) {
+  const tr_scorer *s = context;
+  return s->method->fit_images(s->model, lane, first, n, maps);
+}
+
+tr_status tr_scorer_fit(tr_scorer *s, const tr_sample *samples) {
+  TR_TRY(tr_feed_images(s->feed, "nominal images", samples, s->options.train_images, fit_images, s));
+  return s->method->fit_end(s->model);
+}
+
+tr_status tr_scorer_save(const tr_scorer *s, const char *path, const char *about) {
+  return s->method->save(s->model, 0, path, about);
+}
+
+/* ---- scoring ---- */
+
+static tr_status score_images(void *context, int lane, size_t first, size_t n, const float *const *maps) {
+  tr_scorer *s = context;
+  return s->method->score_images(s->model, lane, n, maps, s->patch_scores + first * s->grid, s->most * s->grid,
+                                 s->image_scores + first, s->most);
+}
+
+/* After a pass that failed too: the model is to let go of the images it has. */
+static tr_status end_pass(const tr_scorer *s, tr_status status) {
+  if (!s->method->score_end)
+    return status;
+  if (status == TR_OK)
+    return s->method->score_end(s->model);
+  char text[TR_ERROR_TEXT_BYTES];
+  snprintf(text, sizeof text, "%s", tr_last_error());
+  (void)s->method->score_end(s->model);
+  tr_error_set_text(text);
+  return status;
+}
+
+static tr_status finish_scores(tr_scorer *s, size_t n, float *scores) {
+  s->round.test_count = n;
+  s->maps_made = false;
+  if (s->options.setting->image_score == TR_SCORE_SMOOTHED_MAX) {
+    TR_TRY(tr_scorer_maps(s));
+    TR_TRY(tr_scorer_peaks(s, s->image_scores));
+  }
+  memcpy(scores, s->image_scores, n * sizeof *scores);
+  return TR_OK;
+}
+
+size_t tr_scorer_most(const tr_scorer *s) {
+  return s->most;
+}
+
+tr_status tr_scorer_score(tr_scorer *s, const tr_sample *samples, size_t n, float *scores) {
+  TR_TRY(end_pass(s, tr_feed_images(s->feed, "images", samples, n, score_images, s)));
+  return finish_scores(s, n, scores);
+}
+
+tr_status tr_scorer_score_image(tr_scorer *s, const tr_image *image, const char *name, float *score) {
+  TR_TRY(end_pass(s, tr_feed_image(s->feed, image, name, score_images, s)));
+  return finish_scores(s, 1, score);
+}
+
+/* ---- maps ---- */
+
+static tr_status prepare_evaluation(tr_scorer *s) {
+  const tr_scorer_options *o = &s->options;
+  if (s->evaluation && s->evaluated == s->round.test_count)
+    return TR_OK;
+  s->evaluated = s->round.test_count;
+  tr_evaluation_destroy(s->evaluation);
+  s->evaluation = NULL;
+  return tr_evaluation_create(&(tr_evaluation_options){.device = o->device,
+                                                       .class_ = &s->round,
+                                                       .image = o->setting->image,
+                                                       .in_h = o->in_h,
+                                                       .in_w = o->in_w,
+                                                       .grid_h = s->grid_h,
+                                                       .grid_w = s->grid_w,
+                                                       .progress = o->progress},
+                              &s->evaluation);
+}
+
+tr_status tr_scorer_maps(tr_scorer *s) {
+  if (s->maps_made)
+    return TR_OK;
+  TR_TRY(prepare_evaluation(s));
+  TR_TRY(tr_evaluation_maps(s->evaluation, s->patch_scores, s->options.setting->sigma));
+  s->maps_made = true;
+  return TR_OK;
+}
+
+tr_status tr_scorer_peaks(tr_scorer *s, float *peaks) {
+  return tr_evaluation_peaks(s->evaluation, peaks);
+}
+
+tr_status tr_scorer_map(const tr_scorer *s, size_t i, float *map) {
+  return tr_evaluation_map(s->evaluation, i, map);
+}

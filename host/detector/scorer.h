@@ -1,0 +1,53 @@
+/* A backbone and a model, new or loaded: what fitting a detector and scoring with one have in common.
+ *
+ * Images are scored in rounds of at most tr_scorer_most() and forgotten with the next one, so memory does not depend on how many there are.
+ * What an image gives depends on the image alone, and is what `run` gives it, bit for bit. One thread at a time. */
+#ifndef TR_DETECTOR_SCORER_H
+#define TR_DETECTOR_SCORER_H
+
+#include "datasets/dataset.h"
+#include "datasets/image.h"
+#include "host/backbone/graph.h"
+#include "host/harness/setting.h"
+
+typedef struct tr_scorer_options {
+  tr_device *device;
+  const tr_setting *setting; /* must outlive the scorer */
+  const tr_weights *weights; /* only while it is created */
+  int in_h, in_w;            /* of the images that the backbone gets */
+  size_t train_images;       /* of a new model */
+  const tr_model_file *file; /* the model; NULL: a new one */
+  tr_progress *progress;     /* may be NULL */
+} tr_scorer_options;
+
+typedef struct tr_scorer tr_scorer;
+tr_status tr_scorer_create(const tr_scorer_options *options, tr_scorer **out);
+void tr_scorer_destroy(tr_scorer *scorer);
+
+/* What a new model will take, before anything is created: bytes of the backbone alone, and the peak while it is fitted and while it
+ * scores, for images of image_bytes, decoded to three channels. `weights` and `file` are not looked at. */
+typedef struct tr_scorer_needs {
+  size_t backbone_bytes, fit_bytes, score_bytes;
+} tr_scorer_needs;
+tr_status tr_scorer_forecast(const tr_scorer_options *options, size_t image_bytes, tr_scorer_needs *out);
+
+/* Room for images of so many bytes, decoded to three channels, where the device decodes ahead. */
+tr_status tr_scorer_make_room(tr_scorer *scorer, size_t image_bytes);
+
+/* A new model: fits it, and writes it. */
+tr_status tr_scorer_fit(tr_scorer *scorer, const tr_sample *samples);
+tr_status tr_scorer_save(const tr_scorer *scorer, const char *path, const char *about);
+
+size_t tr_scorer_most(const tr_scorer *scorer);
+
+/* scores: host, [n]. EIO and EFORMAT name the image that could not be read; the others have no scores then either. */
+tr_status tr_scorer_score(tr_scorer *scorer, const tr_sample *samples, size_t n, float *scores);
+/* One that is decoded already, three channels; `name` stands for it in errors. */
+tr_status tr_scorer_score_image(tr_scorer *scorer, const tr_image *image, const char *name, float *score);
+
+/* The anomaly maps of the images scored last: made on the device, their maxima, and one of them, [in_h, in_w], from any thread. */
+tr_status tr_scorer_maps(tr_scorer *scorer);
+tr_status tr_scorer_peaks(tr_scorer *scorer, float *peaks);
+tr_status tr_scorer_map(const tr_scorer *scorer, size_t i, float *map);
+
+#endif
