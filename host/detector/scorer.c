@@ -284,8 +284,7 @@ static tr_status prepare_evaluation(tr_scorer *s) {
                                                        .image = o->setting->image,
                                                        .in_h = o->in_h,
                                                        .in_w = o->in_w,
-                                                       .grid_h = s->grid_h,
-                                                       .grid_w = s->grid_w,
+                                                       .most_positions = s->grid,
                                                        .progress = o->progress},
                               &s->evaluation);
 }
@@ -294,7 +293,7 @@ tr_status tr_scorer_maps(tr_scorer *s) {
   if (s->maps_made)
     return TR_OK;
   TR_TRY(prepare_evaluation(s));
-  TR_TRY(tr_evaluation_maps(s->evaluation, s->patch_scores, s->options.setting->sigma));
+  TR_TRY(tr_evaluation_maps(s->evaluation, s->patch_scores, s->grid_h, s->grid_w, s->options.setting->sigma));
   s->maps_made = true;
   return TR_OK;
 }
