@@ -26,6 +26,7 @@ struct tr_operators {
   tr_status (*affine)(tr_device *device, const tr_affine_args *args);
   size_t (*aggregate_scratch)(const tr_device *device, const tr_aggregate_spec *spec, int n);
   tr_status (*aggregate)(tr_device *device, const tr_aggregate_args *args);
+  size_t (*project_bytes)(size_t n, size_t d, size_t d_star);
   tr_status (*project)(tr_device *device, const tr_project_args *args);
   size_t (*coreset_scratch)(const tr_device *device, size_t n, int d, size_t picks);
   tr_status (*coreset)(tr_device *device, const tr_coreset_args *args);

@@ -16,6 +16,12 @@ void tr_project_matrix(uint64_t seed, int d, int d_star, float *host_matrix) {
   }
 }
 
+size_t tr_project_bytes(const tr_device *device, size_t n, int d, int d_star) {
+  if (n == 0 || d < 1 || d_star < 1)
+    return 0;
+  return tr_device_operators(device)->project_bytes(n, (size_t)d, (size_t)d_star);
+}
+
 tr_status tr_project(tr_device *device, const tr_project_args *args) {
   if (args->d < 1 || args->d_star < 1)
     return tr_fail(TR_EINVAL, "project: expected d and d_star of at least 1, found %d and %d", args->d, args->d_star);

@@ -17,5 +17,7 @@ typedef struct tr_project_args {
 void tr_project_matrix(uint64_t seed, int d, int d_star, float *host_matrix);
 /* A row's result does not depend on n or on its place: tiles of fixed size are multiplied. */
 tr_status tr_project(tr_device *device, const tr_project_args *args);
+/* Device memory that a call allocates for its time. */
+size_t tr_project_bytes(const tr_device *device, size_t n, int d, int d_star);
 
 #endif

@@ -63,8 +63,9 @@ typedef struct tr_model_info {
   double aggregate_seconds;                /* of the scored images, shared by all variants; summed likewise */
 } tr_model_info;
 
-/* What fitting and scoring all variants takes, without the backbone: device bytes held while the training images pass (until fit_end),
- * peak device bytes of fitting and of scoring, and multiply-adds of what comes on top
+/* What fitting and scoring all variants takes, without the backbone: bytes held while the training images pass (until fit_end), peak bytes
+ * of fitting and of scoring, all on the device, with the host memory that stands in where the device has no room; multiply-adds of what
+ * comes on top
  * of the passes over the images (selections, factors) and of scoring all test images; and what patch scores are of. */
 typedef struct tr_method_needs {
   int grid_h, grid_w; /* positions of an image that are scored */

@@ -3,11 +3,15 @@
  *
  * All variants share the features. Greedy orders and random permutations are drawn once per seed: every percentage is a prefix,
  * so one bank with the largest number of rows serves all of them, and variants that search the same rows share the search.
+ *
+ * What the device has no room for lies in host memory: first the training features, then banks, the largest first. Results are the
+ * same; place_memory() decides, from the device's free memory.
  */
 #include "host/base/clock.h"
 #include "host/base/json.h"
 #include "host/base/rng.h"
 #include "host/base/status.h"
+#include "host/base/text.h"
 #include "host/methods/method.h"
 #include "host/search/search.h"
 #include "kernels/coreset.h"
@@ -30,6 +34,7 @@ typedef struct selection {
   int projection;
   size_t rows;     /* most that any variant wants */
   uint32_t *order; /* [rows]; NULL for the whole bank in its own order */
+  bool in_host;    /* the bank */
   tr_bank *bank;
   double seconds;
 } selection;
@@ -66,7 +71,9 @@ struct tr_model {
   size_t chunk;
   int lanes;
   lane_buffers *buffers;
-  float *features;          /* [train_rows, d] until fit_end */
+  float *features; /* [train_rows, d] until fit_end: the device's, or page-locked host memory */
+  bool features_in_host;
+  size_t tile_rows;         /* of banks in host memory */
   double aggregate_seconds; /* of scored images, all lanes together */
   pthread_mutex_t lock;     /* of the seconds */
 };
@@ -125,6 +132,14 @@ static size_t find_search(tr_model *model, size_t selection_index, size_t rows) 
   return i;
 }
 
+static void free_features(tr_model *model) {
+  if (model->features_in_host)
+    tr_device_free_pinned(model->device, model->features);
+  else
+    tr_device_free(model->device, model->features);
+  model->features = NULL;
+}
+
 static void release_model(tr_model *model) {
   for (size_t i = 0; model->selections && i < model->selection_count; ++i) {
     free(model->selections[i].order);
@@ -138,7 +153,7 @@ static void release_model(tr_model *model) {
       tr_device_free(model->device, device_memory[i]);
     free(b->host_distances);
   }
-  tr_device_free(model->device, model->features);
+  free_features(model);
   free(model->buffers);
   free(model->selections);
   free(model->searches);
@@ -199,6 +214,199 @@ static tr_status plan_model(const tr_method_options *options, tr_model **out) {
   return TR_OK;
 }
 
+/* ---- memory ---- */
+
+/* Bytes of the device, and with those of host memory that stand for the device's. */
+typedef struct needs {
+  size_t device, all;
+} needs;
+
+static size_t larger(size_t a, size_t b) {
+  return a > b ? a : b;
+}
+
+static void need(needs *n, size_t device, size_t host) {
+  n->device += device;
+  n->all += device + host;
+}
+
+/* What is needed for a moment on top of `base`. */
+static void need_once(needs *peak, const needs *base, size_t device, size_t host) {
+  needs now = *base;
+  need(&now, device, host);
+  peak->device = larger(peak->device, now.device);
+  peak->all = larger(peak->all, now.all);
+}
+
+static size_t tile_rows_of(const tr_model *model, const selection *s) {
+  size_t most = tr_bank_most_tile_rows(s->rows, model->d);
+  return model->tile_rows < most ? model->tile_rows : most;
+}
+
+static size_t search_scratch_of(const tr_model *model) {
+  size_t queries = model->chunk * model->patches, most = 0;
+  for (size_t i = 0; i < model->search_count; ++i) {
+    const search *pass = &model->searches[i];
+    const selection *s = &model->selections[pass->selection];
+    most = larger(most, s->in_host ? tr_bank_in_host_search_scratch(model->device, model->d, tile_rows_of(model, s), queries,
+                                                                    model->patches, pass->rows, 1)
+                                   : tr_nearest_scratch(model->device, queries, model->patches, pass->rows, model->d, 1));
+  }
+  return most;
+}
+
+static size_t reweight_scratch_of(const tr_model *model) {
+  size_t most = 0;
+  for (size_t v = 0; v < model->variant_count; ++v) {
+    if (model->variants[v].image_score != TR_SCORE_REWEIGHTED)
+      continue;
+    const search *pass = &model->searches[model->variant_search[v]];
+    const selection *s = &model->selections[pass->selection];
+    int n = (int)model->chunk, patches = (int)model->patches, b = model->variants[v].neighbours;
+    most = larger(most, s->in_host ? tr_bank_in_host_reweight_scratch(model->device, model->d, tile_rows_of(model, s), n, patches,
+                                                                      pass->rows, b)
+                                   : tr_reweight_scratch(model->device, n, patches, pass->rows, model->d, b));
+  }
+  return most;
+}
+
+static bool projects(const tr_model *model, const selection *s) {
+  return s->projection != model->d;
+}
+
+/* Whether what is selected by lies beside the features: projected, or copied to the device. */
+static bool selects_by_copy(const tr_model *model, const selection *s) {
+  return s->kind == TR_SUBSAMPLE_GREEDY && (model->features_in_host || projects(model, s));
+}
+
+static size_t lane_features_bytes(const tr_model *model) {
+  return model->chunk * model->patches * (size_t)model->d * sizeof(float);
+}
+
+static size_t aggregate_bytes(const tr_model *model) {
+  return (size_t)model->lanes * tr_aggregate_scratch(model->device, &model->aggregate, (int)model->chunk);
+}
+
+static void need_bank(needs *n, const tr_model *model, const selection *s) {
+  if (s->in_host)
+    need(n, tr_bank_in_host_bytes(s->rows), s->rows * (size_t)model->d * sizeof(float));
+  else
+    need(n, tr_bank_bytes(model->device, s->rows, model->d), 0);
+}
+
+static size_t making_bytes(const tr_model *model, const selection *s) {
+  return s->in_host ? tr_bank_in_host_scratch_bytes(model->d, tile_rows_of(model, s))
+                    : tr_bank_scratch_bytes(model->device, s->rows, model->d);
+}
+
+/* The matrix, and what the operator takes. */
+static size_t projecting_bytes(const tr_model *model, const selection *s) {
+  size_t chunk = model->chunk * model->patches, rows = model->train_rows;
+  size_t matrix = (size_t)model->d * (size_t)s->projection * sizeof(float);
+  if (!model->features_in_host)
+    return matrix + tr_project_bytes(model->device, rows, model->d, s->projection);
+  size_t of_chunk = rows < chunk ? 0 : tr_project_bytes(model->device, chunk, model->d, s->projection);
+  return matrix + larger(of_chunk, tr_project_bytes(model->device, rows % chunk, model->d, s->projection));
+}
+
+/* Selects, then makes the bank; from features in host memory a bank on the device is gathered in host memory first. */
+static void need_selection(needs *peak, needs *held, const tr_model *model, const selection *s) {
+  size_t rows_bytes = s->rows * (size_t)model->d * sizeof(float), work = 0;
+  if (s->kind == TR_SUBSAMPLE_GREEDY)
+    work = tr_coreset_scratch(model->device, model->train_rows, s->projection, s->rows);
+  if (s->kind == TR_SUBSAMPLE_GREEDY && projects(model, s))
+    work = larger(work, projecting_bytes(model, s));
+  if (selects_by_copy(model, s))
+    work += model->train_rows * (size_t)s->projection * sizeof(float);
+  need_once(peak, held, work, s->kind == TR_SUBSAMPLE_RANDOM ? model->train_rows * sizeof(uint64_t) : 0);
+  need_bank(held, model, s);
+  need_once(peak, held, making_bytes(model, s), model->features_in_host && !s->in_host ? rows_bytes : 0);
+}
+
+static size_t features_bytes(const tr_model *model) {
+  return model->train_rows * (size_t)model->d * sizeof(float);
+}
+
+static needs needs_of_features(const tr_model *model) {
+  needs n = {0};
+  need(&n, aggregate_bytes(model), 0);
+  if (model->features_in_host)
+    need(&n, (size_t)model->lanes * lane_features_bytes(model), features_bytes(model));
+  else
+    need(&n, features_bytes(model), 0);
+  return n;
+}
+
+static needs needs_of_fit(const tr_model *model) {
+  needs held = needs_of_features(model), peak = held;
+  const selection *whole = NULL;
+  for (size_t i = 0; i < model->selection_count; ++i)
+    if (model->selections[i].kind == TR_SUBSAMPLE_NONE)
+      whole = &model->selections[i];
+    else
+      need_selection(&peak, &held, model, &model->selections[i]);
+  if (!whole)
+    return peak;
+  /* The bank takes the features over. */
+  need_bank(&held, model, whole);
+  held.all -= features_bytes(model);
+  held.device -= whole->in_host ? 0 : features_bytes(model);
+  need_once(&peak, &held, making_bytes(model, whole), 0);
+  return peak;
+}
+
+static needs needs_of_scores(const tr_model *model) {
+  size_t queries = model->chunk * model->patches;
+  size_t lane = lane_features_bytes(model) + 3 * queries * sizeof(float) + search_scratch_of(model) + reweight_scratch_of(model);
+  needs n = {0};
+  need(&n, aggregate_bytes(model) + (size_t)model->lanes * lane, 0);
+  for (size_t i = 0; i < model->selection_count; ++i)
+    need_bank(&n, model, &model->selections[i]);
+  return n;
+}
+
+static bool fits(const tr_model *model, size_t free_bytes, bool fitting) {
+  return needs_of_scores(model).device <= free_bytes && (!fitting || needs_of_fit(model).device <= free_bytes);
+}
+
+/* With the largest tiles that fit, but no smaller ones than `least`. */
+static bool fits_in_tiles(tr_model *model, size_t free_bytes, bool fitting, size_t least) {
+  for (model->tile_rows = tr_bank_most_tile_rows(model->train_rows, model->d); model->tile_rows > least; model->tile_rows /= 2)
+    if (fits(model, free_bytes, fitting))
+      return true;
+  model->tile_rows = least;
+  return fits(model, free_bytes, fitting);
+}
+
+static selection *largest_on_device(tr_model *model) {
+  selection *largest = NULL;
+  for (size_t i = 0; i < model->selection_count; ++i) {
+    selection *s = &model->selections[i];
+    if (!s->in_host && (!largest || s->rows > largest->rows))
+      largest = s;
+  }
+  return largest;
+}
+
+/* Moves to host memory what the device has no room for: when nothing is left to move, allocating says what is missing. Small tiles are
+ * slow, so that another bank goes before they get small. */
+static void place_memory(tr_model *model, size_t free_bytes, bool fitting) {
+  if (fits(model, free_bytes, fitting))
+    return;
+  model->features_in_host = fitting;
+  for (size_t i = 0; fitting && i < model->selection_count; ++i)
+    model->selections[i].in_host = model->selections[i].kind == TR_SUBSAMPLE_NONE;
+  const size_t handy = tr_bank_most_tile_rows(model->train_rows, model->d) / 16;
+  while (!fits_in_tiles(model, free_bytes, fitting, handy > TR_NEAREST_MAX_K ? handy : TR_NEAREST_MAX_K)) {
+    selection *s = largest_on_device(model);
+    if (!s) {
+      (void)fits_in_tiles(model, free_bytes, fitting, TR_NEAREST_MAX_K);
+      return;
+    }
+    s->in_host = true;
+  }
+}
+
 static tr_status allocate_aggregate_scratch(tr_model *model) {
   size_t scratch = tr_aggregate_scratch(model->device, &model->aggregate, (int)model->chunk);
   for (int lane = 0; lane < model->lanes; ++lane)
@@ -206,12 +414,38 @@ static tr_status allocate_aggregate_scratch(tr_model *model) {
   return TR_OK;
 }
 
+static void say_placement(const tr_model *model) {
+  size_t banks = 0;
+  char left[32];
+  if (!model->features_in_host)
+    return;
+  for (size_t i = 0; i < model->selection_count; ++i)
+    banks += model->selections[i].in_host;
+  tr_progress_line(
+      model->progress,
+      "patchcore: %s has %s left: the training features and %zu of %zu banks stay in host memory; scores are the same, "
+      "the search may take longer",
+      tr_device_name(model->device), tr_format_bytes(tr_device_free_bytes(model->device), left, sizeof left), banks,
+      model->selection_count);
+}
+
+/* Features in host memory pass through the lanes' own on the device. */
+static tr_status allocate_features(tr_model *model) {
+  size_t row_bytes = (size_t)model->d * sizeof(float);
+  if (!model->features_in_host)
+    return tr_device_alloc(model->device, model->train_rows * row_bytes, (void **)&model->features);
+  for (int lane = 0; lane < model->lanes; ++lane)
+    TR_TRY(tr_device_alloc(model->device, model->chunk * model->patches * row_bytes, (void **)&model->buffers[lane].features));
+  return tr_device_alloc_pinned(model->device, model->train_rows * row_bytes, (void **)&model->features);
+}
+
 static tr_status create(const tr_method_options *options, tr_model **out) {
   *out = NULL;
   tr_model *model;
   TR_TRY(plan_model(options, &model));
-  tr_status status =
-      tr_device_alloc(model->device, model->train_rows * (size_t)model->d * sizeof(float), (void **)&model->features);
+  place_memory(model, tr_device_free_bytes(model->device), true);
+  say_placement(model);
+  tr_status status = allocate_features(model);
   if (status == TR_OK)
     status = allocate_aggregate_scratch(model);
   if (status != TR_OK) {
@@ -231,7 +465,12 @@ static tr_status aggregate_images(const tr_model *model, int lane, size_t n, con
 }
 
 static tr_status fit_images(tr_model *model, int lane, size_t first, size_t n, const float *const *maps) {
-  return aggregate_images(model, lane, n, maps, model->features + first * model->patches * (size_t)model->d);
+  size_t image = model->patches * (size_t)model->d;
+  float *features = model->features + first * image, *passing = model->buffers[lane].features;
+  if (!model->features_in_host)
+    return aggregate_images(model, lane, n, maps, features);
+  TR_TRY(aggregate_images(model, lane, n, maps, passing));
+  return tr_device_download(model->device, features, passing, n * image * sizeof(float));
 }
 
 /* ---- selection ---- */
@@ -265,6 +504,25 @@ static tr_status greedy_order(const tr_model *model, selection *s, const float *
   return status;
 }
 
+static tr_status project_rows(const tr_model *model, const selection *s, const float *matrix, const float *rows, size_t n,
+                              float *projected) {
+  return tr_project(
+      model->device,
+      &(tr_project_args){.n = n, .d = model->d, .d_star = s->projection, .src = rows, .matrix = matrix, .dst = projected});
+}
+
+/* From host memory chunk by chunk: a row's result does not depend on its company. */
+static tr_status project_from_host(const tr_model *model, const selection *s, const float *matrix, float *projected) {
+  size_t d = (size_t)model->d, chunk = model->chunk * model->patches;
+  for (size_t first = 0; first < model->train_rows; first += chunk) {
+    size_t n = model->train_rows - first < chunk ? model->train_rows - first : chunk;
+    float *rows = model->buffers[0].features;
+    TR_TRY(tr_device_upload(model->device, rows, model->features + first * d, n * d * sizeof(float)));
+    TR_TRY(project_rows(model, s, matrix, rows, n, projected + first * (size_t)s->projection));
+  }
+  return TR_OK;
+}
+
 static tr_status project_features(const tr_model *model, const selection *s, float *projected) {
   size_t matrix_bytes = (size_t)model->d * (size_t)s->projection * sizeof(float);
   float *host_matrix = malloc(matrix_bytes), *matrix = NULL;
@@ -276,23 +534,21 @@ static tr_status project_features(const tr_model *model, const selection *s, flo
   if (status == TR_OK)
     status = tr_device_upload(model->device, matrix, host_matrix, matrix_bytes);
   if (status == TR_OK)
-    status = tr_project(model->device, &(tr_project_args){.n = model->train_rows,
-                                                          .d = model->d,
-                                                          .d_star = s->projection,
-                                                          .src = model->features,
-                                                          .matrix = matrix,
-                                                          .dst = projected});
+    status = model->features_in_host ? project_from_host(model, s, matrix, projected)
+                                     : project_rows(model, s, matrix, model->features, model->train_rows, projected);
   tr_device_free(model->device, matrix);
   free(host_matrix);
   return status;
 }
 
 static tr_status select_greedy(const tr_model *model, selection *s) {
-  if (s->projection == model->d)
+  if (!selects_by_copy(model, s))
     return greedy_order(model, s, model->features, model->d);
+  size_t bytes = model->train_rows * (size_t)s->projection * sizeof(float);
   float *projected;
-  TR_TRY(tr_device_alloc(model->device, model->train_rows * (size_t)s->projection * sizeof(float), (void **)&projected));
-  tr_status status = project_features(model, s, projected);
+  TR_TRY(tr_device_alloc(model->device, bytes, (void **)&projected));
+  tr_status status = projects(model, s) ? project_features(model, s, projected)
+                                        : tr_device_upload(model->device, projected, model->features, bytes);
   if (status == TR_OK)
     status = greedy_order(model, s, projected, s->projection);
   tr_device_free(model->device, projected);
@@ -324,13 +580,38 @@ static tr_status gather_bank(tr_model *model, selection *s) {
   return tr_bank_create(model->device, rows, s->rows, model->d, &s->bank);
 }
 
+/* Makes the bank of rows in host memory, which it takes over. */
+static tr_status bank_from_host(const tr_model *model, selection *s, float *rows) {
+  if (s->in_host)
+    return tr_bank_create_in_host(model->device, rows, s->rows, model->d, tile_rows_of(model, s), &s->bank);
+  size_t bytes = s->rows * (size_t)model->d * sizeof(float);
+  float *copy;
+  tr_status status = tr_device_alloc(model->device, bytes, (void **)&copy);
+  if (status == TR_OK)
+    status = tr_device_upload(model->device, copy, rows, bytes);
+  tr_device_free_pinned(model->device, rows);
+  if (status == TR_OK)
+    return tr_bank_create(model->device, copy, s->rows, model->d, &s->bank);
+  tr_device_free(model->device, copy);
+  return status;
+}
+
+static tr_status gather_bank_from_host(tr_model *model, selection *s) {
+  size_t d = (size_t)model->d;
+  float *rows;
+  TR_TRY(tr_device_alloc_pinned(model->device, s->rows * d * sizeof(float), (void **)&rows));
+  for (size_t i = 0; i < s->rows; ++i)
+    memcpy(rows + i * d, model->features + s->order[i] * d, d * sizeof(float));
+  return bank_from_host(model, s, rows);
+}
+
 static tr_status select_rows(tr_model *model, selection *s) {
   double begin = tr_seconds();
   s->order = malloc(s->rows * sizeof *s->order);
   if (!s->order)
     return tr_fail(TR_ENOMEM, "selecting %zu bank rows: out of memory", s->rows);
   TR_TRY(s->kind == TR_SUBSAMPLE_GREEDY ? select_greedy(model, s) : select_random(model, s));
-  TR_TRY(gather_bank(model, s));
+  TR_TRY(model->features_in_host ? gather_bank_from_host(model, s) : gather_bank(model, s));
   s->seconds = tr_seconds() - begin;
   return TR_OK;
 }
@@ -338,22 +619,12 @@ static tr_status select_rows(tr_model *model, selection *s) {
 /* ---- scoring ---- */
 
 static tr_status allocate_score_buffers(tr_model *model) {
-  size_t queries = model->chunk * model->patches, search_scratch = 0, reweight_scratch = 0;
-  for (size_t i = 0; i < model->search_count; ++i) {
-    size_t bytes = tr_bank_search_scratch(model->selections[model->searches[i].selection].bank, queries, model->patches,
-                                          model->searches[i].rows, 1);
-    search_scratch = bytes > search_scratch ? bytes : search_scratch;
-  }
-  for (size_t v = 0; v < model->variant_count; ++v) {
-    if (model->variants[v].image_score != TR_SCORE_REWEIGHTED)
-      continue;
-    size_t bytes = tr_reweight_scratch(model->device, (int)model->chunk, (int)model->patches,
-                                       model->searches[model->variant_search[v]].rows, model->d, model->variants[v].neighbours);
-    reweight_scratch = bytes > reweight_scratch ? bytes : reweight_scratch;
-  }
+  size_t queries = model->chunk * model->patches;
+  size_t search_scratch = search_scratch_of(model), reweight_scratch = reweight_scratch_of(model);
   for (int lane = 0; lane < model->lanes; ++lane) {
     lane_buffers *b = &model->buffers[lane];
-    TR_TRY(tr_device_alloc(model->device, queries * (size_t)model->d * sizeof(float), (void **)&b->features));
+    if (!b->features)
+      TR_TRY(tr_device_alloc(model->device, queries * (size_t)model->d * sizeof(float), (void **)&b->features));
     TR_TRY(tr_device_alloc(model->device, queries * sizeof(float), (void **)&b->distances));
     TR_TRY(tr_device_alloc(model->device, queries * sizeof(uint32_t), (void **)&b->indices));
     TR_TRY(tr_device_alloc(model->device, search_scratch, &b->search_scratch));
@@ -374,12 +645,14 @@ static tr_status fit_end(tr_model *model) {
     else
       TR_TRY(select_rows(model, &model->selections[i]));
   }
+  if (!whole) {
+    free_features(model);
+    return allocate_score_buffers(model);
+  }
   float *features = model->features;
   model->features = NULL;
-  if (whole)
-    TR_TRY(tr_bank_create(model->device, features, model->train_rows, model->d, &whole->bank));
-  else
-    tr_device_free(model->device, features);
+  TR_TRY(model->features_in_host ? bank_from_host(model, whole, features)
+                                 : tr_bank_create(model->device, features, model->train_rows, model->d, &whole->bank));
   return allocate_score_buffers(model);
 }
 
@@ -415,19 +688,15 @@ static void image_maximum(const float *patch_scores, size_t n, size_t patches, f
 
 static tr_status image_reweighted(const tr_model *model, const lane_buffers *b, const search *pass, const tr_variant *variant,
                                   size_t n, float *scores) {
-  const tr_bank *bank = model->selections[pass->selection].bank;
-  TR_TRY(tr_reweight(model->device, &(tr_reweight_args){.n = (int)n,
-                                                        .patches = (int)model->patches,
-                                                        .features = b->features,
-                                                        .distances = b->distances,
-                                                        .indices = b->indices,
-                                                        .bank_rows = pass->rows,
-                                                        .bank = tr_bank_data(bank),
-                                                        .bank_norms = tr_bank_norms(bank),
-                                                        .d = model->d,
-                                                        .b = variant->neighbours,
-                                                        .scores = b->image_scores,
-                                                        .scratch = b->reweight_scratch}));
+  TR_TRY(tr_bank_reweight(model->selections[pass->selection].bank, &(tr_reweight_args){.n = (int)n,
+                                                                                       .patches = (int)model->patches,
+                                                                                       .features = b->features,
+                                                                                       .distances = b->distances,
+                                                                                       .indices = b->indices,
+                                                                                       .bank_rows = pass->rows,
+                                                                                       .b = variant->neighbours,
+                                                                                       .scores = b->image_scores,
+                                                                                       .scratch = b->reweight_scratch}));
   TR_TRY(tr_device_download(model->device, scores, b->image_scores, n * sizeof(float)));
   return tr_device_sync(model->device);
 }
@@ -495,41 +764,10 @@ static tr_status forecast(const tr_method_options *options, size_t test_images, 
   TR_TRY(tr_aggregate_shape(&options->aggregate, &out->grid_h, &out->grid_w, &out->dimension));
   tr_model *model;
   TR_TRY(plan_model(options, &model));
-  size_t lanes = (size_t)model->lanes, queries = model->chunk * model->patches;
-  size_t aggregate = lanes * tr_aggregate_scratch(model->device, &model->aggregate, (int)model->chunk);
-  size_t features = model->train_rows * (size_t)model->d * sizeof(float), banks = 0, peak = 0;
-  bool keep_features = false;
-  for (size_t i = 0; i < model->selection_count; ++i) {
-    const selection *s = &model->selections[i];
-    if (s->kind == TR_SUBSAMPLE_NONE) {
-      keep_features = true;
-      continue;
-    }
-    size_t work = s->kind == TR_SUBSAMPLE_RANDOM ? model->train_rows * sizeof(uint64_t)
-                                                 : tr_coreset_scratch(model->device, model->train_rows, s->projection, s->rows);
-    if (s->kind == TR_SUBSAMPLE_GREEDY && s->projection != model->d)
-      work += model->train_rows * (size_t)s->projection * sizeof(float);
-    size_t bank = tr_bank_bytes(model->device, s->rows, model->d);
-    size_t made = bank + tr_bank_scratch_bytes(model->device, s->rows, model->d);
-    size_t most = banks + (work > made ? work : made);
-    peak = most > peak ? most : peak;
-    banks += bank;
-  }
-  if (keep_features) {
-    size_t bank = tr_bank_bytes(model->device, model->train_rows, model->d);
-    size_t made = banks + bank - features + tr_bank_scratch_bytes(model->device, model->train_rows, model->d);
-    peak = made > peak ? made : peak;
-    banks += bank;
-  }
-  out->held_bytes = aggregate + features;
-  out->fit_bytes = aggregate + features + peak;
-  size_t lane_scratch = 0;
-  for (size_t i = 0; i < model->search_count; ++i) {
-    size_t bytes = tr_nearest_scratch(model->device, queries, model->patches, model->searches[i].rows, model->d, 1);
-    lane_scratch = bytes > lane_scratch ? bytes : lane_scratch;
-  }
-  lane_scratch += queries * ((size_t)model->d + 3) * sizeof(float);
-  out->score_bytes = aggregate + banks + lanes * lane_scratch;
+  place_memory(model, tr_device_free_bytes(model->device), true);
+  out->held_bytes = needs_of_features(model).all;
+  out->fit_bytes = needs_of_fit(model).all;
+  out->score_bytes = needs_of_scores(model).all;
   count_macs(model, test_images, out);
   release_model(model);
   return TR_OK;
@@ -575,7 +813,8 @@ static tr_status save(const tr_model *model, size_t variant, const char *path, c
   const selection *s = pass ? &model->selections[pass->selection] : NULL;
   if (!s || !s->bank)
     return tr_fail(TR_EINVAL, "patchcore: variant %zu of %zu is not there or not fitted", variant, model->variant_count);
-  const tr_model_array arrays[] = {rows_array(tr_bank_data(s->bank), pass->rows, model->d), order_array(s->order, pass->rows)};
+  tr_model_array arrays[] = {rows_array(tr_bank_data(s->bank), pass->rows, model->d), order_array(s->order, pass->rows)};
+  arrays[0].on_device = !tr_bank_is_in_host(s->bank);
   cJSON *settings = cJSON_CreateObject();
   tr_status status = settings ? write_settings(model, &model->variants[variant], settings)
                               : tr_fail(TR_ENOMEM, "writing %s: out of memory", path);
@@ -649,6 +888,13 @@ static tr_status load_bank(const tr_model_file *file, tr_model *model) {
       return tr_fail(TR_ENOMEM, "%zu bank rows: out of memory", rows);
     memcpy(s->order, order, rows * sizeof *s->order);
   }
+  if (s->in_host) {
+    const void *mapped;
+    TR_TRY(tr_model_file_array(file, &wanted, &mapped));
+    TR_TRY(tr_device_alloc_pinned(model->device, rows * (size_t)model->d * sizeof(float), &bank_rows));
+    memcpy(bank_rows, mapped, rows * (size_t)model->d * sizeof(float));
+    return bank_from_host(model, s, bank_rows);
+  }
   TR_TRY(tr_model_file_upload(file, model->device, &wanted, &bank_rows));
   return tr_bank_create(model->device, bank_rows, rows, model->d, &s->bank);
 }
@@ -661,8 +907,10 @@ static tr_status load(tr_device *device, const tr_model_file *file, tr_model **o
   tr_status status = read_settings(tr_model_file_settings(file), &options, &variant);
   if (status == TR_OK)
     status = plan_model(&options, &model);
-  if (status == TR_OK)
+  if (status == TR_OK) {
+    place_memory(model, tr_device_free_bytes(device), false);
     status = allocate_aggregate_scratch(model);
+  }
   if (status == TR_OK)
     status = load_bank(file, model);
   if (status == TR_OK)

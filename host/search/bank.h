@@ -19,7 +19,6 @@ struct tr_bank {
 /* With rows in host memory: ranges [first, end) of rows, one after the other. Sizes are checked before. */
 tr_status tr_tiles_search(const tr_bank *bank, const tr_nearest_range *ranges, size_t range_count, const tr_nearest_args *args);
 tr_status tr_tiles_reweight(const tr_bank *bank, const tr_reweight_args *args);
-size_t tr_tiles_reweight_scratch(const tr_bank *bank, int n, int patches, size_t use_rows, int b);
 /* Waits for uploads that a search which failed may have left. */
 void tr_tiles_release(tr_bank *bank);
 

@@ -139,7 +139,7 @@ tr_status tr_bank_search_blocks(const tr_bank *bank, const uint32_t *blocks, siz
 
 size_t tr_bank_reweight_scratch(const tr_bank *bank, int n, int patches, size_t use_rows, int b) {
   if (bank->tile_rows)
-    return tr_tiles_reweight_scratch(bank, n, patches, use_rows, b);
+    return tr_bank_in_host_reweight_scratch(bank->device, bank->d, bank->tile_rows, n, patches, use_rows, b);
   return tr_reweight_scratch(bank->device, n, patches, use_rows, bank->d, b);
 }
 

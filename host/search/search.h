@@ -31,6 +31,8 @@ size_t tr_bank_in_host_bytes(size_t row_count);
 size_t tr_bank_in_host_scratch_bytes(int d, size_t tile_rows);
 size_t tr_bank_in_host_search_scratch(const tr_device *device, int d, size_t tile_rows, size_t queries, size_t group,
                                       size_t use_rows, int k);
+size_t tr_bank_in_host_reweight_scratch(const tr_device *device, int d, size_t tile_rows, int n, int patches, size_t use_rows,
+                                        int b);
 
 /* As the nearest operator; searches the first `use_rows` rows only (a smaller coreset is a prefix). */
 size_t tr_bank_search_scratch(const tr_bank *bank, size_t queries, size_t group, size_t use_rows, int k);

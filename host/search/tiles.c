@@ -234,8 +234,9 @@ typedef struct reweight_layout {
   size_t bytes;
 } reweight_layout;
 
-static reweight_layout lay_out_reweight(tr_sections s, const tr_bank *bank, size_t n, size_t patches, size_t use_rows, int b) {
-  size_t d = (size_t)bank->d, most = n * ((size_t)b + 1);
+static reweight_layout lay_out_reweight(tr_sections s, const tr_device *device, int dimension, size_t tile_rows, size_t n,
+                                        size_t patches, size_t use_rows, int b) {
+  size_t d = (size_t)dimension, most = n * ((size_t)b + 1);
   reweight_layout l;
   l.matches = tr_section(&s, n * d * sizeof(float));
   l.distances = tr_section(&s, n * (size_t)b * sizeof(float));
@@ -243,16 +244,17 @@ static reweight_layout lay_out_reweight(tr_sections s, const tr_bank *bank, size
   l.rows = tr_section(&s, most * d * sizeof(float));
   l.norms = tr_section(&s, most * sizeof(float));
   l.indices = tr_section(&s, n * patches * sizeof(uint32_t));
-  l.search = tr_section(&s, tr_bank_search_scratch(bank, n, 1, use_rows, b));
-  l.reweight = tr_section(&s, tr_reweight_scratch(bank->device, (int)n, (int)patches, most, bank->d, b));
+  l.search = tr_section(&s, tr_bank_in_host_search_scratch(device, dimension, tile_rows, n, 1, use_rows, b));
+  l.reweight = tr_section(&s, tr_reweight_scratch(device, (int)n, (int)patches, most, dimension, b));
   l.bytes = s.used;
   return l;
 }
 
-size_t tr_tiles_reweight_scratch(const tr_bank *bank, int n, int patches, size_t use_rows, int b) {
+size_t tr_bank_in_host_reweight_scratch(const tr_device *device, int d, size_t tile_rows, int n, int patches, size_t use_rows,
+                                        int b) {
   if (n < 1 || patches < 1 || b < 1)
     return 0;
-  return lay_out_reweight(TR_SECTIONS_COUNT, bank, (size_t)n, (size_t)patches, use_rows, b).bytes;
+  return lay_out_reweight(TR_SECTIONS_COUNT, device, d, tile_rows, (size_t)n, (size_t)patches, use_rows, b).bytes;
 }
 
 /* Host memory of a call. */
@@ -336,7 +338,8 @@ static tr_status weigh(const tr_bank *bank, const tr_reweight_args *args, const 
 
 static tr_status reweight(const tr_bank *bank, const tr_reweight_args *args, matches *m) {
   size_t n = (size_t)args->n, patches = (size_t)args->patches;
-  reweight_layout l = lay_out_reweight(tr_sections_of(args->scratch), bank, n, patches, args->bank_rows, args->b);
+  reweight_layout l = lay_out_reweight(tr_sections_of(args->scratch), bank->device, bank->d, bank->tile_rows, n, patches,
+                                       args->bank_rows, args->b);
   m->distances = malloc(n * patches * sizeof *m->distances);
   m->indices = malloc(n * patches * sizeof *m->indices);
   m->farthest = malloc(n * sizeof *m->farthest);

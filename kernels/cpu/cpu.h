@@ -13,6 +13,7 @@ tr_status tr_cpu_pool(tr_device *device, const tr_pool_args *args);
 tr_status tr_cpu_affine(tr_device *device, const tr_affine_args *args);
 size_t tr_cpu_aggregate_scratch(const tr_device *device, const tr_aggregate_spec *spec, int n);
 tr_status tr_cpu_aggregate(tr_device *device, const tr_aggregate_args *args);
+size_t tr_cpu_project_bytes(size_t n, size_t d, size_t d_star);
 tr_status tr_cpu_project(tr_device *device, const tr_project_args *args);
 size_t tr_cpu_coreset_scratch(const tr_device *device, size_t n, int d, size_t picks);
 tr_status tr_cpu_coreset(tr_device *device, const tr_coreset_args *args);

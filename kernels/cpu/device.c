@@ -123,6 +123,7 @@ const tr_operators tr_cpu_operators = {
     .affine = tr_cpu_affine,
     .aggregate_scratch = tr_cpu_aggregate_scratch,
     .aggregate = tr_cpu_aggregate,
+    .project_bytes = tr_cpu_project_bytes,
     .project = tr_cpu_project,
     .coreset_scratch = tr_cpu_coreset_scratch,
     .coreset = tr_cpu_coreset,

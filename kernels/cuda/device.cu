@@ -448,6 +448,7 @@ static const tr_operators cuda_operators = {
     .affine = tr_cuda_affine,
     .aggregate_scratch = tr_cuda_aggregate_scratch,
     .aggregate = tr_cuda_aggregate,
+    .project_bytes = tr_cuda_project_bytes,
     .project = tr_cuda_project,
     .coreset_scratch = tr_cuda_coreset_scratch,
     .coreset = tr_cuda_coreset,

@@ -8,7 +8,13 @@
  */
 #include "kernels/cuda/exact.h"
 
-enum { TILE = 132 * 128 }; /* rows: a block of 128 for each of an H100's multiprocessors */
+enum {
+#ifdef TR_EMULATED /* so that small tests have several */
+  TILE = 1024,
+#else
+  TILE = 132 * 128, /* rows: a block of 128 for each of an H100's multiprocessors */
+#endif
+};
 
 static tr_status project_padded(tr_device *device, const tr_project_args *args, float *src, float *dst) {
   const size_t d = (size_t)args->d, d_star = (size_t)args->d_star;
@@ -18,10 +24,15 @@ static tr_status project_padded(tr_device *device, const tr_project_args *args, 
   return tr_device_copy(device, args->dst, dst, args->n * d_star * sizeof(float));
 }
 
+/* Whole tiles need none. */
+size_t tr_cuda_project_bytes(size_t n, size_t d, size_t d_star) {
+  return n < TILE ? TILE * (d + d_star) * sizeof(float) : 0;
+}
+
 static tr_status project_few(tr_device *device, const tr_project_args *args) {
   const size_t d = (size_t)args->d, d_star = (size_t)args->d_star;
   void *padded;
-  TR_TRY(tr_device_alloc(device, TILE * (d + d_star) * sizeof(float), &padded));
+  TR_TRY(tr_device_alloc(device, tr_cuda_project_bytes(args->n, d, d_star), &padded));
   float *src = static_cast<float *>(padded);
   tr_status status = project_padded(device, args, src, src + TILE * d);
   tr_device_free(device, padded);

@@ -1,0 +1,208 @@
+/* PatchCore on a device without room for everything: features and banks in host memory, and the same results. */
+#include "host/base/rng.h"
+#include "host/base/status.h"
+#include "host/methods/method.h"
+#include "tests/kernels/devices.h"
+
+#include <unistd.h>
+
+enum {
+  SIDE = 10, /* of the maps */
+  CHANNELS = 24,
+  TRAIN = 20,
+  TEST = 3,
+  PATCHES = SIDE * SIDE,
+  MAP = PATCHES * CHANNELS,
+  MOST_VARIANTS = 6,
+};
+
+static const tr_variant variants[MOST_VARIANTS] = {
+    {.subsampling = TR_SUBSAMPLE_NONE},
+    {.subsampling = TR_SUBSAMPLE_GREEDY, .percent = 20, .projection = 8, .seed = 1},
+    {.subsampling = TR_SUBSAMPLE_GREEDY,
+     .percent = 10,
+     .projection = 8,
+     .seed = 1,
+     .image_score = TR_SCORE_REWEIGHTED,
+     .neighbours = 5},
+    {.subsampling = TR_SUBSAMPLE_GREEDY, .percent = 3, .projection = CHANNELS, .seed = 2},
+    {.subsampling = TR_SUBSAMPLE_RANDOM, .percent = 70, .seed = 3, .image_score = TR_SCORE_REWEIGHTED, .neighbours = 3},
+    {.subsampling = TR_SUBSAMPLE_NONE, .image_score = TR_SCORE_REWEIGHTED, .neighbours = 9},
+};
+
+static void assert_ok(tr_status status) {
+  if (status != TR_OK)
+    fail_msg("%s", tr_last_error());
+}
+
+/* Counts the lines that say where things lie. */
+static void count_line(tr_progress *self, const char *text) {
+  *(int *)self->user += strstr(text, "stay in host memory") != NULL;
+}
+
+static float *map_of(tr_device *device, uint64_t image) {
+  float host[MAP];
+  tr_rng rng = tr_rng_make(31, TR_RNG_TEST, image);
+  for (int i = 0; i < MAP; ++i)
+    host[i] = tr_rng_normal(&rng);
+  return device_copy_of(device, host, sizeof host);
+}
+
+static tr_method_options options_of(tr_device *device, size_t first, size_t count) {
+  return (tr_method_options){.device = device,
+                             .aggregate = {.layers = 1,
+                                           .patch = 1,
+                                           .stride = 1,
+                                           .layer_dimension = CHANNELS,
+                                           .dimension = CHANNELS,
+                                           .h = {SIDE},
+                                           .w = {SIDE},
+                                           .c = {CHANNELS}},
+                             .train_images = TRAIN,
+                             .variants = variants + first,
+                             .variant_count = count};
+}
+
+/* All of a device's memory but `left` bytes. */
+static void *leave(tr_device *device, size_t left) {
+  size_t now = tr_device_free_bytes(device);
+  assert_true(now > left);
+  return device_array(device, now - left);
+}
+
+typedef struct scores {
+  float patches[MOST_VARIANTS][TEST][PATCHES], images[MOST_VARIANTS][TEST];
+} scores;
+
+static void score(tr_device *device, tr_model *model, scores *out) {
+  for (int i = 0; i < TEST; ++i) {
+    float *map = map_of(device, 100 + (uint64_t)i);
+    const float *const maps[] = {map};
+    assert_ok(tr_method_patchcore.score_images(model, 0, 1, maps, out->patches[0][i], TEST * PATCHES, &out->images[0][i], TEST));
+    tr_device_free(device, map);
+  }
+}
+
+/* `lines` counts what was said about host memory; gives the most device memory in use. */
+static size_t fit_and_score(tr_device *device, size_t first, size_t count, const char *saved, int *lines, scores *out) {
+  tr_progress progress = {.line = count_line, .user = lines};
+  tr_method_options options = options_of(device, first, count);
+  options.progress = &progress;
+  tr_model *model;
+  size_t before = tr_device_bytes(device);
+  tr_device_reset_peak(device);
+  assert_ok(tr_method_patchcore.create(&options, &model));
+  for (size_t i = 0; i < TRAIN; ++i) {
+    float *map = map_of(device, i);
+    const float *const maps[] = {map};
+    assert_ok(tr_method_patchcore.fit_images(model, 0, i, 1, maps));
+    tr_device_free(device, map);
+  }
+  assert_ok(tr_method_patchcore.fit_end(model));
+  score(device, model, out);
+  if (saved)
+    assert_ok(tr_method_patchcore.save(model, 0, saved, NULL));
+  tr_method_patchcore.destroy(model);
+  assert_int_equal(tr_device_bytes(device), before);
+  return tr_device_peak_bytes(device) - before;
+}
+
+/* With `left` bytes for the model; the scores must be those expected. */
+static size_t squeeze(tr_device *device, size_t first, size_t count, size_t left, const char *saved, int *lines,
+                      const scores *expected) {
+  scores *got = calloc(1, sizeof *got);
+  assert_non_null(got);
+  void *rest = leave(device, left);
+  size_t peak = fit_and_score(device, first, count, saved, lines, got);
+  assert_memory_equal(got, expected, sizeof *got);
+  tr_device_free(device, rest);
+  free(got);
+  return peak;
+}
+
+/* Less and less memory. The model keeps to what there is, down to the least that it can do with: the reserve of tr_device_free_bytes() is
+ * still there for that, and so is room for a map. */
+static void check_variants(size_t first, size_t count) {
+  enum { STEPS = 6 };
+  tr_device *device = test_device_open(1);
+  scores *expected = calloc(1, sizeof *expected);
+  assert_non_null(expected);
+  int lines = 0;
+  const size_t map = MAP * sizeof(float), most = fit_and_score(device, first, count, NULL, &lines, expected);
+  assert_int_equal(lines, 0);
+  const size_t least = squeeze(device, first, count, 1, NULL, &lines, expected);
+  assert_int_equal(lines, 1);
+  if (most < least + TRAIN * map)
+    fail_msg("takes %zu bytes at least, %zu at most", least, most);
+  for (size_t i = 0; i < STEPS; ++i) {
+    const size_t left = least + (most - least) * i / STEPS;
+    const size_t peak = squeeze(device, first, count, left, NULL, &lines, expected);
+    if (peak > left + map)
+      fail_msg("%zu bytes in use, %zu left", peak, left);
+  }
+  assert_int_equal(lines, 1 + STEPS);
+  squeeze(device, first, count, most + most / 16, NULL, &lines, expected);
+  assert_int_equal(lines, 1 + STEPS);
+  free(expected);
+  tr_device_close(device);
+}
+
+static void test_all_variants(void **state) {
+  (void)state;
+  check_variants(0, MOST_VARIANTS);
+}
+
+static void test_whole_bank(void **state) {
+  (void)state;
+  check_variants(0, 1);
+}
+
+static void load_and_score(tr_device *device, const char *path, scores *out) {
+  tr_model_file *file;
+  tr_model *model;
+  assert_ok(tr_model_file_open(path, &file));
+  assert_ok(tr_method_patchcore.load(device, file, &model));
+  tr_model_file_close(file);
+  score(device, model, out);
+  tr_method_patchcore.destroy(model);
+}
+
+/* A file does not say where its bank lay, and is read to where there is room. */
+static void test_files(void **state) {
+  (void)state;
+  char first[] = "/tmp/test_patchcore_XXXXXX", second[] = "/tmp/test_patchcore_XXXXXX";
+  assert_int_equal(close(mkstemp(first)) | close(mkstemp(second)), 0);
+  tr_device *device = test_device_open(1);
+  scores *expected = calloc(1, sizeof *expected), *got = calloc(1, sizeof *got);
+  assert_true(expected && got);
+  int lines = 0;
+  fit_and_score(device, 0, 1, first, &lines, expected);
+  squeeze(device, 0, 1, 1, second, &lines, expected);
+  assert_int_equal(lines, 1);
+
+  void *rest = leave(device, 1);
+  load_and_score(device, first, got);
+  assert_memory_equal(got, expected, sizeof *got);
+  tr_device_free(device, rest);
+  load_and_score(device, second, got); /* at the end: to the device */
+  assert_memory_equal(got, expected, sizeof *got);
+  assert_int_equal(tr_device_bytes(device), 0);
+  free(expected);
+  free(got);
+  tr_device_close(device);
+  unlink(first);
+  unlink(second);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_all_variants),
+      cmocka_unit_test(test_whole_bank),
+      cmocka_unit_test(test_files),
+  };
+  setenv("TR_EMU_MEMORY", "100000000", 1); /* so that what is left out is soon allocated */
+  if (!test_device_wanted("cuda:0"))
+    return 77; /* the cpu does not say what it has */
+  test_device = "cuda:0";
+  return cmocka_run_group_tests_name("patchcore on cuda:0", tests, NULL, NULL);
+}
