@@ -56,6 +56,17 @@ static tr_status create_feed(tr_pass_work *w) {
                         &w->feed);
 }
 
+/* What the other models will take besides what they have allocated by now. */
+static size_t beside_bytes(const tr_pass *pass, const tr_group *group) {
+  size_t bytes = 0;
+  for (const tr_group *other = pass->groups; other < pass->groups + pass->group_count; ++other) {
+    const tr_method_needs *n = &other->needs;
+    size_t peak = n->fit_bytes > n->score_bytes ? n->fit_bytes : n->score_bytes, held = other < group ? n->held_bytes : 0;
+    bytes += other != group && peak > held ? peak - held : 0;
+  }
+  return bytes;
+}
+
 static tr_status create_model(tr_pass_work *w, const tr_group *group, tr_pass_model *m) {
   size_t variants = group->variant_count, images = w->class_->test_count;
   m->group = group;
@@ -69,6 +80,7 @@ static tr_status create_model(tr_pass_work *w, const tr_group *group, tr_pass_mo
   tr_method_options options;
   tr_group_method_options(w->pass, group, w->device, m->variants, &options);
   options.progress = w->progress;
+  options.beside_bytes = beside_bytes(w->pass, group);
   m->method = tr_method_find(group->runs[0].setting->method);
   return m->method->create(&options, &m->model);
 }

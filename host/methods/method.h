@@ -50,6 +50,7 @@ typedef struct tr_method_options {
   size_t train_images;
   const tr_variant *variants;
   size_t variant_count;
+  size_t beside_bytes;   /* of the device's free memory, what others will take */
   tr_progress *progress; /* may be NULL */
 } tr_method_options;
 

@@ -414,6 +414,11 @@ static tr_status allocate_aggregate_scratch(tr_model *model) {
   return TR_OK;
 }
 
+static size_t room_for(const tr_method_options *options) {
+  size_t free_bytes = tr_device_free_bytes(options->device);
+  return free_bytes > options->beside_bytes ? free_bytes - options->beside_bytes : 0;
+}
+
 static void say_placement(const tr_model *model) {
   size_t banks = 0;
   char left[32];
@@ -443,7 +448,7 @@ static tr_status create(const tr_method_options *options, tr_model **out) {
   *out = NULL;
   tr_model *model;
   TR_TRY(plan_model(options, &model));
-  place_memory(model, tr_device_free_bytes(model->device), true);
+  place_memory(model, room_for(options), true);
   say_placement(model);
   tr_status status = allocate_features(model);
   if (status == TR_OK)
@@ -764,7 +769,7 @@ static tr_status forecast(const tr_method_options *options, size_t test_images, 
   TR_TRY(tr_aggregate_shape(&options->aggregate, &out->grid_h, &out->grid_w, &out->dimension));
   tr_model *model;
   TR_TRY(plan_model(options, &model));
-  place_memory(model, tr_device_free_bytes(model->device), true);
+  place_memory(model, room_for(options), true);
   out->held_bytes = needs_of_features(model).all;
   out->fit_bytes = needs_of_fit(model).all;
   out->score_bytes = needs_of_scores(model).all;
@@ -908,7 +913,7 @@ static tr_status load(tr_device *device, const tr_model_file *file, tr_model **o
   if (status == TR_OK)
     status = plan_model(&options, &model);
   if (status == TR_OK) {
-    place_memory(model, tr_device_free_bytes(device), false);
+    place_memory(model, room_for(&options), false);
     status = allocate_aggregate_scratch(model);
   }
   if (status == TR_OK)
