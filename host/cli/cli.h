@@ -14,7 +14,8 @@ typedef struct cli_command {
   const char *help;
 } cli_command;
 
-extern const cli_command cli_run, cli_fit, cli_score, cli_report, cli_merge, cli_verify, cli_synthesize, cli_bench, cli_info;
+extern const cli_command cli_run, cli_fit, cli_score, cli_report, cli_compare, cli_merge, cli_verify, cli_synthesize, cli_bench,
+    cli_info;
 
 /* Prints "totalrecall: <text of the last error>" and returns CLI_FAILED. */
 int cli_failed(void);

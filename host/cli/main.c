@@ -6,11 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const cli_command *const commands[] = {&cli_run, &cli_fit, &cli_score, &cli_report, &cli_merge, &cli_verify, &cli_synthesize, &cli_bench, &cli_info};
+static const cli_command *const commands[] = {&cli_run,   &cli_fit,    &cli_score,      &cli_report, &cli_compare,
+                                              &cli_merge, &cli_verify, &cli_synthesize, &cli_bench,  &cli_info};
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_usage(FILE *out) {
-  fprintf(out, "totalrecall %s: industrial anomaly detection by PatchCore, SPADE and PaDiM\n\nusage: totalrecall COMMAND [...]\n\n", tr_version());
+  fprintf(out,
+          "totalrecall %s: industrial anomaly detection by PatchCore, SPADE and PaDiM\n\nusage: totalrecall COMMAND [...]\n\n",
+          tr_version());
   for (size_t i = 0; i < COMMANDS; ++i)
     fprintf(out, "  %-12s%s\n", commands[i]->name, commands[i]->summary);
   fprintf(out, "\n`totalrecall COMMAND --help` tells what a command takes.\n");

@@ -1,6 +1,5 @@
 /* Figures 4, 5 and 6, the strides, table S5: queries, published points, figures and tables. */
 #include "host/report/ablations.h"
-#include "host/backbone/graph.h"
 #include "host/report/sections.h"
 #include <math.h>
 #include <stdio.h>
@@ -450,15 +449,12 @@ static void write_figure(tr_evidence *evidence, const tr_ablation *a, const char
 void tr_ablation_write(tr_evidence *evidence, tr_ablation_kind kind, const char *dataset) {
   const tr_ablation *a = &ablations[kind];
   size_t architectures, count = 0;
-  const char *const *backbones = tr_backbone_architectures(&architectures);
+  const char *const *backbones = tr_report_backbones(&architectures);
   ablation_runs *runs = tr_report_alloc(evidence->report, architectures + 1, sizeof *runs);
   if (!runs)
     return;
-  /* The paper's first. */
-  runs[count++] = runs_of(evidence, a, dataset, TR_PAPERS_BACKBONE);
   for (size_t i = 0; i < architectures; ++i)
-    if (strcmp(backbones[i], TR_PAPERS_BACKBONE) != 0)
-      runs[count++] = runs_of(evidence, a, dataset, backbones[i]);
+    runs[count++] = runs_of(evidence, a, dataset, backbones[i]);
   size_t kept = 0, shown = 0;
   for (size_t i = 0; i < count; ++i)
     shown = runs[i].run > runs[shown].run ? i : shown;

@@ -18,7 +18,6 @@ enum { TR_MAX_VALUES = 12, TR_MAX_LINES = 4 };
 typedef struct tr_ablation {
   const char *id, *title, *intro; /* of figure and table */
   const char *x_title;
-  bool x_log, categories;
   const char *experiment;
   size_t value_count;
   double values[TR_MAX_VALUES]; /* of x, in the order of the table; numbers of categories from 1 */
@@ -26,10 +25,11 @@ typedef struct tr_ablation {
   size_t line_count;
   const char *lines[TR_MAX_LINES]; /* samplers, methods; one line without a name */
   double percent;                  /* of the patches, where it is not what is varied */
-  bool any_percent; /* figure 4 does not say which it has: the one that most values were run with, `percent` before others */
   tr_query (*query)(const char *dataset, size_t line, double value, double percent);
   tr_published_value (*published)(const tr_published *published, size_t line, double value, const char *label,
                                   const tr_metric *metric);
+  bool x_log, categories;
+  bool any_percent; /* figure 4 does not say which it has: the one that most values were run with, `percent` before others */
 } tr_ablation;
 
 const tr_ablation *tr_ablation_of(tr_ablation_kind kind);

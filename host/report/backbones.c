@@ -1,5 +1,4 @@
 /* Tables 4 and S6: larger backbones and images, ensembles, and other backbones at the usual size. */
-#include "host/backbone/graph.h"
 #include "host/report/sections.h"
 #include "host/report/sweep.h"
 #include <math.h>

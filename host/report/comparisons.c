@@ -1,5 +1,4 @@
 /* Methods against each other, class by class, with the interval that tells a difference from chance. */
-#include "host/backbone/graph.h"
 #include "host/report/sections.h"
 #include "host/report/sweep.h"
 #include <math.h>
@@ -93,7 +92,7 @@ void tr_section_comparisons(tr_evidence *evidence) {
   for (size_t i = 0; i < sizeof columns / sizeof *columns; ++i)
     tr_report_column(report, columns[i], false);
   size_t count;
-  const char *const *backbones = tr_backbone_architectures(&count);
+  const char *const *backbones = tr_report_backbones(&count);
   for (size_t o = 0; o < 2; ++o) {
     size_t rows = 0;
     for (size_t d = 0; d < DATASETS; ++d)

@@ -1,5 +1,4 @@
 /* What the paper found by its ablations, and whether result lines show the same: worked out here, not written by hand. */
-#include "host/backbone/graph.h"
 #include "host/report/ablations.h"
 #include "host/report/sections.h"
 #include <math.h>
@@ -17,10 +16,10 @@ typedef enum relation {
 typedef struct finding {
   const char *claim, *where; /* of the paper */
   const char *experiment;
-  relation relation;
   size_t count;
   const char *labels[MAX_CONTENDERS];
   tr_query (*query)(const char *dataset, size_t contender, double percent);
+  relation relation;
   bool any_percent; /* the paper's percentage is not known: 10, else the one that most contenders were run with */
 } finding;
 
@@ -84,35 +83,35 @@ static tr_query methods(const char *dataset, size_t i, double percent) {
 }
 
 static const finding findings[] = {
-    {"A neighbourhood of p = 3 is best", "figure 4", "figure4", BEST, 5, {"p = 3", "1", "5", "7", "9"}, neighbourhood, true},
-    {"Levels 2+3 are best", "figure 4", "figure4", BEST, 6, {"2+3", "1", "2", "3", "1+2", "1+2+3"}, levels, true},
+    {"A neighbourhood of p = 3 is best", "figure 4", "figure4", 5, {"p = 3", "1", "5", "7", "9"}, neighbourhood, BEST, true},
+    {"Levels 2+3 are best", "figure 4", "figure4", 6, {"2+3", "1", "2", "3", "1+2", "1+2+3"}, levels, BEST, true},
     {"The greedy coreset is above random and learned ones, at 1 %",
      "figure 5",
      "figure5",
-     BEST,
      3,
      {"greedy", "random", "learned"},
      samplers,
+     BEST,
      false},
-    {"PatchCore-1 % is within 0.5 points of 100 %", "table 5", "figure5", WITHIN_HALF, 2, {"1 %", "100 %"}, one_percent, false},
-    {"A stride of 1 is best", "section 4.4.2", "figure5", BEST, 3, {"s = 1", "2", "3"}, stride, false},
+    {"PatchCore-1 % is within 0.5 points of 100 %", "table 5", "figure5", 2, {"1 %", "100 %"}, one_percent, WITHIN_HALF, false},
+    {"A stride of 1 is best", "section 4.4.2", "figure5", 3, {"s = 1", "2", "3"}, stride, BEST, false},
     {"Re-weighting (Eq. 7) is above the plain maximum",
      "section 3.3",
      "protocol",
-     BEST,
      3,
      {"b = 9", "b = 3", "maximum"},
      reweighted,
+     BEST,
      true},
     {"PatchCore-25 % with 16 nominal images is above PaDiM with all",
      "section 4.5",
      "figure6",
-     BEST,
      2,
      {"PatchCore, 16 images", "PaDiM, all"},
      sixteen_images,
+     BEST,
      false},
-    {"PatchCore is above PaDiM and SPADE", "table 1", "table1", BEST, 3, {"PatchCore", "PaDiM", "SPADE"}, methods, true},
+    {"PatchCore is above PaDiM and SPADE", "table 1", "table1", 3, {"PatchCore", "PaDiM", "SPADE"}, methods, BEST, true},
 };
 
 /* ---- judging ---- */
@@ -263,7 +262,7 @@ static void write_not_run(tr_evidence *evidence, const finding *f) {
 static void write_finding(tr_evidence *evidence, const finding *f) {
   static const char *const datasets[] = {"mvtec", "mtd", "synthetic"};
   size_t count, decided = 0;
-  const char *const *backbones = tr_backbone_architectures(&count);
+  const char *const *backbones = tr_report_backbones(&count);
   for (size_t d = 0; d < sizeof datasets / sizeof *datasets; ++d)
     for (size_t i = 0; i < count; ++i) {
       contest c = contest_of(evidence, f, datasets[d], backbones[i]);

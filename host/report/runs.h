@@ -54,7 +54,7 @@ typedef enum tr_substitutes {
 } tr_substitutes;
 
 /* `wanted` is normalised; its seed does not matter. class_name: NULL for all classes. Of several backbones the setting's own is taken,
- * else the one run on most classes; of several sets of images of a class the largest. */
+ * else the one run on most classes (of equals the first of tr_report_backbones()); of several sets of images of a class the largest. */
 tr_status tr_runs_select(const tr_runs *runs, tr_report *report, const tr_setting *wanted, const char *class_name,
                          tr_substitutes substitutes, tr_selection *out);
 
@@ -65,6 +65,9 @@ tr_statistic tr_selection_statistic(const tr_selection *selection, const tr_metr
 /* The same on another backbone: layers of the same strides, PaDiM's number of channels for its width, seed 0. False where it has no
  * such layers, or the setting is an ensemble. */
 bool tr_setting_on_backbone(const tr_setting *setting, const char *backbone, tr_setting *out);
+
+/* All architectures, those nearest to the paper's first: in this order backbones stand in, and are shown. */
+const char *const *tr_report_backbones(size_t *count);
 
 /* The runs of a class with exactly these numbers of images; NULL: none. */
 const tr_group *tr_runs_find(const tr_runs *runs, const tr_setting *setting, const char *class_name, size_t train, size_t test);

@@ -1,4 +1,5 @@
-/* Scores of single images that runs have kept, paired for the bootstrap. */
+/* Scores of single images: read, matched with result lines, and paired for the bootstrap. */
+#include "host/report/scores.h"
 #include "host/base/status.h"
 #include "host/base/text.h"
 #include "host/metrics/bootstrap.h"
@@ -8,44 +9,83 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of one run and class. */
-typedef struct scores {
-  tr_csv csv; /* image, label, score */
-  float *score;
-  uint8_t *anomalous;
-} scores;
-
-static void free_scores(scores *s) {
-  tr_csv_free(&s->csv);
-  free(s->score);
-  free(s->anomalous);
-  *s = (scores){0};
-}
-
-/* Whether a file's scores are those of the line: a name says neither the data set nor the weights. */
-static bool are_of(const scores *s, const tr_result *run) {
-  double auroc;
-  return s->csv.rows == run->images && tr_auroc(s->score, s->anomalous, s->csv.rows, &auroc) == TR_OK &&
-         fabs(auroc - run->image_auroc) <= 1e-9;
-}
-
-static bool read_file(const char *path, const tr_result *run, scores *out) {
-  *out = (scores){0};
-  if (!tr_is_file(path) || tr_csv_read(path, &out->csv) != TR_OK)
-    return false;
-  out->score = malloc((out->csv.rows + 1) * sizeof *out->score);
-  out->anomalous = malloc(out->csv.rows + 1);
-  for (size_t i = 0; out->score && out->anomalous && i < out->csv.rows; ++i) {
-    out->score[i] = (float)tr_number(tr_csv_cell(&out->csv, i, "score"));
-    out->anomalous[i] = tr_number(tr_csv_cell(&out->csv, i, "label")) != 0;
-  }
-  if (out->score && out->anomalous && are_of(out, run))
-    return true;
-  free_scores(out);
+static bool has_column(const tr_csv *csv, const char *name) {
+  for (size_t i = 0; i < csv->columns; ++i)
+    if (strcmp(csv->cells[i], name) == 0)
+      return true;
   return false;
 }
 
-static bool read_scores(const tr_evidence *evidence, const tr_result *run, scores *out) {
+static tr_status take_numbers(const char *path, tr_image_scores *s) {
+  static const char *const columns[] = {"image", "label", "score"};
+  for (size_t i = 0; i < sizeof columns / sizeof *columns; ++i)
+    if (!has_column(&s->csv, columns[i]))
+      return tr_fail(TR_EFORMAT, "%s has no column `%s`; expected image, label, score", path, columns[i]);
+  s->count = s->csv.rows;
+  s->score = malloc((s->count + 1) * sizeof *s->score);
+  s->anomalous = malloc(s->count + 1);
+  if (!s->score || !s->anomalous)
+    return tr_fail(TR_ENOMEM, "reading %s: out of memory", path);
+  for (size_t i = 0; i < s->count; ++i) {
+    double label = tr_number(tr_csv_cell(&s->csv, i, "label")), score = tr_number(tr_csv_cell(&s->csv, i, "score"));
+    if (!isfinite(label) || !isfinite(score))
+      return tr_fail(TR_EFORMAT, "%s, image `%s`: label `%s`, score `%s`; expected two numbers", path,
+                     tr_csv_cell(&s->csv, i, "image"), tr_csv_cell(&s->csv, i, "label"), tr_csv_cell(&s->csv, i, "score"));
+    s->anomalous[i] = label != 0;
+    s->score[i] = (float)score;
+  }
+  return TR_OK;
+}
+
+tr_status tr_image_scores_read(const char *path, tr_image_scores *out) {
+  *out = (tr_image_scores){0};
+  TR_TRY(tr_csv_read(path, &out->csv));
+  tr_status status = take_numbers(path, out);
+  if (status != TR_OK)
+    tr_image_scores_free(out);
+  return status;
+}
+
+void tr_image_scores_free(tr_image_scores *scores) {
+  tr_csv_free(&scores->csv);
+  free(scores->score);
+  free(scores->anomalous);
+  *scores = (tr_image_scores){0};
+}
+
+tr_status tr_image_scores_paired(const tr_image_scores *a, const tr_image_scores *b) {
+  if (a->count != b->count)
+    return tr_fail(TR_EINVAL, "%zu and %zu images: only scores of the same images can be compared", a->count, b->count);
+  for (size_t i = 0; i < a->count; ++i) {
+    const char *x = tr_csv_cell(&a->csv, i, "image"), *y = tr_csv_cell(&b->csv, i, "image");
+    if (strcmp(x, y) != 0)
+      return tr_fail(TR_EINVAL, "row %zu is `%s` in one and `%s` in the other: only scores of the same images can be compared",
+                     i + 1, x, y);
+    if (a->anomalous[i] != b->anomalous[i])
+      return tr_fail(TR_EINVAL, "`%s` is anomalous in one and good in the other", x);
+  }
+  return TR_OK;
+}
+
+/* ---- scores of result lines ---- */
+
+/* Whether scores are those of the line: a file's name says neither the data set nor the weights. */
+static bool are_of(const tr_image_scores *s, const tr_result *run) {
+  double auroc;
+  return s->count == run->images && tr_auroc(s->score, s->anomalous, s->count, &auroc) == TR_OK &&
+         fabs(auroc - run->image_auroc) <= 1e-9;
+}
+
+static bool read_file(const char *path, const tr_result *run, tr_image_scores *out) {
+  if (!tr_is_file(path) || tr_image_scores_read(path, out) != TR_OK)
+    return false;
+  if (are_of(out, run))
+    return true;
+  tr_image_scores_free(out);
+  return false;
+}
+
+static bool read_scores(const tr_evidence *evidence, const tr_result *run, tr_image_scores *out) {
   bool found = false;
   for (size_t i = 0; !found && i < evidence->machines.count; ++i) {
     char *path = tr_format("%s/%s/scores/%s_%s.csv", evidence->folder, evidence->machines.items[i], run->run, run->class_name);
@@ -55,26 +95,17 @@ static bool read_scores(const tr_evidence *evidence, const tr_result *run, score
   return found;
 }
 
-static bool same_images(const scores *a, const scores *b) {
-  if (a->csv.rows != b->csv.rows)
-    return false;
-  for (size_t i = 0; i < a->csv.rows; ++i)
-    if (strcmp(tr_csv_cell(&a->csv, i, "image"), tr_csv_cell(&b->csv, i, "image")) != 0 || a->anomalous[i] != b->anomalous[i])
-      return false;
-  return true;
-}
-
 /* A class's pairs: the files, and what the bootstrap takes of them. */
 typedef struct pairs {
-  scores *a, *b;
+  tr_image_scores *a, *b;
   const float **a_scores, **b_scores;
   size_t count;
 } pairs;
 
 static void free_pairs(pairs *p) {
   for (size_t i = 0; i < p->count; ++i) {
-    free_scores(&p->a[i]);
-    free_scores(&p->b[i]);
+    tr_image_scores_free(&p->a[i]);
+    tr_image_scores_free(&p->b[i]);
   }
   free(p->a);
   free(p->b);
@@ -91,7 +122,8 @@ static const tr_result *partner(const tr_group *group, uint64_t seed) {
 
 static bool add_pair(const tr_evidence *evidence, const tr_result *a, const tr_result *b, pairs *out) {
   size_t at = out->count++;
-  if (!read_scores(evidence, a, &out->a[at]) || !read_scores(evidence, b, &out->b[at]) || !same_images(&out->a[at], &out->b[at]))
+  if (!read_scores(evidence, a, &out->a[at]) || !read_scores(evidence, b, &out->b[at]) ||
+      tr_image_scores_paired(&out->a[at], &out->b[at]) != TR_OK)
     return false;
   out->a_scores[at] = out->a[at].score;
   out->b_scores[at] = out->b[at].score;
@@ -117,7 +149,7 @@ static bool bootstrap(const tr_evidence *evidence, const tr_selection *a, const 
   for (size_t i = 0; i < a->count; ++i) {
     if (!read_pairs(evidence, a->groups[i], b->groups[i], &all[i]))
       return false;
-    classes[i] = (tr_paired_scores){all[i].a[0].anomalous, all[i].a_scores, all[i].b_scores, all[i].a[0].csv.rows, all[i].count};
+    classes[i] = (tr_paired_scores){all[i].a[0].anomalous, all[i].a_scores, all[i].b_scores, all[i].a[0].count, all[i].count};
   }
   return tr_bootstrap_auroc(classes, a->count, TR_BOOTSTRAP_DRAWS, 0, out) == TR_OK;
 }

@@ -65,11 +65,14 @@ const char *tr_sweep_title(tr_evidence *evidence, const tr_selection *selection)
     return tr_text_close(evidence, out, &text);
   const tr_result *first = selection->groups[0]->runs[0];
   fprintf(out, "%s, `%s`", tr_dataset_title(first->dataset), first->backbone);
-  if (strcmp(first->dataset, first->class_name) != 0) {
+  bool mvtec = strcmp(first->dataset, "mvtec") == 0;
+  if (mvtec && selection->count == TR_PAPER_CLASSES) {
+    fprintf(out, ", all classes");
+  } else if (strcmp(first->dataset, first->class_name) != 0) {
     fprintf(out, ", %zu", selection->count);
-    if (strcmp(first->dataset, "mvtec") == 0)
+    if (mvtec)
       fprintf(out, " of %d", (int)TR_PAPER_CLASSES);
-    fprintf(out, selection->count == 1 && strcmp(first->dataset, "mvtec") != 0 ? " class (" : " classes (");
+    fprintf(out, selection->count == 1 && !mvtec ? " class (" : " classes (");
     for (size_t i = 0; i < selection->count; ++i)
       fprintf(out, "%s%s", i ? ", " : "", selection->groups[i]->runs[0]->class_name);
     fputc(')', out);
