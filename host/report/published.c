@@ -23,6 +23,7 @@ static const char *const names[TR_PUBLISHED_FILES] = {
     "figure6.csv",
     "text.csv",
     "baselines.csv",
+    "official_release.csv",
     "reimplementations.csv",
     "counts.csv",
     "official_on_resnet50v1.csv",

@@ -22,6 +22,7 @@ typedef enum tr_published_file {
   TR_FIGURE_6,
   TR_PUBLISHED_TEXT,
   TR_BASELINES,
+  TR_RELEASED, /* results of the authors' released models */
   TR_REIMPLEMENTATIONS,
   TR_IMAGE_COUNTS,
   TR_AUTHORS_CODE, /* other columns: see README.md there */

@@ -13,6 +13,14 @@ const tr_metric tr_metric_pixel_auroc = {"Pixel AUROC", "pixel_AUROC", offsetof(
 const tr_metric tr_metric_pro = {"PRO", "PRO", offsetof(tr_result, pro), TR_UNIT_PERCENT};
 const tr_metric tr_metric_misclassified = {"Misclassified images", "misclassified_images_at_F1_optimal_threshold",
                                            offsetof(tr_result, misclassified), TR_UNIT_COUNT};
+const tr_metric tr_metric_false_positives = {"False positives", "false_positives_at_F1_optimal_threshold",
+                                             offsetof(tr_result, false_positives), TR_UNIT_COUNT};
+const tr_metric tr_metric_false_negatives = {"False negatives", "false_negatives_at_F1_optimal_threshold",
+                                             offsetof(tr_result, false_negatives), TR_UNIT_COUNT};
+const tr_metric tr_metric_pixel_auroc_anomalous = {"Pixel AUROC, anomalous images", "pixel_AUROC_anomalous_images_only",
+                                                   offsetof(tr_result, pixel_auroc_anomalous), TR_UNIT_PERCENT};
+const tr_metric tr_metric_pro_anomalous = {"PRO per anomalous image", "PRO_per_image_mean_anomalous_images",
+                                           offsetof(tr_result, pro_anomalous_224), TR_UNIT_PERCENT};
 const tr_metric tr_metric_seconds = {"Seconds per image", "inference_time_per_image",
                                      offsetof(tr_result, seconds.score_per_image), TR_UNIT_SECONDS};
 

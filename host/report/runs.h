@@ -14,6 +14,8 @@ typedef struct tr_metric {
   tr_unit unit;  /* percent (of our fractions), count or seconds */
 } tr_metric;
 extern const tr_metric tr_metric_image_auroc, tr_metric_pixel_auroc, tr_metric_pro, tr_metric_misclassified, tr_metric_seconds;
+extern const tr_metric tr_metric_false_positives, tr_metric_false_negatives;
+extern const tr_metric tr_metric_pixel_auroc_anomalous, tr_metric_pro_anomalous; /* as the released csv files have them */
 
 /* In the metric's unit; NaN where it is not defined. */
 double tr_metric_of(const tr_metric *metric, const tr_result *result);
