@@ -178,6 +178,11 @@ tr_status tr_evaluation_maps(tr_evaluation *evaluation, const float *patch_score
   return tr_device_for_chunks(evaluation->options.device, evaluation->n, map_chunk, &job);
 }
 
+tr_status tr_evaluation_set_maps(tr_evaluation *e, const float *maps) {
+  TR_TRY(tr_device_upload(e->options.device, e->maps, maps, e->n * e->pixels * sizeof *maps));
+  return tr_device_sync(e->options.device);
+}
+
 tr_status tr_evaluation_map(const tr_evaluation *e, size_t i, float *map) {
   tr_device *device = e->options.device;
   if (tr_cancel_requested())

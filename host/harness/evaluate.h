@@ -26,6 +26,9 @@ void tr_evaluation_destroy(tr_evaluation *evaluation);
 /* Upsamples and smooths; patch_scores: host, [test images, grid_h * grid_w]. */
 tr_status tr_evaluation_maps(tr_evaluation *evaluation, const float *patch_scores, int grid_h, int grid_w, double sigma);
 
+/* Takes these maps instead: host, [test images, in_h, in_w]. */
+tr_status tr_evaluation_set_maps(tr_evaluation *evaluation, const float *maps);
+
 /* The maximum of each of the maps made last; peaks: host, [test images]. */
 tr_status tr_evaluation_peaks(tr_evaluation *evaluation, float *peaks);
 

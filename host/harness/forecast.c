@@ -3,6 +3,7 @@
 #include "host/harness/planner.h"
 #include "host/harness/ring.h"
 #include "host/metrics/metrics.h"
+#include "host/search/search.h"
 #include "kernels/smooth.h"
 #include <stdlib.h>
 #include <string.h>
@@ -158,12 +159,10 @@ static size_t feed_bytes(const tr_pass *pass, const tr_device *device, const tr_
 }
 
 /* Maps of one run and the masks, and what the metrics need on top. */
-static size_t metrics_bytes(const tr_pass *pass, const tr_device *device) {
-  const tr_plan_class *c = pass->class_;
-  size_t map = (size_t)pass->in_h * (size_t)pass->in_w * sizeof(float);
-  size_t smooth =
-      (size_t)tr_device_lanes(device) * tr_smooth_scratch(device, (int)tr_device_chunk(device), pass->in_h, pass->in_w);
-  size_t metrics = tr_pixel_metrics_bytes(device, c->test_images, pass->in_h, pass->in_w);
+static size_t metrics_bytes(const tr_device *device, const tr_plan_class *c, int in_h, int in_w) {
+  size_t map = (size_t)in_h * (size_t)in_w * sizeof(float);
+  size_t smooth = (size_t)tr_device_lanes(device) * tr_smooth_scratch(device, (int)tr_device_chunk(device), in_h, in_w);
+  size_t metrics = tr_pixel_metrics_bytes(device, c->test_images, in_h, in_w);
   return map * (c->test_images + c->anomalous_images) + (smooth > metrics ? smooth : metrics);
 }
 
@@ -206,6 +205,23 @@ static size_t score_bytes(const tr_pass *pass) {
   return bytes;
 }
 
+/* The largest bank that is made again without an image's own rows. */
+static size_t nominal_bytes(const tr_pass *pass, const tr_device *device) {
+  size_t most = 0;
+  for (size_t g = 0; g < pass->group_count; ++g) {
+    const tr_group *group = &pass->groups[g];
+    size_t patches = (size_t)group->needs.grid_h * (size_t)group->needs.grid_w;
+    for (size_t r = 0; r < group->run_count; ++r) {
+      const tr_plan_run *run = &group->runs[r];
+      size_t rows = (size_t)((double)(group->train_images * patches) * run->setting->percent / 100);
+      size_t bytes =
+          tr_bank_bytes(device, rows, group->needs.dimension) + tr_bank_scratch_bytes(device, rows, group->needs.dimension);
+      most = run->nominal && run->member && bytes > most ? bytes : most;
+    }
+  }
+  return most;
+}
+
 /* Patch scores of all runs. */
 static size_t scores_bytes(const tr_pass *pass) {
   size_t floats = 0;
@@ -227,10 +243,16 @@ tr_status tr_planner_forecast_pass(tr_planner *p, tr_pass *pass) {
   *f = (tr_forecast){.backbone_macs = network->macs,
                      .load_bytes = base + pass->weights->bytes + network->bytes,
                      .fit_bytes = base + network->bytes + feed + fit_bytes(pass),
-                     .score_bytes = base + network->bytes + feed + score_bytes(pass) + scores,
-                     .metrics_bytes = base + scores + metrics_bytes(pass, p->device)};
+                     .score_bytes = base + network->bytes + feed + score_bytes(pass) + scores + nominal_bytes(pass, p->device),
+                     .metrics_bytes = base + scores + metrics_bytes(p->device, pass->class_, pass->in_h, pass->in_w)};
   const size_t phases[] = {f->load_bytes, f->fit_bytes, f->score_bytes, f->metrics_bytes};
   for (size_t i = 0; i < sizeof phases / sizeof *phases; ++i)
     f->peak_bytes = phases[i] > f->peak_bytes ? phases[i] : f->peak_bytes;
   return TR_OK;
+}
+
+/* The mean of the members' maps beside the maps that are evaluated. Members' scores are few where they are patches'. */
+void tr_planner_forecast_ensemble(const tr_planner *p, tr_plan_ensemble *e) {
+  size_t maps = e->class_->test_images * (size_t)e->in_h * (size_t)e->in_w * sizeof(float);
+  e->peak_bytes = p->plan->base_bytes + SLACK_BYTES + maps + metrics_bytes(p->device, e->class_, e->in_h, e->in_w);
 }

@@ -14,21 +14,28 @@ static char *copy(const char *text) {
   return text ? strdup(text) : NULL;
 }
 
-static tr_status describe(const tr_pass_work *w, const tr_plan_run *run, tr_result *out) {
-  const tr_pass *pass = w->pass;
+/* What a result says of where it comes from, but for its setting. */
+typedef struct origin {
+  const tr_plan_class *class_;
+  const char *weights, *sha256; /* file names, digests */
+  tr_device *device;
+  size_t forecast_bytes;
+} origin;
+
+static tr_status describe(const origin *from, const tr_plan_run *run, tr_result *out) {
   const tr_setting *s = run->setting;
   char date[21];
   tr_date_utc(date);
   *out = (tr_result){
-      .experiment = copy(run->experiment->name),
+      .experiment = copy(run->experiment ? run->experiment->name : ""),
       .run = copy(run->name),
-      .dataset = copy(pass->class_->source->kind),
-      .class_name = copy(pass->class_->name),
+      .dataset = copy(from->class_->source->kind),
+      .class_name = copy(from->class_->name),
       .method = copy(s->method),
       .backbone = copy(s->backbone),
       .layers = tr_setting_layers_text(s),
-      .weights = base_name(pass->weights->file),
-      .weights_sha256 = copy(pass->weights->sha256),
+      .weights = base_name(from->weights),
+      .weights_sha256 = copy(from->sha256),
       .protocol = copy(tr_protocol_name(s->protocol)),
       .aggregate = copy(tr_aggregate_name(s->aggregate)),
       .subsampling = copy(tr_subsampling_name(s->subsampling)),
@@ -53,13 +60,13 @@ static tr_status describe(const tr_pass_work *w, const tr_plan_run *run, tr_resu
       .sigma = s->sigma,
       .epsilon = s->epsilon,
       .seed = s->seed,
-      .train_images = pass->class_->train_images,
-      .images = w->class_->test_count,
-      .anomalous_images = pass->class_->anomalous_images,
-      .forecast_bytes = pass->forecast.peak_bytes,
-      .device = copy(tr_device_name(w->device)),
-      .processor = copy(tr_device_description(w->device)),
-      .threads = tr_pool_threads(tr_device_pool(w->device)),
+      .train_images = from->class_->train_images,
+      .images = from->class_->test_images,
+      .anomalous_images = from->class_->anomalous_images,
+      .forecast_bytes = from->forecast_bytes,
+      .device = copy(tr_device_name(from->device)),
+      .processor = copy(tr_device_description(from->device)),
+      .threads = tr_pool_threads(tr_device_pool(from->device)),
       .version = copy(tr_version()),
       .date = copy(date),
   };
@@ -67,7 +74,7 @@ static tr_status describe(const tr_pass_work *w, const tr_plan_run *run, tr_resu
                   out->weights && out->weights_sha256 && out->protocol && out->aggregate && out->subsampling && out->search &&
                   out->distance && out->image_score && out->gallery && out->placement && (out->split_file || !s->split_file) &&
                   (out->normalise || !s->member_count) && out->device && out->processor && out->version && out->date;
-  return complete ? TR_OK : tr_fail(TR_ENOMEM, "the result of %s, %s: out of memory", run->name, pass->class_->name);
+  return complete ? TR_OK : tr_fail(TR_ENOMEM, "the result of %s, %s: out of memory", run->name, from->class_->name);
 }
 
 tr_status tr_outcome_rename(const tr_plan_run *run, tr_result *result) {
@@ -114,14 +121,23 @@ static tr_status write_scores(const tr_plan_options *o, const char *run, const t
   return status;
 }
 
+static tr_status write_files(const tr_plan_run *run, const tr_class *class_, tr_evaluation *evaluation, const float *image_scores,
+                             const tr_plan_options *options) {
+  if (options->maps)
+    TR_TRY(write_pictures(options, run->name, class_->name, evaluation));
+  return options->scores ? write_scores(options, run->name, class_, image_scores) : TR_OK;
+}
+
 tr_status tr_outcome_evaluate(const tr_pass_work *w, size_t model, const tr_plan_run *run, tr_evaluation *evaluation,
                               const tr_plan_options *options, tr_result *out) {
   const tr_pass_model *m = &w->models[model];
+  const tr_pass *pass = w->pass;
   size_t images = w->class_->test_count;
   const tr_model_info *info = &m->info[run->variant];
   const float *patch_scores = m->patch_scores + run->variant * images * m->grid;
   float *image_scores = m->image_scores + run->variant * images;
-  TR_TRY(describe(w, run, out));
+  origin from = {pass->class_, pass->weights->file, pass->weights->sha256, w->device, pass->forecast.peak_bytes};
+  TR_TRY(describe(&from, run, out));
   double start = tr_seconds();
   TR_TRY(tr_evaluation_maps(evaluation, patch_scores, m->group->needs.grid_h, m->group->needs.grid_w, run->setting->sigma));
   if (run->setting->image_score == TR_SCORE_SMOOTHED_MAX)
@@ -133,7 +149,52 @@ tr_status tr_outcome_evaluate(const tr_pass_work *w, size_t model, const tr_plan
   fill_seconds(w, info, &out->seconds);
   out->bank_rows = info->bank_rows;
   out->dimension = info->dimension;
-  if (options->maps)
-    TR_TRY(write_pictures(options, run->name, w->class_->name, evaluation));
-  return options->scores ? write_scores(options, run->name, w->class_, image_scores) : TR_OK;
+  return run->experiment ? write_files(run, w->class_, evaluation, image_scores, options) : TR_OK;
+}
+
+/* ---- ensembles ---- */
+
+/* The members' seconds and rows summed up: what one pass over the images with all members costs. */
+static void add_member(const tr_kept_run *m, tr_result *out) {
+  const tr_run_seconds *s = &m->seconds;
+  out->seconds.decode += s->decode;
+  out->seconds.backbone += s->backbone;
+  out->seconds.coreset += s->coreset;
+  out->seconds.fit += s->fit;
+  out->seconds.nearest += s->nearest;
+  out->seconds.score_per_image += s->score_per_image;
+  out->bank_rows += m->bank_rows;
+  out->dimension = m->dimension;
+}
+
+static tr_status evaluate_ensemble(const tr_plan_ensemble *e, const tr_kept_run *const *members, tr_device *device,
+                                   const tr_class *class_, tr_evaluation *evaluation, const tr_plan_options *options,
+                                   float *image_scores, tr_result *out) {
+  double start = tr_seconds();
+  TR_TRY(tr_ensemble_score(e, members, device, class_->test_count, evaluation, image_scores));
+  double mapped = tr_seconds();
+  TR_TRY(tr_evaluation_metrics(evaluation, image_scores, out));
+  out->seconds.maps = mapped - start;
+  out->seconds.metrics = tr_seconds() - mapped;
+  out->seconds.score_per_image += out->seconds.maps / (double)class_->test_count;
+  return write_files(&e->run, class_, evaluation, image_scores, options);
+}
+
+tr_status tr_outcome_evaluate_ensemble(const tr_plan_ensemble *e, const tr_kept_run *const *members, tr_device *device,
+                                       const tr_class *class_, tr_evaluation *evaluation, const tr_plan_options *options,
+                                       tr_result *out) {
+  const tr_setting *s = e->run.setting;
+  origin from = {e->class_, e->weights, e->sha256, device, e->peak_bytes};
+  TR_TRY(describe(&from, &e->run, out));
+  for (int i = 0; i < s->member_count; ++i) {
+    if (s->normalise == TR_NORMALISE_NOMINAL && !members[i]->nominal.known)
+      return tr_fail(TR_EINVAL, "%s: the nominal images of its member %s have no scores", e->run.name, members[i]->name);
+    add_member(members[i], out);
+  }
+  float *image_scores = calloc(class_->test_count + 1, sizeof *image_scores);
+  if (!image_scores)
+    return tr_fail(TR_ENOMEM, "scores of %s: out of memory", e->run.name);
+  tr_status status = evaluate_ensemble(e, members, device, class_, evaluation, options, image_scores, out);
+  free(image_scores);
+  return status;
 }

@@ -3,6 +3,8 @@
 #include "host/base/clock.h"
 #include "host/base/status.h"
 #include "host/harness/draw.h"
+#include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 static void release_models(tr_pass_work *w) {
@@ -26,6 +28,7 @@ void tr_pass_work_release(tr_pass_work *w) {
     free(m->info);
     free(m->patch_scores);
     free(m->image_scores);
+    free(m->nominal);
   }
   free(w->models);
   free(w->train);
@@ -73,9 +76,10 @@ static tr_status create_model(tr_pass_work *w, const tr_group *group, tr_pass_mo
   m->grid = (size_t)group->needs.grid_h * (size_t)group->needs.grid_w;
   m->variants = calloc(variants, sizeof *m->variants);
   m->info = calloc(variants, sizeof *m->info);
+  m->nominal = calloc(variants, sizeof *m->nominal);
   m->patch_scores = calloc(variants * images * m->grid + 1, sizeof *m->patch_scores);
   m->image_scores = calloc(variants * images + 1, sizeof *m->image_scores);
-  if (!m->variants || !m->info || !m->patch_scores || !m->image_scores)
+  if (!m->variants || !m->info || !m->nominal || !m->patch_scores || !m->image_scores)
     return tr_fail(TR_ENOMEM, "scores of %zu runs of %s: out of memory", group->run_count, w->class_->name);
   tr_method_options options;
   tr_group_method_options(w->pass, group, w->device, m->variants, &options);
@@ -220,12 +224,102 @@ static tr_status score(tr_pass_work *w) {
   return TR_OK;
 }
 
+/* ---- nominal images, for ensembles ---- */
+
+/* One model, and the training images of the pass whose scores are wanted of it. */
+typedef struct nominal_work {
+  tr_pass_model *model;
+  size_t variant;
+  size_t numbers[TR_NOMINAL_IMAGES]; /* of the images, among those the model sees */
+  float *patch_scores;               /* [images, grid] */
+  float *image_scores;               /* [images] */
+  pthread_mutex_t lock;              /* score_own() takes one call at a time */
+} nominal_work;
+
+static tr_status score_nominal(void *context, int lane, size_t first, size_t n, const float *const *taps) {
+  nominal_work *w = context;
+  const tr_pass_model *m = w->model;
+  const tr_aggregate_spec *a = &m->group->aggregate;
+  (void)lane;
+  tr_status status = TR_OK;
+  pthread_mutex_lock(&w->lock);
+  for (size_t i = 0; status == TR_OK && i < n; ++i) {
+    const float *maps[TR_MAX_LAYERS];
+    pick_maps(m, taps, maps);
+    for (int l = 0; l < a->layers; ++l)
+      maps[l] += i * (size_t)a->h[l] * (size_t)a->w[l] * (size_t)a->c[l];
+    status = m->method->score_own(m->model, w->variant, w->numbers[first + i], maps, w->patch_scores + (first + i) * m->grid,
+                                  &w->image_scores[first + i]);
+  }
+  pthread_mutex_unlock(&w->lock);
+  return status;
+}
+
+static void moments(const float *values, size_t count, double *mean, double *deviation) {
+  double sum = 0, squares = 0;
+  for (size_t i = 0; i < count; ++i)
+    sum += (double)values[i];
+  *mean = sum / (double)count;
+  for (size_t i = 0; i < count; ++i)
+    squares += ((double)values[i] - *mean) * ((double)values[i] - *mean);
+  *deviation = sqrt(squares / (double)count);
+}
+
+/* Files of the wanted images: their numbers count the images that the model sees. */
+static void list_nominal(const tr_pass_work *w, const tr_pass_model *m, const size_t *numbers, size_t count, tr_sample *out) {
+  size_t next = 0;
+  for (size_t i = 0; i < w->train_count && next < count; ++i)
+    if ((m->place ? m->place[i] : i) == numbers[next])
+      out[next++] = w->train[i];
+}
+
+static tr_status fill_nominal(tr_pass_work *w, nominal_work *n, size_t count) {
+  tr_sample images[TR_NOMINAL_IMAGES] = {{0}};
+  tr_nominal *out = &n->model->nominal[n->variant];
+  list_nominal(w, n->model, n->numbers, count, images);
+  TR_TRY(tr_feed_images(w->feed, "nominal images", images, count, score_nominal, n));
+  out->known = true;
+  moments(n->image_scores, count, &out->image_mean, &out->image_deviation);
+  moments(n->patch_scores, count * n->model->grid, &out->patch_mean, &out->patch_deviation);
+  return TR_OK;
+}
+
+static tr_status find_nominal(tr_pass_work *w, tr_pass_model *m, size_t variant) {
+  nominal_work n = {.model = m, .variant = variant};
+  size_t count = tr_nominal_images(m->group->train_images, n.numbers);
+  n.patch_scores = calloc(count * m->grid + 1, sizeof *n.patch_scores);
+  n.image_scores = calloc(count + 1, sizeof *n.image_scores);
+  pthread_mutex_init(&n.lock, NULL);
+  tr_status status = n.patch_scores && n.image_scores ? fill_nominal(w, &n, count)
+                                                      : tr_fail(TR_ENOMEM, "scores of %zu nominal images: out of memory", count);
+  pthread_mutex_destroy(&n.lock);
+  free(n.patch_scores);
+  free(n.image_scores);
+  return status;
+}
+
+static tr_status find_all_nominal(tr_pass_work *w) {
+  for (size_t i = 0; i < w->pass->group_count; ++i)
+    for (size_t r = 0; r < w->pass->groups[i].run_count; ++r) {
+      const tr_plan_run *run = &w->pass->groups[i].runs[r];
+      if (!run->nominal || !run->member || w->models[i].nominal[run->variant].known || !w->models[i].method->score_own)
+        continue;
+      tr_status status = find_nominal(w, &w->models[i], run->variant);
+      if (status == TR_EINVAL) /* the ensemble's failure, not the run's */
+        tr_progress_line(w->progress, "warning: %s: %s", run->name, tr_last_error());
+      else
+        TR_TRY(status);
+    }
+  return TR_OK;
+}
+
 tr_status tr_pass_execute(const tr_pass *pass, tr_device *device, const tr_class *class_, tr_progress *progress,
                           tr_pass_work *out) {
   *out = (tr_pass_work){.pass = pass, .device = device, .progress = progress, .class_ = class_};
   TR_TRY(prepare(out));
   TR_TRY(fit(out));
   TR_TRY(score(out));
+  TR_TRY(find_all_nominal(out));
   release_models(out);
   return TR_OK;
 }

@@ -2,6 +2,7 @@
 #ifndef TR_HARNESS_PASS_H
 #define TR_HARNESS_PASS_H
 
+#include "host/harness/ensemble.h"
 #include "host/harness/feed.h"
 #include "host/harness/plan.h"
 
@@ -19,6 +20,7 @@ typedef struct tr_pass_model {
   tr_model_info *info; /* [variants] */
   float *patch_scores; /* [variants, test images, grid] */
   float *image_scores; /* [variants, test images] */
+  tr_nominal *nominal; /* [variants]: of those that an ensemble wants it of */
 } tr_pass_model;
 
 typedef struct tr_pass_work {

@@ -104,14 +104,13 @@ size_t tr_pass_runs(const tr_pass *pass) {
 
 /* ---- what is finished ---- */
 
-static const tr_result *find_result(const tr_results *stored, const tr_pass *pass, const char *run) {
-  const tr_plan_class *class_ = pass->class_;
-  if (!pass->weights->sha256)
+static const tr_result *find_result(const tr_results *stored, const tr_plan_class *class_, const char *sha256, const char *run) {
+  if (!sha256)
     return NULL;
   return tr_results_find(stored, &(tr_run_key){.run = run,
                                                .dataset = class_->source->kind,
                                                .class_name = class_->name,
-                                               .weights_sha256 = pass->weights->sha256,
+                                               .weights_sha256 = sha256,
                                                .train_images = class_->train_images,
                                                .images = class_->test_images});
 }
@@ -135,7 +134,8 @@ static bool files_there(const tr_plan_options *options, const char *run, const c
 typedef struct request {
   const tr_experiment *experiment;
   const tr_setting *setting;
-  const tr_results *stored; /* of the experiment */
+  const tr_results *stored; /* of the experiment; NULL of a member */
+  bool member, nominal;
   const tr_plan_class *class_;
 } request;
 
@@ -173,18 +173,50 @@ static tr_status find_group(tr_pass *draft, const request *w, tr_group **out) {
   return TR_OK;
 }
 
-static tr_status add_run(tr_planner *p, const request *w) {
+static tr_status name_run(const tr_planner *p, const request *w, const char *sha256, tr_plan_run *out) {
+  *out = (tr_plan_run){.experiment = w->experiment, .setting = w->setting, .name = tr_setting_run_name(w->setting)};
+  if (!out->name)
+    return tr_planner_no_memory();
+  const tr_result *line = w->stored ? find_result(w->stored, w->class_, sha256, out->name) : NULL;
+  out->in_store = line != NULL;
+  out->finished = line && files_there(p->options, out->name, w->class_->name) ? line : NULL;
+  return TR_OK;
+}
+
+/* *number: of the draft. */
+static tr_status add_run(tr_planner *p, const request *w, size_t *number) {
   tr_pass *draft = NULL;
   tr_group *group = NULL;
   TR_TRY(find_draft(p, w, &draft));
   TR_TRY(find_group(draft, w, &group));
-  tr_plan_run run = {.experiment = w->experiment, .setting = w->setting, .name = tr_setting_run_name(w->setting)};
-  if (!run.name)
-    return tr_planner_no_memory();
-  const tr_result *line = find_result(w->stored, draft, run.name);
-  run.in_store = line != NULL;
-  run.finished = line && files_there(p->options, run.name, w->class_->name) ? line : NULL;
+  tr_plan_run run;
+  TR_TRY(name_run(p, w, draft->weights->sha256, &run));
+  run.member = w->member;
+  run.nominal = w->nominal;
+  *number = (size_t)(draft - p->drafts);
   return tr_group_add_run(group, &run);
+}
+
+/* The members become runs of drafts, if only for the ensemble. */
+static tr_status add_ensemble(tr_planner *p, const request *w) {
+  const tr_setting *s = w->setting;
+  size_t drafts[TR_MAX_MEMBERS] = {0};
+  char *sha256;
+  tr_plan_run run;
+  TR_TRY(tr_planner_join_sha256(p, s, &sha256));
+  tr_status status = name_run(p, w, sha256, &run);
+  free(sha256);
+  TR_TRY(status);
+  request member = {.class_ = w->class_, .member = !run.finished, .nominal = s->normalise == TR_NORMALISE_NOMINAL};
+  for (int i = 0; status == TR_OK && i < s->member_count; ++i) {
+    member.setting = &s->members[i];
+    status = add_run(p, &member, &drafts[i]);
+  }
+  if (status != TR_OK) {
+    free(run.name);
+    return status;
+  }
+  return tr_planner_add_ensemble(p, w->class_, &run, drafts);
 }
 
 static bool is_wanted(const tr_strings *list, const char *name) {
@@ -200,7 +232,8 @@ static tr_status add_setting(tr_planner *p, const tr_experiment *e, const tr_set
       continue;
     request w = {.experiment = e, .setting = setting, .stored = stored};
     TR_TRY(tr_planner_class(p, source, names->items[i], &w.class_));
-    TR_TRY(add_run(p, &w));
+    size_t draft;
+    TR_TRY(setting->member_count ? add_ensemble(p, &w) : add_run(p, &w, &draft));
   }
   return TR_OK;
 }
@@ -259,13 +292,14 @@ static tr_status drop_finished(tr_planner *p, tr_group *group) {
   tr_status status = TR_OK;
   for (size_t i = 0; i < count; ++i) {
     tr_plan_run *run = &group->runs[i];
-    ++p->plan->runs;
-    if (!run->finished) {
+    bool asked_for = run->experiment != NULL;
+    p->plan->runs += asked_for;
+    if (asked_for ? !run->finished : run->member) {
       group->runs[kept++] = *run;
       continue;
     }
-    ++p->plan->finished_runs;
-    if (status == TR_OK)
+    p->plan->finished_runs += asked_for;
+    if (asked_for && status == TR_OK)
       status = tr_results_add_copy(&p->plan->finished, run->finished);
     free(run->name);
   }
@@ -367,7 +401,9 @@ static tr_status make_plan(tr_planner *p, const tr_experiments *experiments, tr_
   TR_TRY(check_names(p, experiments));
   TR_TRY(order_drafts(p));
   TR_TRY(tr_planner_take_shard(p));
+  TR_TRY(tr_planner_take_ensembles(p));
   TR_TRY(place_drafts(p));
+  TR_TRY(tr_planner_check_ensembles(p));
   return check_use(p);
 }
 
@@ -393,6 +429,9 @@ tr_status tr_plan_create(const tr_plan_options *options, tr_device *device, cons
     for (size_t i = 0; i < p.draft_count; ++i)
       tr_pass_release(&p.drafts[i]);
     free(p.drafts);
+    for (size_t i = 0; i < p.ensemble_count; ++i)
+      tr_plan_ensemble_release(&p.ensembles[i]);
+    free(p.ensembles);
     free(p.missing);
   }
   for (size_t i = 0; stored && i < experiments->count; ++i)
@@ -411,6 +450,9 @@ void tr_plan_destroy(tr_plan *plan) {
     return;
   for (size_t i = 0; i < plan->pass_count; ++i)
     tr_pass_release(&plan->passes[i]);
+  for (size_t i = 0; i < plan->ensemble_count; ++i)
+    tr_plan_ensemble_release(&plan->ensembles[i]);
+  free(plan->ensembles);
   for (size_t i = 0; i < plan->source_count; ++i) {
     tr_dataset_close(plan->sources[i]->dataset);
     tr_strings_free(&plan->sources[i]->outlined);

@@ -62,11 +62,12 @@ typedef struct tr_plan_class {
 } tr_plan_class;
 
 typedef struct tr_plan_run {
-  const tr_experiment *experiment;
+  const tr_experiment *experiment; /* NULL: nobody asks for its line, it is an ensemble's member only */
   const tr_setting *setting;
   char *name;
   size_t variant;            /* of its model: runs of one name are one */
   const tr_result *finished; /* NULL in a plan: its result, where there is nothing to do */
+  bool member, nominal;      /* of an ensemble to be made: scores are kept; so are scores of nominal images */
   bool in_store;             /* its line exists, only files of scores or maps are missing */
 } tr_plan_run;
 
@@ -98,6 +99,19 @@ typedef struct tr_pass {
   size_t link;   /* passes of one number, not 0, give an ensemble's members */
 } tr_pass;
 
+/* Runs whose scores are averaged (host/harness/ensemble.h). */
+typedef struct tr_plan_ensemble {
+  tr_plan_run run;
+  const tr_plan_class *class_;
+  char **members; /* [run.setting->member_count]: names of runs of the class */
+  char *weights;  /* the members' files and digests, joined by `+`; NULL where one is missing */
+  char *sha256;
+  tr_image_spec image;
+  int in_h, in_w;
+  size_t peak_bytes;
+  char *refused; /* why it cannot be made, or NULL */
+} tr_plan_ensemble;
+
 /* Layers of a backbone at an image size. */
 typedef struct tr_plan_network {
   const char *backbone;
@@ -111,6 +125,8 @@ typedef struct tr_plan_network {
 typedef struct tr_plan {
   tr_pass *passes; /* those of a class, of an image size of it, and of a backbone stand together */
   size_t pass_count;
+  tr_plan_ensemble *ensembles; /* made when the passes of their members are done */
+  size_t ensemble_count;
   size_t runs, finished_runs; /* of this shard: all, and those that need no work */
   tr_results finished;        /* their results */
   size_t base_bytes;          /* resident before the first pass */

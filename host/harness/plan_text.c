@@ -79,8 +79,11 @@ static void write_selection(FILE *out, const tr_group *g, size_t first, const ch
     fprintf(out, "%s selection, seed %llu\n", tr_subsampling_name(s->subsampling), (unsigned long long)s->seed);
   for (size_t i = first; i < g->run_count; ++i)
     if (tr_setting_shares_selection(s, g->runs[i].setting))
-      fprintf(out, "%s│  │     %s%s%s\n", stem, g->runs[i].name, g->runs[i].in_store ? " (again, for its files)" : "",
-              is_again(g, i) ? " (the same, of another experiment)" : "");
+      fprintf(out, "%s│  │     %s%s%s\n", stem, g->runs[i].name,
+              !g->runs[i].experiment ? " (for an ensemble)"
+              : g->runs[i].in_store  ? " (again, for its files)"
+                                     : "",
+              g->runs[i].experiment && is_again(g, i) ? " (the same, of another experiment)" : "");
 }
 
 static tr_status write_group(FILE *out, const tr_group *g, const char *stem) {
@@ -164,6 +167,32 @@ static tr_status write_pass(FILE *out, const tr_plan *plan, const tr_profile *pr
   return TR_OK;
 }
 
+static void write_ensemble(FILE *out, const tr_plan_ensemble *e) {
+  const tr_setting *s = e->run.setting;
+  fprintf(out, "└─ ensemble of %d: %s\n", s->member_count, e->run.name);
+  for (int i = 0; i < s->member_count; ++i)
+    fprintf(out, "   ├─ %s\n", e->members[i]);
+  if (e->refused) {
+    fprintf(out, "   └─ refused: %s\n", e->refused);
+    return;
+  }
+  fprintf(out, "   └─ mean of their scores and maps, scaled by those of %s; peak ",
+          s->normalise == TR_NORMALISE_NOMINAL ? "nominal training images" : "all test images");
+  write_bytes(out, e->peak_bytes);
+  fprintf(out, "\n");
+}
+
+static void write_ensembles(FILE *out, const tr_plan *plan, const tr_plan_class *class_, totals *sum) {
+  for (size_t i = 0; i < plan->ensemble_count; ++i) {
+    const tr_plan_ensemble *e = &plan->ensembles[i];
+    if (e->class_ != class_)
+      continue;
+    write_ensemble(out, e);
+    sum->refused += e->refused != NULL;
+    sum->peak = !e->refused && e->peak_bytes > sum->peak ? e->peak_bytes : sum->peak;
+  }
+}
+
 /* ---- the plan ---- */
 
 static void write_class(FILE *out, const tr_plan_class *c) {
@@ -202,6 +231,8 @@ static tr_status write_plan(FILE *out, const tr_plan *plan, const tr_profile *pr
     if (!i || plan->passes[i - 1].class_ != plan->passes[i].class_)
       write_class(out, plan->passes[i].class_);
     TR_TRY(write_pass(out, plan, profile, i, &sum));
+    if (i + 1 == plan->pass_count || plan->passes[i + 1].class_ != plan->passes[i].class_)
+      write_ensembles(out, plan, plan->passes[i].class_, &sum);
   }
   if (plan->pass_count)
     write_totals(out, plan, profile, &sum);

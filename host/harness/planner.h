@@ -12,6 +12,8 @@ typedef struct tr_planner {
   size_t joint_limit_bytes; /* of a pass of several models: what is free, where there is no limit */
   tr_pass *drafts;          /* passes as they would be without any limit, with all runs */
   size_t draft_count;
+  tr_plan_ensemble *ensembles; /* all, the finished ones too */
+  size_t ensemble_count, last_link;
   char *missing; /* the first thing that is not at hand, or NULL */
   tr_status missing_status;
 } tr_planner;
@@ -34,6 +36,8 @@ tr_status tr_planner_network(tr_planner *p, const char *backbone, const char *co
 
 /* forecast.c; pass->in_h and in_w are set. EINVAL when a setting cannot be on this class. */
 tr_status tr_planner_forecast_group(tr_planner *p, const tr_pass *pass, tr_group *group);
+/* Of an ensemble whose image size is known. */
+void tr_planner_forecast_ensemble(const tr_planner *p, tr_plan_ensemble *ensemble);
 /* Of groups that are forecast: the union of their layers, and the bytes. */
 tr_status tr_planner_forecast_pass(tr_planner *p, tr_pass *pass);
 
@@ -45,6 +49,16 @@ tr_status tr_planner_forecast_draft(tr_planner *p, tr_pass *draft);
 
 /* plan_shards.c: leaves only the drafts, or parts of them, that are the options' shard's. */
 tr_status tr_planner_take_shard(tr_planner *p);
+
+/* plan_ensembles.c: of a class; takes the run over. `drafts` are the members', by number. */
+tr_status tr_planner_add_ensemble(tr_planner *p, const tr_plan_class *class_, const tr_plan_run *run, const size_t *drafts);
+/* Digests of the members' weights, joined; NULL, without an error, where one is missing. */
+tr_status tr_planner_join_sha256(tr_planner *p, const tr_setting *ensemble, char **out);
+/* Moves the ensembles whose members are among the drafts to the plan, without the finished ones. */
+tr_status tr_planner_take_ensembles(tr_planner *p);
+/* When passes are placed: forecasts the ensembles and refuses those that lack a member. */
+tr_status tr_planner_check_ensembles(tr_planner *p);
+void tr_plan_ensemble_release(tr_plan_ensemble *ensemble);
 
 /* plan_place.c: takes a draft over and appends it to the plan, as several passes where it does not fit into memory, without the runs
  * that cannot be. */

@@ -58,6 +58,8 @@ typedef struct runner {
   tr_device *device;
   open_store *stores;
   size_t store_count;
+  tr_kept_run *kept; /* of the class at hand, for its ensembles */
+  size_t kept_count;
   tr_class listed; /* of listed_of */
   const tr_plan_class *listed_of;
   tr_run_summary summary;
@@ -114,7 +116,7 @@ static tr_status keep_result(runner *r, const tr_plan_run *run, const tr_result 
 static tr_status keep_equal_runs(runner *r, const tr_group *group, size_t first, tr_result *result) {
   for (size_t i = first; i < group->run_count; ++i) {
     const tr_plan_run *run = &group->runs[i];
-    if (run->variant != group->runs[first].variant)
+    if (run->variant != group->runs[first].variant || !run->experiment)
       continue;
     TR_TRY(tr_outcome_rename(run, result));
     TR_TRY(keep_result(r, run, result));
@@ -122,10 +124,15 @@ static tr_status keep_equal_runs(runner *r, const tr_group *group, size_t first,
   return TR_OK;
 }
 
-static bool is_first(const tr_group *group, size_t index) {
-  for (size_t i = 0; i < index; ++i)
-    if (group->runs[i].variant == group->runs[index].variant)
+/* The run that stands for its variant: the first whose line is asked for, or else the first. */
+static bool stands_for_variant(const tr_group *group, size_t index) {
+  const tr_plan_run *run = &group->runs[index];
+  for (size_t i = 0; i < group->run_count; ++i) {
+    const tr_plan_run *other = &group->runs[i];
+    if (other->variant == run->variant &&
+        (i < index ? other->experiment || !run->experiment : other->experiment && !run->experiment))
       return false;
+  }
   return true;
 }
 
@@ -134,6 +141,45 @@ static void report_result(tr_progress *progress, const tr_result *r, double seco
   if (isfinite(r->pixel_auroc))
     snprintf(metrics, sizeof metrics, ", pixel AUROC %.4f, PRO %.4f", r->pixel_auroc, r->pro);
   tr_progress_line(progress, "%s %s: image AUROC %.4f%s (%.1f s)", r->class_name, r->run, r->image_auroc, metrics, seconds);
+}
+
+static bool is_member(const tr_group *group, size_t variant) {
+  for (size_t i = 0; i < group->run_count; ++i)
+    if (group->runs[i].variant == variant && group->runs[i].member)
+      return true;
+  return false;
+}
+
+static float *copy_floats(const float *from, size_t count) {
+  float *copy = malloc(count * sizeof *copy + 1);
+  if (copy)
+    memcpy(copy, from, count * sizeof *copy);
+  return copy;
+}
+
+/* Of a run that was evaluated: its image scores are final then. */
+static tr_status keep_scores(runner *r, const tr_pass_work *w, size_t model, size_t run, const tr_result *result) {
+  const tr_pass_model *m = &w->models[model];
+  const tr_plan_run *of = &m->group->runs[run];
+  size_t images = w->class_->test_count;
+  tr_kept_run *kept = realloc(r->kept, (r->kept_count + 1) * sizeof *kept);
+  if (!kept)
+    return tr_fail(TR_ENOMEM, "keeping scores of %s: out of memory", of->name);
+  r->kept = kept;
+  kept += r->kept_count++;
+  *kept = (tr_kept_run){.class_ = w->pass->class_,
+                        .name = strdup(of->name),
+                        .grid_h = m->group->needs.grid_h,
+                        .grid_w = m->group->needs.grid_w,
+                        .sigma = of->setting->sigma,
+                        .patch_scores = copy_floats(m->patch_scores + of->variant * images * m->grid, images * m->grid),
+                        .image_scores = copy_floats(m->image_scores + of->variant * images, images),
+                        .nominal = m->nominal[of->variant],
+                        .bank_rows = result->bank_rows,
+                        .dimension = result->dimension,
+                        .seconds = result->seconds};
+  bool complete = kept->name && kept->patch_scores && kept->image_scores;
+  return complete ? TR_OK : tr_fail(TR_ENOMEM, "keeping scores of %s: out of memory", of->name);
 }
 
 static tr_status evaluate_run(runner *r, const tr_pass_work *w, size_t model, size_t run, tr_evaluation *evaluation,
@@ -145,7 +191,9 @@ static tr_status evaluate_run(runner *r, const tr_pass_work *w, size_t model, si
     result.peak_bytes = tr_memory_peak_bytes();
     status = keep_equal_runs(r, group, run, &result);
   }
-  if (status == TR_OK)
+  if (status == TR_OK && is_member(group, group->runs[run].variant))
+    status = keep_scores(r, w, model, run, &result);
+  if (status == TR_OK && group->runs[run].experiment)
     report_result(r->crew->options->progress, &result, tr_seconds() - start);
   tr_result_free(&result);
   return status;
@@ -154,7 +202,7 @@ static tr_status evaluate_run(runner *r, const tr_pass_work *w, size_t model, si
 static tr_status evaluate_model(runner *r, const tr_pass_work *w, size_t model, tr_evaluation *evaluation, double start) {
   const tr_group *group = w->models[model].group;
   for (size_t i = 0; i < group->run_count; ++i)
-    if (is_first(group, i)) {
+    if (stands_for_variant(group, i)) {
       tr_progress_update(w->progress, "maps and metrics", i, group->run_count, "runs");
       TR_TRY(evaluate_run(r, w, model, i, evaluation, start));
     }
@@ -234,6 +282,85 @@ static tr_status run_pass(runner *r, size_t index) {
   return status;
 }
 
+/* ---- ensembles ---- */
+
+static const tr_kept_run *find_kept(const runner *r, const tr_plan_class *class_, const char *name) {
+  for (size_t i = 0; i < r->kept_count; ++i)
+    if (r->kept[i].class_ == class_ && strcmp(r->kept[i].name, name) == 0)
+      return &r->kept[i];
+  return NULL;
+}
+
+static void drop_kept(runner *r) {
+  for (size_t i = 0; i < r->kept_count; ++i)
+    tr_kept_run_release(&r->kept[i]);
+  free(r->kept);
+  r->kept = NULL;
+  r->kept_count = 0;
+}
+
+static tr_status find_members(const runner *r, const tr_plan_ensemble *e, const tr_kept_run **members) {
+  if (e->refused)
+    return tr_fail(TR_EINVAL, "%s", e->refused);
+  for (int i = 0; i < e->run.setting->member_count; ++i) {
+    members[i] = find_kept(r, e->class_, e->members[i]);
+    if (!members[i])
+      return tr_fail(TR_EINVAL, "its member %s was not computed", e->members[i]);
+  }
+  return TR_OK;
+}
+
+static tr_status evaluate_ensemble(runner *r, const tr_plan_ensemble *e, const tr_kept_run *const *members,
+                                   tr_evaluation *evaluation, tr_result *result) {
+  TR_TRY(tr_outcome_evaluate_ensemble(e, members, r->device, &r->listed, evaluation, r->crew->options, result));
+  result->peak_bytes = tr_memory_peak_bytes();
+  return keep_result(r, &e->run, result);
+}
+
+static tr_status run_ensemble(runner *r, const tr_plan_ensemble *e) {
+  const tr_kept_run *members[TR_MAX_MEMBERS];
+  double start = tr_seconds();
+  TR_TRY(find_members(r, e, members));
+  tr_evaluation_options options = {.device = r->device,
+                                   .class_ = &r->listed,
+                                   .image = e->image,
+                                   .in_h = e->in_h,
+                                   .in_w = e->in_w,
+                                   .progress = r->crew->options->progress};
+  for (int i = 0; i < e->run.setting->member_count; ++i) {
+    size_t positions = (size_t)members[i]->grid_h * (size_t)members[i]->grid_w;
+    options.most_positions = positions > options.most_positions ? positions : options.most_positions;
+  }
+  malloc_trim(0);
+  tr_memory_reset_peak();
+  tr_evaluation *evaluation;
+  tr_result result = {0};
+  TR_TRY(tr_evaluation_create(&options, &evaluation));
+  tr_status status = evaluate_ensemble(r, e, members, evaluation, &result);
+  if (status == TR_OK)
+    report_result(r->crew->options->progress, &result, tr_seconds() - start);
+  tr_evaluation_destroy(evaluation);
+  tr_result_free(&result);
+  return status;
+}
+
+/* All ensembles of a class whose passes are done. */
+static tr_status run_ensembles(runner *r, const tr_plan_class *class_) {
+  const tr_plan *plan = r->crew->plan;
+  for (size_t i = 0; i < plan->ensemble_count; ++i) {
+    const tr_plan_ensemble *e = &plan->ensembles[i];
+    tr_status status = e->class_ == class_ ? run_ensemble(r, e) : TR_OK;
+    if (status == TR_ECANCELED || r->fatal)
+      return status;
+    if (status == TR_OK)
+      continue;
+    ++r->summary.failed;
+    tr_progress_line(r->crew->options->progress, "error: %s, %s: %s", class_->name, e->run.name, tr_last_error());
+  }
+  drop_kept(r);
+  return TR_OK;
+}
+
 /* Broken files stop their class: its other passes would only meet them again. A class is one device's. */
 static bool class_is_broken(const crew *c, size_t index) {
   for (size_t i = 0; i < index; ++i)
@@ -256,26 +383,41 @@ static void report_failure(const runner *r, const tr_pass *pass, bool class_stop
     tr_progress_line(progress, "error: %s, %s: %s", pass->class_->name, pass->groups[0].runs[0].name, error);
 }
 
-static tr_status run_passes(runner *r) {
+/* Runs of a pass whose lines are asked for. */
+static size_t count_lines(const tr_pass *pass) {
+  size_t lines = 0;
+  for (size_t g = 0; g < pass->group_count; ++g)
+    for (size_t i = 0; i < pass->groups[g].run_count; ++i)
+      lines += pass->groups[g].runs[i].experiment != NULL;
+  return lines;
+}
+
+/* A failure that ends the run, or TR_OK. */
+static tr_status try_pass(runner *r, size_t index) {
   crew *c = r->crew;
-  for (size_t i = 0; i < c->plan->pass_count && !atomic_load(&c->stopped); ++i) {
-    const tr_pass *pass = &c->plan->passes[i];
-    size_t runs = tr_pass_runs(pass);
-    if (c->device_of[i] != r->index)
+  const tr_pass *pass = &c->plan->passes[index];
+  size_t lines = count_lines(pass), finished = r->summary.finished;
+  if (class_is_broken(c, index)) {
+    r->summary.failed += lines;
+    return TR_OK;
+  }
+  tr_status status = run_pass(r, index);
+  if (status == TR_OK || status == TR_ECANCELED || r->fatal)
+    return status;
+  r->summary.failed += lines - (r->summary.finished - finished);
+  c->broken[index] = status == TR_EIO || status == TR_EFORMAT;
+  report_failure(r, pass, c->broken[index]);
+  return TR_OK;
+}
+
+static tr_status run_passes(runner *r) {
+  const tr_plan *plan = r->crew->plan;
+  for (size_t i = 0; i < plan->pass_count && !atomic_load(&r->crew->stopped); ++i) {
+    if (r->crew->device_of[i] != r->index)
       continue;
-    if (class_is_broken(c, i)) {
-      r->summary.failed += runs;
-      continue;
-    }
-    size_t finished = r->summary.finished;
-    tr_status status = run_pass(r, i);
-    if (status == TR_OK)
-      continue;
-    if (status == TR_ECANCELED || r->fatal)
-      return status;
-    r->summary.failed += runs - (r->summary.finished - finished);
-    c->broken[i] = status == TR_EIO || status == TR_EFORMAT;
-    report_failure(r, pass, c->broken[i]);
+    TR_TRY(try_pass(r, i));
+    if (i + 1 == plan->pass_count || plan->passes[i + 1].class_ != plan->passes[i].class_)
+      TR_TRY(run_ensembles(r, plan->passes[i].class_));
   }
   return TR_OK;
 }
@@ -290,6 +432,7 @@ static void *run_device(void *argument) {
   for (size_t i = 0; i < r->store_count; ++i)
     tr_store_close(r->stores[i].store);
   free(r->stores);
+  drop_kept(r);
   tr_class_free(&r->listed);
   return NULL;
 }

@@ -691,17 +691,17 @@ static void image_maximum(const float *patch_scores, size_t n, size_t patches, f
   }
 }
 
-static tr_status image_reweighted(const tr_model *model, const lane_buffers *b, const search *pass, const tr_variant *variant,
-                                  size_t n, float *scores) {
-  TR_TRY(tr_bank_reweight(model->selections[pass->selection].bank, &(tr_reweight_args){.n = (int)n,
-                                                                                       .patches = (int)model->patches,
-                                                                                       .features = b->features,
-                                                                                       .distances = b->distances,
-                                                                                       .indices = b->indices,
-                                                                                       .bank_rows = pass->rows,
-                                                                                       .b = variant->neighbours,
-                                                                                       .scores = b->image_scores,
-                                                                                       .scratch = b->reweight_scratch}));
+static tr_status image_reweighted(const tr_model *model, const lane_buffers *b, const tr_bank *bank, size_t rows,
+                                  const tr_variant *variant, size_t n, float *scores) {
+  TR_TRY(tr_bank_reweight(bank, &(tr_reweight_args){.n = (int)n,
+                                                    .patches = (int)model->patches,
+                                                    .features = b->features,
+                                                    .distances = b->distances,
+                                                    .indices = b->indices,
+                                                    .bank_rows = rows,
+                                                    .b = variant->neighbours,
+                                                    .scores = b->image_scores,
+                                                    .scratch = b->reweight_scratch}));
   TR_TRY(tr_device_download(model->device, scores, b->image_scores, n * sizeof(float)));
   return tr_device_sync(model->device);
 }
@@ -724,10 +724,86 @@ static tr_status score_images(tr_model *model, int lane, size_t n, const float *
       if (variant->image_score != TR_SCORE_REWEIGHTED)
         image_maximum(patch_scores + v * variant_stride, n, model->patches, image_scores + v * image_stride);
       else
-        TR_TRY(image_reweighted(model, b, &model->searches[s], variant, n, image_scores + v * image_stride));
+        TR_TRY(image_reweighted(model, b, model->selections[model->searches[s].selection].bank, model->searches[s].rows, variant,
+                                n, image_scores + v * image_stride));
     }
   }
   return TR_OK;
+}
+
+/* ---- a training image ---- */
+
+/* The rows of a search that are of other images, as a bank. A whole bank has its rows in the images' order. */
+static tr_status make_bank_without(const tr_model *model, const search *pass, size_t image, tr_bank **out) {
+  const selection *s = &model->selections[pass->selection];
+  uint32_t *others = malloc(pass->rows * sizeof *others);
+  if (!others)
+    return tr_fail(TR_ENOMEM, "patchcore: a bank of %zu rows without an image: out of memory", pass->rows);
+  size_t count = 0, row_bytes = (size_t)model->d * sizeof(float);
+  for (size_t i = 0; i < pass->rows; ++i)
+    if ((s->order ? s->order[i] : i) / model->patches != image)
+      others[count++] = (uint32_t)i;
+  float *rows = NULL;
+  tr_status status = count ? tr_device_alloc(model->device, count * row_bytes, (void **)&rows)
+                           : tr_fail(TR_EINVAL, "patchcore: all bank rows are of one training image");
+  if (status == TR_OK)
+    status = tr_device_gather(model->device, rows, tr_bank_data(s->bank), others, count, row_bytes);
+  if (status == TR_OK)
+    status = tr_bank_create(model->device, rows, count, model->d, out);
+  else
+    tr_device_free(model->device, rows);
+  free(others);
+  return status;
+}
+
+/* `b`: lane 0's buffers, with scratch for this bank. */
+static tr_status search_own(tr_model *model, const tr_variant *variant, const tr_bank *bank, const lane_buffers *b,
+                            const float *const *maps, float *patch_scores, float *image_score) {
+  size_t rows = tr_bank_rows(bank);
+  TR_TRY(aggregate_images(model, 0, 1, maps, b->features));
+  TR_TRY(tr_bank_search(bank, rows, b->features, model->patches, model->patches, 1, b->distances, b->indices, b->search_scratch));
+  TR_TRY(tr_device_download(model->device, b->host_distances, b->distances, model->patches * sizeof(float)));
+  TR_TRY(tr_device_sync(model->device));
+  patch_scores_of(variant, b->host_distances, model->patches, patch_scores);
+  if (variant->image_score == TR_SCORE_REWEIGHTED)
+    return image_reweighted(model, b, bank, rows, variant, 1, image_score);
+  image_maximum(patch_scores, 1, model->patches, image_score);
+  return TR_OK;
+}
+
+static tr_status score_against(tr_model *model, const tr_variant *variant, const tr_bank *bank, const float *const *maps,
+                               float *patch_scores, float *image_score) {
+  lane_buffers b = model->buffers[0];
+  size_t rows = tr_bank_rows(bank), reweight = 0;
+  if (variant->image_score == TR_SCORE_REWEIGHTED && (size_t)variant->neighbours > rows)
+    return tr_fail(TR_EINVAL, "patchcore: %d neighbours of the %zu bank rows that are not a training image's own",
+                   variant->neighbours, rows);
+  if (variant->image_score == TR_SCORE_REWEIGHTED)
+    reweight = tr_bank_reweight_scratch(bank, 1, (int)model->patches, rows, variant->neighbours);
+  b.search_scratch = b.reweight_scratch = NULL;
+  size_t search_bytes = tr_bank_search_scratch(bank, model->patches, model->patches, rows, 1);
+  tr_status status = tr_device_alloc(model->device, search_bytes, &b.search_scratch);
+  if (status == TR_OK)
+    status = tr_device_alloc(model->device, reweight, &b.reweight_scratch);
+  if (status == TR_OK)
+    status = search_own(model, variant, bank, &b, maps, patch_scores, image_score);
+  tr_device_free(model->device, b.search_scratch);
+  tr_device_free(model->device, b.reweight_scratch);
+  return status;
+}
+
+static tr_status score_own(tr_model *model, size_t variant, size_t image, const float *const *maps, float *patch_scores,
+                           float *image_score) {
+  const search *pass = &model->searches[model->variant_search[variant]];
+  const selection *s = &model->selections[pass->selection];
+  if (s->kind == TR_SUBSAMPLE_LEARNED || tr_bank_is_in_host(s->bank))
+    return tr_fail(TR_EINVAL, "patchcore: training images are scored against rows on the device only, not %s",
+                   s->kind == TR_SUBSAMPLE_LEARNED ? "learned proxies" : "rows in host memory");
+  tr_bank *bank;
+  TR_TRY(make_bank_without(model, pass, image, &bank));
+  tr_status status = score_against(model, &model->variants[variant], bank, maps, patch_scores, image_score);
+  tr_bank_destroy(bank);
+  return status;
 }
 
 static tr_status info(const tr_model *model, size_t variant, tr_model_info *out) {
@@ -935,6 +1011,7 @@ const tr_method tr_method_patchcore = {
     .fit_images = fit_images,
     .fit_end = fit_end,
     .score_images = score_images,
+    .score_own = score_own,
     .info = info,
     .bank_order = bank_order,
     .forecast = forecast,
