@@ -1,11 +1,14 @@
 /* Opening a data set by its kind, and what every kind's listing is made of. */
 #include "datasets/layout.h"
+#include "datasets/npy.h"
+#include "datasets/video.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-static const tr_layout *const layouts[] = {&tr_layout_mvtec, &tr_layout_mtd, &tr_layout_folder, &tr_layout_synthetic};
+static const tr_layout *const layouts[] = {&tr_layout_mvtec, &tr_layout_mtd, &tr_layout_mstc, &tr_layout_folder,
+                                           &tr_layout_synthetic};
 enum { LAYOUTS = sizeof layouts / sizeof *layouts };
 
 static const char *const image_extensions[] = {"png", "jpg", "jpeg", "bmp"};
@@ -68,30 +71,33 @@ void tr_samples_free(tr_samples *samples) {
   *samples = (tr_samples){0};
 }
 
-tr_status tr_samples_add(tr_samples *samples, const char *folder, const char *file, const char *defect, char *mask) {
-  if (samples->count == samples->capacity) {
+tr_status tr_samples_take(tr_samples *samples, tr_sample sample) {
+  tr_status status = sample.path && sample.name && sample.defect ? TR_OK : tr_out_of_memory("listing images");
+  if (status == TR_OK && samples->count == samples->capacity) {
     size_t capacity = samples->capacity ? 2 * samples->capacity : 64;
     tr_sample *items = realloc(samples->items, capacity * sizeof *items);
-    if (!items) {
-      free(mask);
-      return tr_out_of_memory("listing images");
+    if (items) {
+      samples->items = items;
+      samples->capacity = capacity;
+    } else {
+      status = tr_out_of_memory("listing images");
     }
-    samples->items = items;
-    samples->capacity = capacity;
   }
-  tr_sample sample = {
-      .path = tr_format("%s/%s", folder, file),
-      .name = tr_format("%s/%s", defect, file),
-      .defect = strdup(defect),
-      .mask = mask,
-      .anomalous = strcmp(defect, "good") != 0,
-  };
-  if (!sample.path || !sample.name || !sample.defect) {
+  if (status == TR_OK)
+    samples->items[samples->count++] = sample;
+  else
     sample_free(&sample);
-    return tr_out_of_memory("listing images");
-  }
-  samples->items[samples->count++] = sample;
-  return TR_OK;
+  return status;
+}
+
+tr_status tr_samples_add(tr_samples *samples, const char *folder, const char *file, const char *defect, char *mask) {
+  return tr_samples_take(samples, (tr_sample){
+                                      .path = tr_format("%s/%s", folder, file),
+                                      .name = tr_format("%s/%s", defect, file),
+                                      .defect = strdup(defect),
+                                      .mask = mask,
+                                      .anomalous = strcmp(defect, "good") != 0,
+                                  });
 }
 
 /* The mask that belongs to `file`: `<stem>_mask.<ext>` as MVTec names it, else `<stem>.<ext>`. */
@@ -169,6 +175,7 @@ void tr_class_free(tr_class *class_) {
   free(class_->name);
   samples_free(class_->train, class_->train_count);
   samples_free(class_->test, class_->test_count);
+  tr_videos_destroy(class_->videos);
   *class_ = (tr_class){0};
 }
 
@@ -228,6 +235,17 @@ static tr_status open_at(tr_dataset *dataset, const char *root) {
   return status;
 }
 
+static tr_status check_frames(const tr_layout *layout, const tr_frame_options *f) {
+  if (layout != &tr_layout_mstc && (f->step || f->offset || f->tested_only || f->mask != TR_MASK_FULL))
+    return tr_fail(TR_EINVAL, "data set %s: frames is a setting of mstc alone", layout->kind);
+  int step = f->step ? f->step : TR_MSTC_STEP;
+  if (step < 1 || f->offset < 0 || f->offset >= step)
+    return tr_fail(TR_EINVAL,
+                   "data set %s: expected frames with a step of at least 1 and an offset from 0 to step - 1, found %d and %d",
+                   layout->kind, step, f->offset);
+  return TR_OK;
+}
+
 tr_status tr_dataset_open(const tr_dataset_options *options, tr_dataset **out) {
   *out = NULL;
   if (!options->kind)
@@ -239,10 +257,12 @@ tr_status tr_dataset_open(const tr_dataset_options *options, tr_dataset **out) {
     return tr_fail(TR_EINVAL, "data set %s: no data folder was given", layout->kind);
   if (options->split_file && layout != &tr_layout_mtd)
     return tr_fail(TR_EINVAL, "data set %s: split_file is a setting of mtd alone", layout->kind);
+  TR_TRY(check_frames(layout, &options->frames));
   tr_dataset *dataset = calloc(1, sizeof *dataset);
   if (!dataset)
     return tr_out_of_memory("opening a data set");
   dataset->layout = layout;
+  dataset->frames = options->frames;
   tr_status status = TR_OK;
   if (options->split_file && !(dataset->split_file = strdup(options->split_file)))
     status = tr_out_of_memory("opening a data set");
@@ -297,5 +317,35 @@ tr_status tr_dataset_class(const tr_dataset *dataset, const char *name, tr_class
   tr_status status = out->name ? dataset->layout->list(dataset, name, out) : tr_out_of_memory("listing a class");
   if (status != TR_OK)
     tr_class_free(out);
+  return status;
+}
+
+/* ---- samples ---- */
+
+tr_status tr_sample_image(const tr_sample *sample, tr_image *out) {
+  return sample->videos ? tr_video_frame(sample->videos, sample->path, sample->frame, out) : tr_image_read(sample->path, 3, out);
+}
+
+tr_status tr_sample_size(const tr_sample *sample, int *h, int *w) {
+  if (!sample->videos)
+    return tr_image_size(sample->path, h, w);
+  *h = sample->h;
+  *w = sample->w;
+  return TR_OK;
+}
+
+static bool is_npy_name(const char *name) {
+  const char *dot = strrchr(name, '.');
+  return dot && strcasecmp(dot, ".npy") == 0;
+}
+
+tr_status tr_sample_mask(const tr_sample *sample, tr_image *out) {
+  if (!is_npy_name(sample->mask))
+    return tr_image_read(sample->mask, 1, out);
+  *out = (tr_image){.pixels = NULL};
+  tr_npy masks;
+  TR_TRY(tr_npy_open(sample->mask, &masks));
+  tr_status status = tr_npy_frame(&masks, sample->mask, sample->frame, out);
+  tr_npy_close(&masks);
   return status;
 }

@@ -12,10 +12,18 @@
  *              masks/, mask/ or ground_truth/  with <defect>/<stem>.png or <stem>_mask.png (may be missing)
  *            which takes the folders anomalib's users have, and MVTec's layout. A test image without a mask is anomalous with its
  *            place unknown. A class without test images is allowed here: test_count is 0.
- * synthetic  ROOT/synthetic/ or ROOT/, as tr_synthesize drew it. */
+ * synthetic  ROOT/synthetic/ or ROOT/, as tr_synthesize drew it.
+ * mstc       ShanghaiTech Campus: ROOT/mstc/, ROOT/shanghaitech/ or ROOT/ with
+ *              training/frames/<clip>/ or training/videos/<clip>.avi    nominal frames; videos need libav (datasets/video.h)
+ *              testing/frames/<clip>/                                   frames
+ *              testing/test_pixel_mask/<clip>.npy                       their masks, [frames, h, w], not 0: defect
+ *            Of each clip every step-th frame is taken. Frames of a folder are counted by the numbers in their names. A clip belongs to the
+ *            scene that its name begins with ("01" of "01_0014"). Classes: "pooled" has all clips, "scene_01" those of a scene
+ *            that is on both sides. Listing reads the masks too: a frame is anomalous when its mask is not empty. */
 #ifndef TR_DATASETS_DATASET_H
 #define TR_DATASETS_DATASET_H
 
+#include "datasets/image.h"
 #include "host/base/text.h"
 #include "host/totalrecall.h"
 
@@ -25,7 +33,17 @@ typedef struct tr_sample {
   char *mask;   /* file, or NULL: no defect, or the defect's place is unknown */
   char *defect; /* "good", "broken_large", … */
   bool anomalous;
+  size_t frame; /* of a clip, from 0: which frame of `path` where that is a video, and of `mask` where that is an .npy file */
+  struct tr_videos *videos; /* the class's; NULL: `path` is an image */
+  int h, w;                 /* of a video's frames; 0: what the image's header says */
 } tr_sample;
+
+/* What counts as defect in a mask after its resize to the image's size. */
+typedef enum tr_mask_rule {
+  TR_MASK_FULL, /* only what is all defect: a value of 255, as the official loader's masks count in pixel AUROC */
+  TR_MASK_HALF, /* at least half: 128 and more count as 255, the rest as 0 */
+  TR_MASK_ANY   /* any part: all above 0 counts as 255 */
+} tr_mask_rule;
 
 typedef struct tr_class {
   char *name;
@@ -34,17 +52,29 @@ typedef struct tr_class {
   /* A mask value above it counts as defect before the resize (binarised to 0 and 255); -1: the mask is taken as it is.
    * mvtec and synthetic -1, mtd 127, folder 0. */
   int mask_threshold;
+  tr_mask_rule mask_rule;
+  struct tr_videos *videos; /* open decoders, or NULL */
 } tr_class;
 
+/* What the paper leaves open about mSTC. Zeros are the defaults. */
+typedef struct tr_frame_options {
+  int step;         /* every step-th frame of each clip; 0: 5, as the paper has it */
+  int offset;       /* number of the first one, below step */
+  bool tested_only; /* pooled: without the training clips of scenes that have no test clip */
+  tr_mask_rule mask;
+} tr_frame_options;
+
 typedef struct tr_dataset_options {
-  const char *kind;       /* mvtec, mtd, folder, synthetic */
-  const char *root;       /* folder that holds `mvtec/`, `mtd/`, …, or the data set's own folder */
-  const char *split_file; /* mtd: file with the names of the training images; NULL: differnet_train.txt beside the data */
+  const char *kind;        /* mvtec, mtd, mstc, folder, synthetic */
+  const char *root;        /* folder that holds `mvtec/`, `mtd/`, …, or the data set's own folder */
+  const char *split_file;  /* mtd: file with the names of the training images; NULL: differnet_train.txt beside the data */
+  tr_frame_options frames; /* mstc */
 } tr_dataset_options;
 
 typedef struct tr_dataset tr_dataset;
 
-/* Resolves the folder and lists the class names (sorted). EINVAL: an unknown kind, no root, or split_file where it has no meaning.
+/* Resolves the folder and lists the class names (sorted). EINVAL: an unknown kind, no root, or split_file or frames where they have no
+ * meaning or a value out of range.
  * EIO and EFORMAT name what was looked for. */
 tr_status tr_dataset_open(const tr_dataset_options *options, tr_dataset **out);
 void tr_dataset_close(tr_dataset *dataset);
@@ -55,6 +85,12 @@ const tr_strings *tr_dataset_classes(const tr_dataset *dataset);
  * file. EFORMAT: a train or test folder without images, a split file that does not fit. After a failure *out is empty. */
 tr_status tr_dataset_class(const tr_dataset *dataset, const char *name, tr_class *out);
 void tr_class_free(tr_class *class_);
+
+/* The image of a sample, RGB; its size, without decoding it; and its mask, one channel. Errors as tr_image_read; EFORMAT also for a
+ * frame that a video or .npy file does not have. Any number of threads may ask for samples of a class. */
+tr_status tr_sample_image(const tr_sample *sample, tr_image *out);
+tr_status tr_sample_size(const tr_sample *sample, int *h, int *w);
+tr_status tr_sample_mask(const tr_sample *sample, tr_image *out);
 
 /* Looks at everything: missing folders, undecodable images, the same image in train and test (by its decoded pixels), defects
  * without a mask or masks without a defect, masks of another size or without a marked pixel, files that are not read, counts

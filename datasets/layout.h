@@ -6,6 +6,9 @@
 #include "datasets/dataset.h"
 #include "host/base/status.h"
 
+/* Every fifth frame, as the paper has it. */
+enum { TR_MSTC_STEP = 5 };
+
 typedef struct tr_findings tr_findings;
 
 typedef struct tr_layout {
@@ -22,12 +25,13 @@ typedef struct tr_layout {
   tr_status (*remark_class)(const tr_dataset *dataset, const tr_class *class_, tr_findings *findings);
 } tr_layout;
 
-extern const tr_layout tr_layout_mvtec, tr_layout_mtd, tr_layout_folder, tr_layout_synthetic;
+extern const tr_layout tr_layout_mvtec, tr_layout_mtd, tr_layout_mstc, tr_layout_folder, tr_layout_synthetic;
 
 struct tr_dataset {
   const tr_layout *layout;
   char *folder;
   char *split_file; /* as given, or NULL */
+  tr_frame_options frames;
   tr_strings classes;
 };
 
@@ -43,6 +47,8 @@ bool tr_is_image_name(const char *name);
 tr_status tr_images_list(const char *folder, tr_strings *out);
 /* Names of the folders in a folder, sorted, without hidden ones. */
 tr_status tr_folders_list(const char *folder, tr_strings *out);
+/* Appends a sample and takes its texts over, also on failure. A text that is NULL, but for the mask, is ENOMEM. */
+tr_status tr_samples_take(tr_samples *samples, tr_sample sample);
 /* Appends `<folder>/<file>` as the sample named `<defect>/<file>`; copies its arguments, takes `mask` (may be NULL). */
 tr_status tr_samples_add(tr_samples *samples, const char *folder, const char *file, const char *defect, char *mask);
 /* Appends all images of `folder`. Masks are `<stem>_mask.*` or `<stem>.*` in `mask_folder`, which may be NULL or absent. */

@@ -1,6 +1,6 @@
 /* Looking at a whole data set: every file is read, and what does not fit is reported. */
-#include "datasets/image.h"
 #include "datasets/layout.h"
+#include "datasets/video.h"
 #include "host/base/progress.h"
 #include "host/base/threads.h"
 
@@ -44,7 +44,7 @@ static const char *side(const look *item) {
 
 static tr_status look_at_image(look *item) {
   tr_image image;
-  tr_status status = tr_image_read(item->sample->path, 3, &image);
+  tr_status status = tr_sample_image(item->sample, &image);
   if (status == TR_ENOMEM)
     return status;
   if (status != TR_OK) {
@@ -62,7 +62,7 @@ static tr_status look_at_image(look *item) {
 
 static tr_status look_at_mask(look *item) {
   tr_image mask;
-  tr_status status = tr_image_read(item->sample->mask, 1, &mask);
+  tr_status status = tr_sample_mask(item->sample, &mask);
   if (status == TR_ENOMEM)
     return status;
   if (status != TR_OK) {
@@ -203,11 +203,11 @@ static tr_status report_unpaired(const tr_dataset *dataset, const tr_class *clas
   return status;
 }
 
-static size_t move_others_first(tr_strings *names) {
+static size_t move_others_first(tr_strings *names, bool videos) {
   size_t others = 0;
   for (size_t i = 0; i < names->count; ++i) {
     char *name = names->items[i];
-    if (name[0] == '.' || tr_is_image_name(name))
+    if (name[0] == '.' || tr_is_image_name(name) || (videos && tr_is_video_name(name)))
       continue;
     names->items[i] = names->items[others];
     names->items[others++] = name;
@@ -228,7 +228,7 @@ static tr_status report_other_files(const tr_class *class_, tr_findings *finding
     previous = strndup(sample->path, length);
     tr_strings names = {0};
     status = previous ? tr_folder_list(previous, &names) : tr_out_of_memory("verifying a data set");
-    size_t others = move_others_first(&names);
+    size_t others = move_others_first(&names, sample->videos != NULL);
     report_names(findings, false, class_->name, "files that are not read, being no png, jpg, jpeg or bmp",
                  (const char *const *)names.items, others);
     tr_strings_free(&names);

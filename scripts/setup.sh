@@ -6,7 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(gcc g++ cmake ninja-build pkg-config libdnnl-dev libopenblas-dev libfaiss-dev libstb-dev libjpeg-dev libyaml-dev
-          libcjson-dev libxxhash-dev libssl-dev gnuplot-nox python3 python3-pip unzip ca-certificates)
+          libcjson-dev libxxhash-dev libssl-dev libavformat-dev libavcodec-dev libswscale-dev gnuplot-nox
+          python3 python3-pip unzip ca-certificates)
 tests=(git libcmocka-dev clang libclang-rt-14-dev clang-format clang-tidy cppcheck
        slurmctld slurmd slurm-client munge)
 [ "${1:-}" = --tests ] && packages+=("${tests[@]}")
