@@ -25,6 +25,10 @@ typedef enum tr_image_score {
 typedef enum tr_gallery { TR_GALLERY_SEPARATE, TR_GALLERY_CONCATENATED } tr_gallery;
 typedef enum tr_distance { TR_DISTANCE_SQUARED, TR_DISTANCE_EUCLIDEAN } tr_distance;
 
+/* What is kept of the training features until the bank is made: all of them; or only what rows are selected by, while the features lie in
+ * a file, or while none are and images with selected rows are fed once more. The model is the same, bit for bit. */
+typedef enum tr_keep { TR_KEEP_FEATURES, TR_KEEP_IN_FILE, TR_KEEP_NOTHING } tr_keep;
+
 /* What differs from variant to variant. A method looks at what concerns it. */
 typedef struct tr_variant {
   uint64_t seed;
@@ -50,6 +54,8 @@ typedef struct tr_method_options {
   size_t train_images;
   const tr_variant *variants;
   size_t variant_count;
+  tr_keep keep;          /* what a method, or a variant of it, needs nevertheless is kept */
+  const char *folder;    /* TR_KEEP_IN_FILE: of the file; NULL: /tmp */
   size_t beside_bytes;   /* of the device's free memory, what others will take */
   tr_progress *progress; /* may be NULL */
 } tr_method_options;
@@ -72,6 +78,8 @@ typedef struct tr_method_needs {
   int grid_h, grid_w; /* positions of an image that are scored */
   int dimension;      /* of their features */
   size_t held_bytes, fit_bytes, score_bytes;
+  size_t file_bytes; /* on disk, while fitting */
+  bool again;        /* images are fed once more */
   double fit_macs, score_macs;
 } tr_method_needs;
 
@@ -82,6 +90,9 @@ typedef struct tr_method {
   /* maps[i]: device, tap i of images [first, first + n). Called from lane `lane`. */
   tr_status (*fit_images)(tr_model *model, int lane, size_t first, size_t n, const float *const *maps);
   tr_status (*fit_end)(tr_model *model);
+  /* After fit_end: whether images must be fed once more, with their indices as before, and fit_end called again; marks them in
+   * images[train_images]. NULL: never. */
+  bool (*wants_again)(const tr_model *model, uint8_t *images);
   /* patch_scores: host, [variant][n][grid_h * grid_w] at `variant_stride` floats; image_scores: host, [variant][n] likewise
    * at `image_stride`. Called from lane `lane`. Where there is a score_end, scores may be written as late as that. */
   tr_status (*score_images)(tr_model *model, int lane, size_t n, const float *const *maps, float *patch_scores,

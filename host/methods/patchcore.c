@@ -6,6 +6,9 @@
  *
  * What the device has no room for lies in host memory: first the training features, then banks, the largest first. Results are the
  * same; place_memory() decides, from the device's free memory.
+ *
+ * Where not all features are to be kept (tr_keep), greedy selection has the projected ones, an eighth, and the picked rows come from a
+ * file or from images that are fed once more. The whole bank, and selection by unprojected features, keep them all nevertheless.
  */
 #include "host/base/clock.h"
 #include "host/base/json.h"
@@ -13,6 +16,7 @@
 #include "host/base/status.h"
 #include "host/base/text.h"
 #include "host/methods/method.h"
+#include "host/methods/picks.h"
 #include "host/search/search.h"
 #include "kernels/coreset.h"
 #include "kernels/project.h"
@@ -35,6 +39,9 @@ typedef struct selection {
   size_t rows;     /* most that any variant wants */
   uint32_t *order; /* [rows]; NULL for the whole bank in its own order */
   bool in_host;    /* the bank */
+  /* where not all features are kept */
+  float *matrix, *projected; /* device, until rows are selected: [projection, d], [train_rows, projection] */
+  tr_picks *picks;           /* until the bank is made */
   tr_bank *bank;
   double seconds;
 } selection;
@@ -47,7 +54,8 @@ typedef struct search {
 
 typedef struct lane_buffers {
   void *aggregate_scratch;
-  float *features; /* [chunk * patches, d] */
+  float *features;      /* [chunk * patches, d] */
+  float *host_features; /* as these, on their way to the file */
   float *distances;
   uint32_t *indices;
   void *search_scratch, *reweight_scratch;
@@ -73,6 +81,9 @@ struct tr_model {
   lane_buffers *buffers;
   float *features; /* [train_rows, d] until fit_end: the device's, or page-locked host memory */
   bool features_in_host;
+  tr_keep keep;
+  enum { FITTING, FITTING_AGAIN, FITTED } phase;
+  tr_feature_file *file;
   size_t tile_rows;         /* of banks in host memory */
   double aggregate_seconds; /* of scored images, all lanes together */
   pthread_mutex_t lock;     /* of the seconds */
@@ -143,6 +154,9 @@ static void free_features(tr_model *model) {
 static void release_model(tr_model *model) {
   for (size_t i = 0; model->selections && i < model->selection_count; ++i) {
     free(model->selections[i].order);
+    tr_device_free(model->device, model->selections[i].matrix);
+    tr_device_free(model->device, model->selections[i].projected);
+    tr_picks_destroy(model->selections[i].picks);
     tr_bank_destroy(model->selections[i].bank);
   }
   for (int lane = 0; model->buffers && lane < model->lanes; ++lane) {
@@ -152,8 +166,10 @@ static void release_model(tr_model *model) {
     for (size_t i = 0; i < sizeof device_memory / sizeof *device_memory; ++i)
       tr_device_free(model->device, device_memory[i]);
     free(b->host_distances);
+    free(b->host_features);
   }
   free_features(model);
+  tr_feature_file_close(model->file);
   free(model->buffers);
   free(model->selections);
   free(model->searches);
@@ -166,6 +182,20 @@ static void release_model(tr_model *model) {
 static void destroy(tr_model *model) {
   if (model)
     release_model(model);
+}
+
+static bool projects(const tr_model *model, const selection *s) {
+  return s->projection != model->d;
+}
+
+/* Whether rows can be selected without all features at hand. */
+static bool can_keep_less(const tr_model *model) {
+  for (size_t i = 0; i < model->selection_count; ++i) {
+    const selection *s = &model->selections[i];
+    if (s->kind != TR_SUBSAMPLE_RANDOM && (s->kind != TR_SUBSAMPLE_GREEDY || !projects(model, s)))
+      return false;
+  }
+  return true;
 }
 
 /* Shapes, variants, selections and searches: all that costs no memory to speak of. */
@@ -210,6 +240,7 @@ static tr_status plan_model(const tr_method_options *options, tr_model **out) {
     release_model(model);
     return status;
   }
+  model->keep = can_keep_less(model) ? options->keep : TR_KEEP_FEATURES;
   *out = model;
   return TR_OK;
 }
@@ -270,10 +301,6 @@ static size_t reweight_scratch_of(const tr_model *model) {
   return most;
 }
 
-static bool projects(const tr_model *model, const selection *s) {
-  return s->projection != model->d;
-}
-
 /* Whether what is selected by lies beside the features: projected, or copied to the device. */
 static bool selects_by_copy(const tr_model *model, const selection *s) {
   return s->kind == TR_SUBSAMPLE_GREEDY && (model->features_in_host || projects(model, s));
@@ -327,9 +354,33 @@ static size_t features_bytes(const tr_model *model) {
   return model->train_rows * (size_t)model->d * sizeof(float);
 }
 
+static void need_rows(needs *n, const tr_model *model, const selection *s) {
+  size_t bytes = s->rows * (size_t)model->d * sizeof(float);
+  need(n, s->in_host ? 0 : bytes, (s->in_host ? bytes : 0) + tr_picks_bytes(s->rows));
+}
+
+static size_t projected_bytes(const tr_model *model, const selection *s) {
+  return ((size_t)model->d + model->train_rows) * (size_t)s->projection * sizeof(float);
+}
+
 static needs needs_of_features(const tr_model *model) {
   needs n = {0};
   need(&n, aggregate_bytes(model), 0);
+  if (model->keep != TR_KEEP_FEATURES) {
+    size_t lanes = (size_t)model->lanes, features = lanes * lane_features_bytes(model);
+    need(&n, features, model->keep == TR_KEEP_IN_FILE ? features : 0);
+    for (size_t i = 0; i < model->selection_count; ++i) {
+      const selection *s = &model->selections[i];
+      if (s->kind == TR_SUBSAMPLE_RANDOM)
+        need_rows(&n, model, s);
+      else
+        need(&n,
+             projected_bytes(model, s) +
+                 lanes * tr_project_bytes(model->device, model->chunk * model->patches, model->d, s->projection),
+             0);
+    }
+    return n;
+  }
   if (model->features_in_host)
     need(&n, (size_t)model->lanes * lane_features_bytes(model), features_bytes(model));
   else
@@ -337,7 +388,33 @@ static needs needs_of_features(const tr_model *model) {
   return n;
 }
 
+/* Where not all features are kept: projected ones give way to picked rows, and these to banks. */
+static needs needs_of_less(const tr_model *model) {
+  needs held = needs_of_features(model), peak = held;
+  for (size_t i = 0; i < model->selection_count; ++i) {
+    const selection *s = &model->selections[i];
+    if (s->kind != TR_SUBSAMPLE_GREEDY)
+      continue;
+    need_once(&peak, &held, tr_coreset_scratch(model->device, model->train_rows, s->projection, s->rows), 0);
+    held.device -= projected_bytes(model, s);
+    held.all -= projected_bytes(model, s);
+    need_rows(&held, model, s);
+    need_once(&peak, &held, 0, 0);
+  }
+  for (size_t i = 0; i < model->selection_count; ++i) {
+    const selection *s = &model->selections[i];
+    size_t rows = s->rows * (size_t)model->d * sizeof(float);
+    need_bank(&held, model, s);
+    held.device -= s->in_host ? 0 : rows;
+    held.all -= rows;
+    need_once(&peak, &held, making_bytes(model, s), 0);
+  }
+  return peak;
+}
+
 static needs needs_of_fit(const tr_model *model) {
+  if (model->keep != TR_KEEP_FEATURES)
+    return needs_of_less(model);
   needs held = needs_of_features(model), peak = held;
   const selection *whole = NULL;
   for (size_t i = 0; i < model->selection_count; ++i)
@@ -393,7 +470,7 @@ static selection *largest_on_device(tr_model *model) {
 static void place_memory(tr_model *model, size_t free_bytes, bool fitting) {
   if (fits(model, free_bytes, fitting))
     return;
-  model->features_in_host = fitting;
+  model->features_in_host = fitting && model->keep == TR_KEEP_FEATURES;
   for (size_t i = 0; fitting && i < model->selection_count; ++i)
     model->selections[i].in_host = model->selections[i].kind == TR_SUBSAMPLE_NONE;
   const size_t handy = tr_bank_most_tile_rows(model->train_rows, model->d) / 16;
@@ -434,14 +511,47 @@ static void say_placement(const tr_model *model) {
       model->selection_count);
 }
 
+static tr_status allocate_lane_features(tr_model *model) {
+  for (int lane = 0; lane < model->lanes; ++lane)
+    TR_TRY(tr_device_alloc(model->device, lane_features_bytes(model), (void **)&model->buffers[lane].features));
+  return TR_OK;
+}
+
 /* Features in host memory pass through the lanes' own on the device. */
 static tr_status allocate_features(tr_model *model) {
   size_t row_bytes = (size_t)model->d * sizeof(float);
   if (!model->features_in_host)
     return tr_device_alloc(model->device, model->train_rows * row_bytes, (void **)&model->features);
-  for (int lane = 0; lane < model->lanes; ++lane)
-    TR_TRY(tr_device_alloc(model->device, model->chunk * model->patches * row_bytes, (void **)&model->buffers[lane].features));
+  TR_TRY(allocate_lane_features(model));
   return tr_device_alloc_pinned(model->device, model->train_rows * row_bytes, (void **)&model->features);
+}
+
+static tr_status select_random(const tr_model *model, selection *s);
+static tr_status make_matrix(const tr_model *model, const selection *s, float **out);
+
+/* Random rows are known from the start. */
+static tr_status prepare_selection(tr_model *model, selection *s) {
+  if (s->kind == TR_SUBSAMPLE_GREEDY) {
+    TR_TRY(make_matrix(model, s, &s->matrix));
+    return tr_device_alloc(model->device, model->train_rows * (size_t)s->projection * sizeof(float), (void **)&s->projected);
+  }
+  s->order = malloc(s->rows * sizeof *s->order);
+  if (!s->order)
+    return tr_fail(TR_ENOMEM, "selecting %zu bank rows: out of memory", s->rows);
+  TR_TRY(select_random(model, s));
+  return tr_picks_create(model->device, s->order, s->rows, model->patches, model->d, s->in_host, &s->picks);
+}
+
+static tr_status prepare_less(tr_model *model, const char *folder) {
+  TR_TRY(allocate_lane_features(model));
+  for (size_t i = 0; i < model->selection_count; ++i)
+    TR_TRY(prepare_selection(model, &model->selections[i]));
+  if (model->keep != TR_KEEP_IN_FILE)
+    return TR_OK;
+  for (int lane = 0; lane < model->lanes; ++lane)
+    if (!(model->buffers[lane].host_features = malloc(lane_features_bytes(model))))
+      return tr_fail(TR_ENOMEM, "features on their way to a file: out of memory");
+  return tr_feature_file_create(folder ? folder : "/tmp", features_bytes(model), &model->file);
 }
 
 static tr_status create(const tr_method_options *options, tr_model **out) {
@@ -450,7 +560,7 @@ static tr_status create(const tr_method_options *options, tr_model **out) {
   TR_TRY(plan_model(options, &model));
   place_memory(model, room_for(options), true);
   say_placement(model);
-  tr_status status = allocate_features(model);
+  tr_status status = model->keep == TR_KEEP_FEATURES ? allocate_features(model) : prepare_less(model, options->folder);
   if (status == TR_OK)
     status = allocate_aggregate_scratch(model);
   if (status != TR_OK) {
@@ -469,7 +579,35 @@ static tr_status aggregate_images(const tr_model *model, int lane, size_t n, con
   return tr_aggregate(model->device, &args);
 }
 
+static tr_status project_rows(const tr_model *model, const selection *s, const float *matrix, const float *rows, size_t n,
+                              float *projected);
+
+/* What a selection needs of some images' features. */
+static tr_status take_images(const tr_model *model, selection *s, size_t first, size_t n, const float *features) {
+  size_t rows = model->patches, d = (size_t)model->d;
+  if (model->phase == FITTING && s->kind == TR_SUBSAMPLE_GREEDY)
+    return project_rows(model, s, s->matrix, features, n * rows, s->projected + first * rows * (size_t)s->projection);
+  for (size_t i = 0; s->picks && i < n; ++i)
+    TR_TRY(tr_picks_collect(s->picks, first + i, features + i * rows * d));
+  return TR_OK;
+}
+
+static tr_status fit_less(tr_model *model, int lane, size_t first, size_t n, const float *const *maps) {
+  const lane_buffers *b = &model->buffers[lane];
+  size_t image_bytes = model->patches * (size_t)model->d * sizeof(float);
+  TR_TRY(aggregate_images(model, lane, n, maps, b->features));
+  for (size_t i = 0; i < model->selection_count; ++i)
+    TR_TRY(take_images(model, &model->selections[i], first, n, b->features));
+  if (!model->file)
+    return TR_OK;
+  TR_TRY(tr_device_download(model->device, b->host_features, b->features, n * image_bytes));
+  TR_TRY(tr_device_sync(model->device));
+  return tr_feature_file_write(model->file, first * image_bytes, b->host_features, n * image_bytes);
+}
+
 static tr_status fit_images(tr_model *model, int lane, size_t first, size_t n, const float *const *maps) {
+  if (model->keep != TR_KEEP_FEATURES)
+    return fit_less(model, lane, first, n, maps);
   size_t image = model->patches * (size_t)model->d;
   float *features = model->features + first * image, *passing = model->buffers[lane].features;
   if (!model->features_in_host)
@@ -528,21 +666,27 @@ static tr_status project_from_host(const tr_model *model, const selection *s, co
   return TR_OK;
 }
 
-static tr_status project_features(const tr_model *model, const selection *s, float *projected) {
-  size_t matrix_bytes = (size_t)model->d * (size_t)s->projection * sizeof(float);
-  float *host_matrix = malloc(matrix_bytes), *matrix = NULL;
-  tr_status status = host_matrix ? TR_OK : tr_fail(TR_ENOMEM, "projection matrix: out of memory");
+static tr_status make_matrix(const tr_model *model, const selection *s, float **out) {
+  size_t bytes = (size_t)model->d * (size_t)s->projection * sizeof(float);
+  float *matrix = malloc(bytes);
+  tr_status status = matrix ? TR_OK : tr_fail(TR_ENOMEM, "projection matrix: out of memory");
   if (status == TR_OK) {
-    tr_project_matrix(s->seed, model->d, s->projection, host_matrix);
-    status = tr_device_alloc(model->device, matrix_bytes, (void **)&matrix);
+    tr_project_matrix(s->seed, model->d, s->projection, matrix);
+    status = tr_device_alloc(model->device, bytes, (void **)out);
   }
   if (status == TR_OK)
-    status = tr_device_upload(model->device, matrix, host_matrix, matrix_bytes);
+    status = tr_device_upload(model->device, *out, matrix, bytes);
+  free(matrix);
+  return status;
+}
+
+static tr_status project_features(const tr_model *model, const selection *s, float *projected) {
+  float *matrix = NULL;
+  tr_status status = make_matrix(model, s, &matrix);
   if (status == TR_OK)
     status = model->features_in_host ? project_from_host(model, s, matrix, projected)
                                      : project_rows(model, s, matrix, model->features, model->train_rows, projected);
   tr_device_free(model->device, matrix);
-  free(host_matrix);
   return status;
 }
 
@@ -642,7 +786,66 @@ static tr_status allocate_score_buffers(tr_model *model) {
   return TR_OK;
 }
 
+/* ---- less than all features ---- */
+
+static tr_status select_projected(tr_model *model, selection *s) {
+  double begin = tr_seconds();
+  s->order = malloc(s->rows * sizeof *s->order);
+  if (!s->order)
+    return tr_fail(TR_ENOMEM, "selecting %zu bank rows: out of memory", s->rows);
+  TR_TRY(greedy_order(model, s, s->projected, s->projection));
+  tr_device_free(model->device, s->projected);
+  tr_device_free(model->device, s->matrix);
+  s->projected = s->matrix = NULL;
+  TR_TRY(tr_picks_create(model->device, s->order, s->rows, model->patches, model->d, s->in_host, &s->picks));
+  s->seconds = tr_seconds() - begin;
+  return model->file ? tr_picks_read(s->picks, model->file) : TR_OK;
+}
+
+static tr_status bank_of_picks(const tr_model *model, selection *s) {
+  float *rows;
+  TR_TRY(tr_picks_take(s->picks, &rows));
+  tr_picks_destroy(s->picks);
+  s->picks = NULL;
+  return s->in_host ? tr_bank_create_in_host(model->device, rows, s->rows, model->d, tile_rows_of(model, s), &s->bank)
+                    : tr_bank_create(model->device, rows, s->rows, model->d, &s->bank);
+}
+
+/* A selection's rows are complete when images have passed as often as it takes. */
+static tr_status fit_end_less(tr_model *model) {
+  bool again = false;
+  for (size_t i = 0; i < model->selection_count; ++i) {
+    selection *s = &model->selections[i];
+    if (model->phase == FITTING && s->kind == TR_SUBSAMPLE_GREEDY) {
+      TR_TRY(select_projected(model, s));
+      again = again || !model->file;
+    }
+  }
+  for (size_t i = 0; i < model->selection_count; ++i) {
+    selection *s = &model->selections[i];
+    if (!s->bank && !(again && s->kind == TR_SUBSAMPLE_GREEDY))
+      TR_TRY(bank_of_picks(model, s));
+  }
+  model->phase = again ? FITTING_AGAIN : FITTED;
+  if (again)
+    return TR_OK;
+  tr_feature_file_close(model->file);
+  model->file = NULL;
+  return allocate_score_buffers(model);
+}
+
+static bool wants_again(const tr_model *model, uint8_t *images) {
+  if (model->phase != FITTING_AGAIN)
+    return false;
+  for (size_t i = 0; i < model->selection_count; ++i)
+    for (size_t image = 0; model->selections[i].picks && image < model->train_rows / model->patches; ++image)
+      images[image] |= tr_picks_want(model->selections[i].picks, image);
+  return true;
+}
+
 static tr_status fit_end(tr_model *model) {
+  if (model->keep != TR_KEEP_FEATURES)
+    return fit_end_less(model);
   selection *whole = NULL;
   for (size_t i = 0; i < model->selection_count; ++i) {
     if (model->selections[i].kind == TR_SUBSAMPLE_NONE)
@@ -847,6 +1050,9 @@ static tr_status forecast(const tr_method_options *options, size_t test_images, 
   TR_TRY(plan_model(options, &model));
   place_memory(model, room_for(options), true);
   out->held_bytes = needs_of_features(model).all;
+  out->file_bytes = model->keep == TR_KEEP_IN_FILE ? features_bytes(model) : 0;
+  for (size_t i = 0; i < model->selection_count; ++i)
+    out->again |= model->keep == TR_KEEP_NOTHING && model->selections[i].kind == TR_SUBSAMPLE_GREEDY;
   out->fit_bytes = needs_of_fit(model).all;
   out->score_bytes = needs_of_scores(model).all;
   count_macs(model, test_images, out);
@@ -1010,6 +1216,7 @@ const tr_method tr_method_patchcore = {
     .destroy = destroy,
     .fit_images = fit_images,
     .fit_end = fit_end,
+    .wants_again = wants_again,
     .score_images = score_images,
     .score_own = score_own,
     .info = info,

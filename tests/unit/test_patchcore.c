@@ -1,4 +1,5 @@
-/* PatchCore on a device without room for everything: features and banks in host memory, and the same results. */
+/* PatchCore with less memory than it would like, and the same results: on a device without room for everything features and banks lie in
+ * host memory; where not all features are to be kept, rows come from a file or from images that pass once more. */
 #include "host/base/rng.h"
 #include "host/base/status.h"
 #include "host/methods/method.h"
@@ -194,15 +195,143 @@ static void test_files(void **state) {
   unlink(second);
 }
 
+/* ---- less than all features ---- */
+
+/* Gives the bytes in use when the images have passed. */
+static size_t feed(tr_device *device, tr_model *model, const uint8_t *images) {
+  for (size_t i = 0; i < TRAIN; ++i) {
+    if (images && !images[i])
+      continue;
+    float *map = map_of(device, i);
+    const float *const maps[] = {map};
+    assert_ok(tr_method_patchcore.fit_images(model, 0, i, 1, maps));
+    tr_device_free(device, map);
+  }
+  size_t held = tr_device_bytes(device);
+  assert_ok(tr_method_patchcore.fit_end(model));
+  return held;
+}
+
+/* Gives the bytes in use when the images have passed. */
+static size_t fit_keeping(tr_device *device, size_t first, size_t count, tr_keep keep, const char *saved, size_t *images_again,
+                          scores *out) {
+  tr_method_options options = options_of(device, first, count);
+  options.keep = keep;
+  options.folder = "/tmp";
+  tr_method_needs needs;
+  assert_ok(tr_method_patchcore.forecast(&options, TEST, &needs));
+  tr_model *model;
+  size_t before = tr_device_bytes(device);
+  tr_device_reset_peak(device);
+  assert_ok(tr_method_patchcore.create(&options, &model));
+  size_t held = feed(device, model, NULL) - before;
+  uint8_t images[TRAIN] = {0};
+  bool again = tr_method_patchcore.wants_again(model, images);
+  assert_int_equal(again, needs.again);
+  *images_again = 0;
+  for (size_t i = 0; i < TRAIN; ++i)
+    *images_again += images[i];
+  if (again)
+    feed(device, model, images);
+  assert_false(tr_method_patchcore.wants_again(model, images));
+  score(device, model, out);
+  assert_ok(tr_method_patchcore.save(model, 0, saved, NULL));
+  tr_method_patchcore.destroy(model);
+  assert_int_equal(tr_device_bytes(device), before);
+  size_t peak = tr_device_peak_bytes(device) - before,
+         forecast = needs.fit_bytes > needs.score_bytes ? needs.fit_bytes : needs.score_bytes;
+  if (peak > forecast + 2 * MAP * sizeof(float))
+    fail_msg("%zu bytes in use, %zu forecast", peak, forecast);
+  return held;
+}
+
+static void assert_same_file(const char *a, const char *b) {
+  FILE *files[] = {fopen(a, "rb"), fopen(b, "rb")};
+  assert_true(files[0] && files[1]);
+  int first, second;
+  do {
+    first = getc(files[0]);
+    second = getc(files[1]);
+    assert_int_equal(first, second);
+  } while (first != EOF);
+  assert_int_equal(fclose(files[0]) | fclose(files[1]), 0);
+}
+
+static void check_keeping(size_t first, size_t count, bool less, bool again) {
+  char all[] = "/tmp/test_patchcore_XXXXXX", some[] = "/tmp/test_patchcore_XXXXXX";
+  assert_int_equal(close(mkstemp(all)) | close(mkstemp(some)), 0);
+  tr_device *device = test_device_open(1);
+  scores *expected = calloc(1, sizeof *expected), *got = calloc(1, sizeof *got);
+  assert_true(expected && got);
+  size_t images, all_held = fit_keeping(device, first, count, TR_KEEP_FEATURES, all, &images, expected);
+  assert_int_equal(images, 0);
+  static const tr_keep keeps[] = {TR_KEEP_IN_FILE, TR_KEEP_NOTHING};
+  for (size_t k = 0; k < 2; ++k) {
+    memset(got, 0, sizeof *got);
+    size_t held = fit_keeping(device, first, count, keeps[k], some, &images, got);
+    assert_memory_equal(got, expected, sizeof *got);
+    assert_same_file(all, some);
+    assert_int_equal(images > 0, again && keeps[k] == TR_KEEP_NOTHING);
+    if (tr_device_chunk(device) == 1) /* else a chunk is more than all there is here */
+      assert_int_equal(held < all_held, less);
+  }
+  free(expected);
+  free(got);
+  tr_device_close(device);
+  unlink(all);
+  unlink(some);
+}
+
+static void test_keep_projected(void **state) {
+  (void)state;
+  check_keeping(1, 1, true, true);
+}
+
+/* With a prefix that is reweighted. */
+static void test_keep_prefixes(void **state) {
+  (void)state;
+  check_keeping(1, 2, true, true);
+}
+
+/* Random rows are taken as they pass. */
+static void test_keep_random(void **state) {
+  (void)state;
+  check_keeping(4, 1, true, false);
+}
+
+static void test_keep_all_nevertheless(void **state) {
+  (void)state;
+  check_keeping(0, 2, false, false);
+  check_keeping(3, 1, false, false);
+}
+
+static void test_no_folder(void **state) {
+  (void)state;
+  tr_device *device = test_device_open(1);
+  tr_method_options options = options_of(device, 1, 1);
+  options.keep = TR_KEEP_IN_FILE;
+  options.folder = "/no/such/folder";
+  tr_model *model;
+  assert_int_equal(tr_method_patchcore.create(&options, &model), TR_EIO);
+  assert_non_null(strstr(tr_last_error(), "/no/such/folder"));
+  assert_int_equal(tr_device_bytes(device), 0);
+  tr_device_close(device);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {
+  const struct CMUnitTest keeping[] = {
+      cmocka_unit_test(test_keep_projected),        cmocka_unit_test(test_keep_prefixes), cmocka_unit_test(test_keep_random),
+      cmocka_unit_test(test_keep_all_nevertheless), cmocka_unit_test(test_no_folder),
+  };
+  const struct CMUnitTest squeezed[] = {
       cmocka_unit_test(test_all_variants),
       cmocka_unit_test(test_whole_bank),
       cmocka_unit_test(test_files),
   };
   setenv("TR_EMU_MEMORY", "100000000", 1); /* so that what is left out is soon allocated */
+  int failed = run_on_devices("patchcore", keeping, NULL, NULL);
   if (!test_device_wanted("cuda:0"))
-    return 77; /* the cpu does not say what it has */
+    return failed; /* the cpu does not say what it has */
   test_device = "cuda:0";
-  return cmocka_run_group_tests_name("patchcore on cuda:0", tests, NULL, NULL);
+  return failed + cmocka_run_group_tests_name("patchcore on cuda:0 without room", squeezed, NULL, NULL);
 }
