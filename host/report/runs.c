@@ -310,6 +310,8 @@ static tr_status select_backbone(const tr_runs *runs, tr_report *report, const t
   free(stem);
   *out = (tr_selection){0};
   for (const tr_group *g = first; g < first + available; ++g) {
+    if (out->count && strcmp(g->runs[0]->weights_sha256, out->groups[0]->runs[0]->weights_sha256) == 0)
+      continue;
     tr_selection some = {.groups = tr_report_alloc(report, available, sizeof(tr_group *))};
     if (!some.groups)
       return tr_report_status(report);

@@ -478,6 +478,26 @@ static void methods_compared(void **state) {
   tr_report_destroy(report);
 }
 
+static void scenes_pooled_and_averaged(void **state) {
+  (void)state;
+  tr_query query = tr_query_new("mstc", "patchcore", "mstc");
+  query.setting.image = (tr_image_spec){.resize = 256, .crop = 0, .squash = true};
+  tr_query_levels(&query, "34");
+  query = tr_query_percent(query, 10);
+  static const char *const classes[] = {"pooled", "scene_01", "scene_02"};
+  static const double auroc[] = {0.9, 0.8, 0.7}; /* of images; of pixels half of it */
+  for (size_t i = 0; i < 3; ++i)
+    add_run(query, (made){.class_name = classes[i], .backbone = "resnet50_v1", .image_auroc = auroc[i]});
+  tr_report *report = report_now();
+  check_report(report);
+  const tr_cell *cell = cell_of(report, "table6_mstc", "PatchCore-10 %", "pooled");
+  assert_near(cell->published, 91.8, 1e-12);
+  assert_near(cell->ours.mean, 45, 1e-9);
+  assert_int_equal(cell->causes, TR_CAUSE_WEIGHTS);
+  assert_near(cell_of(report, "table6_mstc", "PatchCore-10 %", "mean over scenes")->ours.mean, 37.5, 1e-9);
+  tr_report_destroy(report);
+}
+
 static void low_shot(void **state) {
   (void)state;
   for (uint64_t seed = 0; seed < 2; ++seed)
@@ -600,6 +620,7 @@ int main(void) {
       ON_A_FOLDER(findings_without_scores),
       ON_A_FOLDER(findings_with_scores),
       ON_A_FOLDER(methods_compared),
+      ON_A_FOLDER(scenes_pooled_and_averaged),
       ON_A_FOLDER(low_shot),
       ON_A_FOLDER(tables_as_files),
       cmocka_unit_test(numbers_as_text),
