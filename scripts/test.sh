@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # All checks that need no GPU and no external data. Tests on real data run where it is found (TOTALRECALL_DATA,
 # TOTALRECALL_WEIGHTS, or ../shared) and are reported as skipped otherwise.
-#   scripts/test.sh [STEP ...]   steps: format gcc clang asan lint emulated nvcc; default: all
+#   scripts/test.sh [STEP ...]   steps: format gcc clang asan lint emulated nvcc; default: all of these
+#   scripts/test.sh seeds        the GPU code of every operator in 20 orders of threads and streams (TR_SEEDS="4 7": in these), and under
+#                                AddressSanitizer and UBSan: half an hour
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -62,6 +64,20 @@ for step in "${steps[@]}"; do
           -R '^(emu_planted|test_ring|test_backbone|test_patchcore|cli_test_bench|cli_test_devices|cli_test_small_gpu)$'
       fi
       ;;
+    seeds)
+      cmake --preset emulated -G Ninja -DCMAKE_C_COMPILER=gcc >/dev/null
+      cmake --preset emulated -B build/emulated-asan -G Ninja -DCMAKE_C_COMPILER=gcc -DTR_SANITIZE=address,undefined \
+        -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
+      cmake --build build/emulated
+      cmake --build build/emulated-asan
+      for seed in ${TR_SEEDS:-$(seq 20)}; do
+        echo "-- seed $seed"
+        TR_EMU_SEED=$seed TR_TEST_DEVICE=cuda:0 ctest --test-dir build/emulated --output-on-failure --no-tests=error -j "$jobs" \
+          -L '^kernels$'
+      done
+      echo "-- sanitizers"
+      TR_TEST_DEVICE=cuda:0 ctest --test-dir build/emulated-asan --output-on-failure --no-tests=error -j "$jobs" -L '^kernels$'
+      ;;
     nvcc) # the real compiler: warnings and spills are errors
       if ! PATH=$PATH:/usr/local/cuda/bin command -v nvcc >/dev/null; then
         echo "skipped: no nvcc"
@@ -73,7 +89,7 @@ for step in "${steps[@]}"; do
       fi
       ;;
     *)
-      echo "scripts/test.sh: unknown step $step (format gcc clang asan lint emulated nvcc)" >&2
+      echo "scripts/test.sh: unknown step $step (format gcc clang asan lint emulated nvcc seeds)" >&2
       exit 2
       ;;
   esac
