@@ -5,6 +5,7 @@
 #include "host/base/json.h"
 #include "host/base/status.h"
 #include "host/harness/store.h"
+#include "host/search/search.h"
 #include "kernels/nearest.h"
 #include <cjson/cJSON.h>
 #include <math.h>
@@ -31,6 +32,7 @@ typedef enum value_kind {
   VALUE_CHOICE,  /* enum: the position among `names` */
   VALUE_NAME,    /* const char *: one of `names` */
   VALUE_TEXT,    /* const char * */
+  VALUE_SEARCH,  /* const char *: exact, or faiss: and a factory string, with quotes or without */
   VALUE_LAYERS,  /* kept as text until the backbone is known */
   VALUE_MAPPING, /* `keys` below */
   VALUE_MEMBERS, /* of an ensemble, kept as a node until the other keys are known */
@@ -56,7 +58,6 @@ typedef struct key {
   }
 NAMES(protocol_names, "official", "paper")
 NAMES(dataset_names, "mvtec", "mtd", "mstc", "folder", "synthetic")
-NAMES(search_names, "exact")
 
 #define AT(field) offsetof(tr_setting, field)
 static const key image_keys[] = {
@@ -96,7 +97,9 @@ static const key experiment_keys[] = {
     {.name = "aggregate", .kind = VALUE_CHOICE, .offset = AT(aggregate), .names = tr_aggregate_names},
     {.name = "projection", .kind = VALUE_INTEGER, .offset = AT(projection), .low = 1, .high = 65536},
     {.name = "subsampling", .kind = VALUE_MAPPING, .keys = subsampling_keys, .key_count = COUNT(subsampling_keys)},
-    {.name = "search", .kind = VALUE_NAME, .offset = AT(search), .names = search_names},
+    {.name = "search", .kind = VALUE_SEARCH, .offset = AT(search)},
+    {.name = "nprobe", .kind = VALUE_INTEGER, .offset = AT(nprobe), .low = 1, .high = 1 << 20},
+    {.name = "ef_search", .kind = VALUE_INTEGER, .offset = AT(ef_search), .low = 1, .high = 1 << 20},
     {.name = "distance", .kind = VALUE_CHOICE, .offset = AT(distance), .names = tr_distance_names},
     {.name = "image_score", .kind = VALUE_CHOICE, .offset = AT(image_score), .names = tr_image_score_names},
     {.name = "neighbours", .kind = VALUE_INTEGER, .offset = AT(neighbours), .low = 1, .high = TR_NEAREST_MAX_K},
@@ -324,6 +327,25 @@ static tr_status read_text(reader *r, const key *k, const yaml_node_t *node, dra
   return TR_OK;
 }
 
+/* Kept without the quotes that may stand around the factory string: faiss:"IVF512,PQ64np". */
+static tr_status read_search(reader *r, const key *k, const yaml_node_t *node, draft *to) {
+  const char *text = scalar(node), *factory = text ? tr_search_factory(text) : NULL;
+  bool quoted = factory && factory[0] == '"';
+  size_t length = factory ? strcspn(factory + quoted, "\"") : 0;
+  bool complete = factory && length > 0 && strcmp(factory + quoted + length, quoted ? "\"" : "") == 0;
+  if (!text || !(complete || strcmp(text, TR_SEARCH_EXACT) == 0))
+    return wrong_value(r, k, node, "exact, or a factory string of FAISS such as faiss:\"IVF512,PQ64np\"");
+  const char *kept = TR_SEARCH_EXACT;
+  if (factory) {
+    char *plain = tr_format("%s%.*s", TR_SEARCH_FAISS, (int)length, factory + quoted);
+    tr_status status = plain ? keep_text(r, plain, &kept) : tr_fail(TR_ENOMEM, "reading %s: out of memory", r->file);
+    free(plain);
+    TR_TRY(status);
+  }
+  memcpy((char *)&to->setting + k->offset, &kept, sizeof kept);
+  return TR_OK;
+}
+
 static tr_status read_members(reader *r, const key *k, const yaml_node_t *node, draft *to) {
   size_t count = node->type == YAML_SEQUENCE_NODE ? (size_t)(node->data.sequence.items.top - node->data.sequence.items.start) : 0;
   if (count < 2 || count > TR_MAX_MEMBERS)
@@ -347,6 +369,8 @@ static tr_status read_value(reader *r, const key *k, const yaml_node_t *node, dr
     return read_seed(r, k, node, to);
   case VALUE_BOOLEAN:
     return read_boolean(r, k, node, to);
+  case VALUE_SEARCH:
+    return read_search(r, k, node, to);
   case VALUE_MEMBERS:
     return read_members(r, k, node, to);
   default:

@@ -3,7 +3,9 @@
  * Keys: name, protocol (official, paper), dataset, classes (all, or a list), split_file, method, backbone, layers
  * ("layer2+layer3"), train_images (so many are drawn of the nominal ones; 0, the default: all), image {resize, crop, squash},
  * patch, stride, layer_dimension, dimension, aggregate (official, concat), projection, subsampling {kind: greedy | random |
- * learned | none, percent}, ensemble {normalise: official | nominal, members: [{backbone, layers}, …]}, search (exact), distance (squared, euclidean), image_score
+ * learned | none, percent}, ensemble {normalise: official | nominal, members: [{backbone, layers}, …]}, search (exact, or faiss:"FACTORY" with a
+ * factory string of FAISS, such as faiss:"IVF512,PQ64np"; in a list in brackets it needs quotes around all of it), nprobe (lists
+ * looked at), ef_search (candidates kept in a graph), distance (squared, euclidean), image_score
  * (max, reweighted, smoothed_max, nearest_images), neighbours, gallery (separate, concatenated), placement (nearest, bilinear),
  * epsilon, sigma, seed. `protocol` and `method` set defaults, the other keys override them. padim looks at dimension (channels
  * drawn), placement, epsilon, image_score, sigma and seed; spade at neighbours (K), gallery, image_score and sigma. Anchors, aliases and

@@ -2,6 +2,7 @@
 #include "host/harness/outcome.h"
 #include "host/base/clock.h"
 #include "host/base/status.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,6 +57,10 @@ static tr_status describe(const origin *from, const tr_plan_run *run, tr_result 
       .target_dimension = s->dimension,
       .projection = s->projection,
       .neighbours = s->neighbours,
+      .nprobe = s->nprobe,
+      .ef_search = s->ef_search,
+      .recall_at_1 = NAN,
+      .distance_error = NAN,
       .percent = s->percent,
       .sigma = s->sigma,
       .epsilon = s->epsilon,
@@ -95,8 +100,10 @@ static void fill_seconds(const tr_pass_work *w, const tr_model_info *info, tr_ru
   s->decode = w->total_seconds.decode;
   s->backbone = w->total_seconds.backbone;
   s->coreset = info->coreset_seconds;
-  s->fit = w->train_seconds + info->coreset_seconds;
+  s->fit = w->train_seconds + info->coreset_seconds + info->index_seconds;
+  s->index = info->index_seconds;
   s->nearest = info->nearest_seconds;
+  s->search_per_image = info->nearest_seconds / (double)w->class_->test_count;
   s->score_per_image =
       (w->test_seconds.decode + w->test_seconds.backbone + info->aggregate_seconds + info->nearest_seconds + s->maps) /
       (double)w->class_->test_count;
@@ -149,6 +156,9 @@ tr_status tr_outcome_evaluate(const tr_pass_work *w, size_t model, const tr_plan
   fill_seconds(w, info, &out->seconds);
   out->bank_rows = info->bank_rows;
   out->dimension = info->dimension;
+  out->index_bytes = info->index_bytes;
+  out->recall_at_1 = info->index_bytes ? info->recall_at_1 : NAN;
+  out->distance_error = info->index_bytes ? info->distance_error : NAN;
   return run->experiment ? write_files(run, w->class_, evaluation, image_scores, options) : TR_OK;
 }
 
@@ -161,7 +171,9 @@ static void add_member(const tr_kept_run *m, tr_result *out) {
   out->seconds.backbone += s->backbone;
   out->seconds.coreset += s->coreset;
   out->seconds.fit += s->fit;
+  out->seconds.index += s->index;
   out->seconds.nearest += s->nearest;
+  out->seconds.search_per_image += s->search_per_image;
   out->seconds.score_per_image += s->score_per_image;
   out->bank_rows += m->bank_rows;
   out->dimension = m->dimension;

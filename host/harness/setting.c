@@ -1,6 +1,7 @@
 /* Settings: defaults of the protocols, one canonical form, and the run's name. */
 #include "host/harness/setting.h"
 #include "host/backbone/graph.h"
+#include "host/search/search.h"
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>
@@ -84,7 +85,7 @@ void tr_setting_defaults(tr_protocol protocol, const char *method, tr_setting *o
   *out = (tr_setting){
       .protocol = protocol,
       .method = method,
-      .search = "exact",
+      .search = TR_SEARCH_EXACT,
       .image = {.resize = 256, .crop = 224},
       .patch = 3,
       .stride = 1,
@@ -134,7 +135,8 @@ static void normalise_padim(tr_setting *setting) {
   double epsilon = setting->epsilon;
   padim_defaults(setting);
   setting->stride = 1;
-  setting->search = "exact";
+  setting->search = TR_SEARCH_EXACT;
+  setting->nprobe = setting->ef_search = 0;
   setting->dimension = dimension;
   setting->image_score = image_score;
   setting->placement = placement;
@@ -152,7 +154,8 @@ static void normalise_spade(tr_setting *setting) {
   int neighbours = setting->neighbours;
   spade_defaults(setting);
   setting->stride = 1;
-  setting->search = "exact";
+  setting->search = TR_SEARCH_EXACT;
+  setting->nprobe = setting->ef_search = 0;
   setting->image_score = image_score;
   setting->gallery = gallery;
   setting->neighbours = neighbours;
@@ -164,7 +167,20 @@ static void normalise_spade(tr_setting *setting) {
     setting->seed = 0;
 }
 
+/* FAISS's own defaults: the paper's ApproximateFaissNN looks at one list. */
+static void normalise_search(tr_setting *setting) {
+  if (!tr_search_has_lists(setting->search))
+    setting->nprobe = 0;
+  else if (!setting->nprobe)
+    setting->nprobe = 1;
+  if (!tr_search_has_graph(setting->search))
+    setting->ef_search = 0;
+  else if (!setting->ef_search)
+    setting->ef_search = 16;
+}
+
 static void normalise_patchcore(tr_setting *setting) {
+  normalise_search(setting);
   if (setting->subsampling == TR_SUBSAMPLE_NONE || setting->percent >= 100) {
     setting->subsampling = TR_SUBSAMPLE_NONE;
     setting->percent = 100;
@@ -251,6 +267,12 @@ static void write_image_score(FILE *out, const tr_setting *setting) {
     fprintf(out, "%d", setting->neighbours);
 }
 
+/* Names of runs are names of files. */
+static void write_plainly(FILE *out, const char *text) {
+  for (const char *p = text; *p; ++p)
+    fputc(isalnum((unsigned char)*p) || *p == '.' || *p == '-' ? *p : '-', out);
+}
+
 /* What the official names cannot say; the other methods' own defaults go without saying. */
 static void write_suffixes(FILE *out, const tr_setting *setting) {
   bool padim = is_padim(setting);
@@ -267,15 +289,20 @@ static void write_suffixes(FILE *out, const tr_setting *setting) {
     fprintf(out, "_projection%d", setting->projection);
   if (setting->sigma != 4)
     fprintf(out, "_sigma%.15g", setting->sigma);
-  if (strcmp(setting->search, "exact") != 0)
-    fprintf(out, "_%s", setting->search);
+  if (tr_search_factory(setting->search)) {
+    fprintf(out, "_faiss-");
+    write_plainly(out, tr_search_factory(setting->search));
+    if (setting->nprobe)
+      fprintf(out, "-nprobe%d", setting->nprobe);
+    if (setting->ef_search)
+      fprintf(out, "-ef%d", setting->ef_search);
+  }
   if (setting->normalise == TR_NORMALISE_NOMINAL)
     fprintf(out, "_nominal");
   if (setting->split_file) {
     const char *slash = strrchr(setting->split_file, '/');
     fprintf(out, "_split-");
-    for (const char *p = slash ? slash + 1 : setting->split_file; *p; ++p)
-      fputc(isalnum((unsigned char)*p) || *p == '.' || *p == '-' ? *p : '-', out);
+    write_plainly(out, slash ? slash + 1 : setting->split_file);
   }
 }
 
@@ -359,8 +386,7 @@ bool tr_setting_shares_features(const tr_setting *a, const tr_setting *b) {
          same_text(a->method, b->method) && same_text(a->backbone, b->backbone) && same_layers(a, b) &&
          a->image.resize == b->image.resize && a->image.crop == b->image.crop && a->image.squash == b->image.squash &&
          a->patch == b->patch && a->stride == b->stride && a->aggregate == b->aggregate &&
-         a->layer_dimension == b->layer_dimension && (a->dimension == b->dimension || is_padim(a)) && a->gallery == b->gallery &&
-         same_text(a->search, b->search);
+         a->layer_dimension == b->layer_dimension && (a->dimension == b->dimension || is_padim(a)) && a->gallery == b->gallery;
 }
 
 bool tr_setting_shares_selection(const tr_setting *a, const tr_setting *b) {

@@ -19,7 +19,8 @@ typedef struct tr_setting {
   tr_protocol protocol;
   const char *dataset;                    /* strings are the experiment's or static */
   const char *split_file;                 /* NULL: the data set's own */
-  const char *method, *backbone, *search; /* backbone of an ensemble: its members', joined by `+` */
+  const char *method, *backbone, *search; /* backbone of an ensemble: its members', joined by `+`; search: host/search/search.h */
+  int nprobe, ef_search;                  /* of an index with lists, with a graph; else 0 */
   const char *layers[TR_MAX_LAYERS];      /* shallow first */
   int layer_count;                        /* 0 of an ensemble, whose members have their own */
   int train_images;                       /* as many nominal images drawn of each class by `seed` (low-shot); 0: all */

@@ -69,6 +69,11 @@ static const field fields[] = {
     {"percent", AT(percent), FIELD_DOUBLE, false},
     {"projection", AT(projection), FIELD_INT, false},
     {"search", AT(search), FIELD_TEXT, false},
+    {"nprobe", AT(nprobe), FIELD_INT, false},
+    {"ef_search", AT(ef_search), FIELD_INT, false},
+    {"recall_at_1", AT(recall_at_1), FIELD_DOUBLE, false},
+    {"distance_error", AT(distance_error), FIELD_DOUBLE, false},
+    {"index_bytes", AT(index_bytes), FIELD_SIZE, false},
     {"distance", AT(distance), FIELD_TEXT, false},
     {"image_score", AT(image_score), FIELD_TEXT, false},
     {"neighbours", AT(neighbours), FIELD_INT, false},
@@ -90,10 +95,16 @@ static const field fields[] = {
 };
 
 static const field second_fields[] = {
-    {"decode", AT(seconds.decode), FIELD_DOUBLE, false},   {"backbone", AT(seconds.backbone), FIELD_DOUBLE, false},
-    {"coreset", AT(seconds.coreset), FIELD_DOUBLE, false}, {"fit", AT(seconds.fit), FIELD_DOUBLE, false},
-    {"nearest", AT(seconds.nearest), FIELD_DOUBLE, false}, {"maps", AT(seconds.maps), FIELD_DOUBLE, false},
-    {"metrics", AT(seconds.metrics), FIELD_DOUBLE, false}, {"score_per_image", AT(seconds.score_per_image), FIELD_DOUBLE, false},
+    {"decode", AT(seconds.decode), FIELD_DOUBLE, false},
+    {"backbone", AT(seconds.backbone), FIELD_DOUBLE, false},
+    {"coreset", AT(seconds.coreset), FIELD_DOUBLE, false},
+    {"fit", AT(seconds.fit), FIELD_DOUBLE, false},
+    {"index", AT(seconds.index), FIELD_DOUBLE, false},
+    {"nearest", AT(seconds.nearest), FIELD_DOUBLE, false},
+    {"search_per_image", AT(seconds.search_per_image), FIELD_DOUBLE, false},
+    {"maps", AT(seconds.maps), FIELD_DOUBLE, false},
+    {"metrics", AT(seconds.metrics), FIELD_DOUBLE, false},
+    {"score_per_image", AT(seconds.score_per_image), FIELD_DOUBLE, false},
 };
 
 /* Sizes and seeds stay below 2^53, so a double carries them. */
@@ -247,6 +258,8 @@ const char *tr_result_difference(const tr_result *a, const tr_result *b) {
                  {"pro", AT(pro)},
                  {"pro_anomalous_224", AT(pro_anomalous_224)},
                  {"f1", AT(f1)},
+                 {"recall_at_1", AT(recall_at_1)},
+                 {"distance_error", AT(distance_error)},
                  {"false_positives", AT(false_positives)},
                  {"false_negatives", AT(false_negatives)}};
   for (size_t i = 0; i < COUNT(doubles); ++i) {

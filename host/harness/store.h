@@ -13,14 +13,16 @@
 #define TR_BENCH_NAME "bench"
 
 typedef struct tr_run_seconds {
-  double decode;          /* files to normalised images, training and test; lanes' seconds summed / lanes */
-  double backbone;        /* as decode */
-  double coreset;         /* of this variant's selection, which its percentages share; padim: factoring its covariances */
-  double fit;             /* the training pass, wall clock, and the former */
-  double nearest;         /* of this variant, lanes' seconds summed / lanes; padim: its distances */
-  double maps;            /* upsampling and smoothing of this variant */
-  double metrics;         /* of this variant */
-  double score_per_image; /* decode + backbone + aggregation + nearest + maps of one test image: throughput, not latency */
+  double decode;           /* files to normalised images, training and test; lanes' seconds summed / lanes */
+  double backbone;         /* as decode */
+  double coreset;          /* of this variant's selection, which its percentages share; padim: factoring its covariances */
+  double fit;              /* the training pass, wall clock, the former and the index */
+  double index;            /* building the index; 0 with exact search */
+  double nearest;          /* of this variant, lanes' seconds summed / lanes; padim: its distances */
+  double search_per_image; /* nearest of one test image: throughput */
+  double maps;             /* upsampling and smoothing of this variant */
+  double metrics;          /* of this variant */
+  double score_per_image;  /* decode + backbone + aggregation + nearest + maps of one test image: throughput, not latency */
 } tr_run_seconds;
 
 typedef struct tr_result {
@@ -29,13 +31,15 @@ typedef struct tr_result {
   char *protocol, *aggregate, *subsampling, *search, *distance, *image_score, *gallery, *placement, *split_file;
   char *normalise; /* of an ensemble; else NULL */
   int resize, crop, squash, patch, stride, layer_dimension, target_dimension, projection, neighbours;
-  int low_shot; /* training images drawn, of which train_images is what there was; 0: all */
+  int nprobe, ef_search; /* of an index; 0: none */
+  int low_shot;          /* training images drawn, of which train_images is what there was; 0: all */
   double percent, sigma, epsilon;
   uint64_t seed;
   /* fractions; NaN: not defined, null in the file */
   double image_auroc, pixel_auroc, pixel_auroc_anomalous, pro, pro_anomalous_224, f1;
   double misclassified, false_positives, false_negatives; /* images at the F1-optimal threshold */
-  size_t train_images, images, anomalous_images, regions, bank_rows;
+  double recall_at_1, distance_error;                     /* of an index: tr_model_info */
+  size_t train_images, images, anomalous_images, regions, bank_rows, index_bytes;
   int dimension;
   tr_run_seconds seconds;
   size_t peak_bytes, forecast_bytes; /* of the group the run was computed in */

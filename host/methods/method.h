@@ -35,10 +35,12 @@ typedef struct tr_variant {
   tr_image_score image_score;
   /* patchcore */
   tr_subsampling subsampling;
-  double percent;       /* of the patches that stay in the bank, (0, 100]; rows = floor(n * (percent / 100)), at least 1 */
-  int projection;       /* d* of the greedy selection; features of that dimension are not projected (official: 128) */
-  tr_distance distance; /* of patch scores: official squared, paper Euclidean */
-  int neighbours;       /* b of Eq. 7; spade: K, of images */
+  double percent;        /* of the patches that stay in the bank, (0, 100]; rows = floor(n * (percent / 100)), at least 1 */
+  int projection;        /* d* of the greedy selection; features of that dimension are not projected (official: 128) */
+  tr_distance distance;  /* of patch scores: official squared, paper Euclidean */
+  int neighbours;        /* b of Eq. 7; spade: K, of images */
+  const char *search;    /* host/search/search.h; NULL: exact. Outlives the model */
+  int nprobe, ef_search; /* of an index; 0: its own */
   /* padim */
   int dimension;          /* channels drawn of all tapped ones */
   tr_placement placement; /* of deeper layers on the first one's grid */
@@ -68,6 +70,12 @@ typedef struct tr_model_info {
   int dimension;
   double coreset_seconds, nearest_seconds; /* summed over calls; lanes count together / lanes. padim: factors, distances */
   double aggregate_seconds;                /* of the scored images, shared by all variants; summed likewise */
+  /* Of a variant that searches an index, else 0: building it, its bytes as a file. And, over all patches scored by now, the share for
+   * which it found a nearest bank row, and the mean of |distance found - exact| / exact, both Euclidean (exact distances of 0 count as
+   * right or are left out); NaN where nothing was compared: exact search, and a loaded model. */
+  double index_seconds;
+  size_t index_bytes;
+  double recall_at_1, distance_error;
 } tr_model_info;
 
 /* What fitting and scoring all variants takes, without the backbone: bytes held while the training images pass (until fit_end), peak bytes

@@ -23,7 +23,7 @@ typedef struct file_start {
 static const struct {
   const char *name;
   size_t bytes;
-} types[] = {[TR_ARRAY_F4] = {"f4", 4}, [TR_ARRAY_F8] = {"f8", 8}, [TR_ARRAY_U4] = {"u4", 4}};
+} types[] = {[TR_ARRAY_F4] = {"f4", 4}, [TR_ARRAY_F8] = {"f8", 8}, [TR_ARRAY_U4] = {"u4", 4}, [TR_ARRAY_U1] = {"u1", 1}};
 
 static size_t aligned(size_t bytes) {
   return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;

@@ -7,7 +7,7 @@
  *              method    its name
  *              settings  what the method needs to score as it was fitted to
  *              about     what the writer of the file adds: backbone, layers, image size, ...; or null
- *              arrays    a list of {name, type, shape}; type is f4, f8 or u4
+ *              arrays    a list of {name, type, shape}; type is f4, f8, u4 or u1
  *              the arrays in that order, row-major, each from a multiple of 64 bytes on, zeros between them
  *   the end    u64: XXH3 of every byte before it
  *
@@ -23,7 +23,7 @@ struct cJSON;
 #define TR_MODEL_FILE_VERSION  1
 #define TR_MODEL_FILE_MAX_RANK 3
 
-typedef enum tr_array_type { TR_ARRAY_F4, TR_ARRAY_F8, TR_ARRAY_U4 } tr_array_type;
+typedef enum tr_array_type { TR_ARRAY_F4, TR_ARRAY_F8, TR_ARRAY_U4, TR_ARRAY_U1 } tr_array_type;
 
 typedef struct tr_model_array {
   const char *name;

@@ -1,6 +1,9 @@
 /* PatchCore (paper section 3; official src/patchcore/patchcore.py): a memory bank of patch features, subsampled, and the distance
  * of a test patch to its nearest bank row.
  *
+ * Besides exact search there are indexes (host/search), one for each prefix of a bank that a variant wants one of. What they find is
+ * compared with an exact search of the same rows, which is run once for all of them.
+ *
  * All variants share the features. Greedy orders and random permutations are drawn once per seed: every percentage is a prefix,
  * so one bank with the largest number of rows serves all of them, and variants that search the same rows share the search.
  *
@@ -46,11 +49,35 @@ typedef struct selection {
   double seconds;
 } selection;
 
-/* One nearest pass: the first `rows` rows of a selection's bank. */
+/* An index over the first `rows` rows of a selection's bank. */
+typedef struct bank_index {
+  size_t selection, rows;
+  const char *search;
+  tr_index *index;
+} bank_index;
+
+enum { NONE = UINT32_MAX };
+
+/* One pass of nearest neighbours: the first `rows` rows of a selection's bank, or an index over them. */
 typedef struct search {
   size_t selection, rows;
+  size_t index;     /* NONE: exact */
+  size_t reference; /* the exact search, earlier in the list, that this one is compared with; NONE */
+  bool is_reference;
+  tr_effort effort;
   double seconds; /* of all lanes together */
+  /* Sums over images, whole numbers so that their order does not matter. */
+  uint64_t compared, right, measured;
+  int64_t error; /* in units of ERROR_UNIT */
 } search;
+
+#define ERROR_UNIT 0x1p-32
+
+/* What an exact search found for a chunk: host, [chunk * patches]. */
+typedef struct reference {
+  float *distances;
+  uint32_t *indices;
+} reference;
 
 typedef struct lane_buffers {
   void *aggregate_scratch;
@@ -61,6 +88,9 @@ typedef struct lane_buffers {
   void *search_scratch, *reweight_scratch;
   float *image_scores; /* device, [chunk] */
   float *host_distances;
+  uint32_t *host_indices;
+  void *index_scratch;   /* host */
+  reference *references; /* [search_count] */
 } lane_buffers;
 
 struct tr_model {
@@ -74,6 +104,9 @@ struct tr_model {
   size_t selection_count;
   search *searches;
   size_t search_count;
+  bank_index *indexes;
+  size_t index_count;
+  char *loaded_search; /* of a loaded model's variant */
   size_t patches, train_rows;
   int d;
   size_t chunk;
@@ -86,7 +119,7 @@ struct tr_model {
   tr_feature_file *file;
   size_t tile_rows;         /* of banks in host memory */
   double aggregate_seconds; /* of scored images, all lanes together */
-  pthread_mutex_t lock;     /* of the seconds */
+  pthread_mutex_t lock;     /* of the searches' sums and of the seconds */
 };
 
 static size_t variant_rows(const tr_variant *variant, size_t train_rows) {
@@ -96,7 +129,7 @@ static size_t variant_rows(const tr_variant *variant, size_t train_rows) {
   return rows < 1 ? 1 : rows > train_rows ? train_rows : rows;
 }
 
-static tr_status check_variant(const tr_variant *variant, size_t train_rows) {
+static tr_status check_variant(const tr_variant *variant, size_t train_rows, int d) {
   if (variant->subsampling != TR_SUBSAMPLE_NONE && !(variant->percent > 0 && variant->percent <= 100))
     return tr_fail(TR_EINVAL, "patchcore: percent: expected a number in (0, 100], found %g", variant->percent);
   if (variant->subsampling == TR_SUBSAMPLE_GREEDY && variant->projection < 1)
@@ -107,6 +140,8 @@ static tr_status check_variant(const tr_variant *variant, size_t train_rows) {
     return tr_fail(TR_EINVAL,
                    "patchcore: subsampling: learned basis proxies cannot be fitted yet; expected greedy, random or none");
   size_t rows = variant_rows(variant, train_rows);
+  if (tr_search_factory(variant->search))
+    TR_TRY(tr_index_check(tr_search_factory(variant->search), rows, d));
   if (variant->image_score == TR_SCORE_REWEIGHTED &&
       (variant->neighbours < 2 || variant->neighbours > TR_NEAREST_MAX_K || (size_t)variant->neighbours > rows))
     return tr_fail(TR_EINVAL, "patchcore: neighbours (b of Eq. 7): expected 2 to %d and at most the %zu bank rows, found %d",
@@ -134,12 +169,13 @@ static size_t find_selection(tr_model *model, const tr_variant *variant, size_t 
   return i;
 }
 
-static size_t find_search(tr_model *model, size_t selection_index, size_t rows) {
+static size_t find_index(tr_model *model, size_t selection_index, size_t rows, const char *name) {
   size_t i = 0;
-  while (i < model->search_count && (model->searches[i].selection != selection_index || model->searches[i].rows != rows))
+  while (i < model->index_count && (model->indexes[i].selection != selection_index || model->indexes[i].rows != rows ||
+                                    strcmp(model->indexes[i].search, name) != 0))
     ++i;
-  if (i == model->search_count)
-    model->searches[model->search_count++] = (search){.selection = selection_index, .rows = rows};
+  if (i == model->index_count)
+    model->indexes[model->index_count++] = (bank_index){.selection = selection_index, .rows = rows, .search = name};
   return i;
 }
 
@@ -149,6 +185,39 @@ static void free_features(tr_model *model) {
   else
     tr_device_free(model->device, model->features);
   model->features = NULL;
+}
+
+static size_t add_search(tr_model *model, const search *wanted) {
+  size_t i = 0;
+  for (; i < model->search_count; ++i) {
+    const search *s = &model->searches[i];
+    if (s->selection == wanted->selection && s->rows == wanted->rows && s->index == wanted->index &&
+        s->effort.nprobe == wanted->effort.nprobe && s->effort.ef_search == wanted->effort.ef_search)
+      return i;
+  }
+  model->searches[model->search_count++] = *wanted;
+  return i;
+}
+
+static size_t find_search(tr_model *model, size_t selection_index, size_t rows, const tr_variant *variant, bool compare) {
+  search wanted = {.selection = selection_index, .rows = rows, .index = NONE, .reference = NONE};
+  if (!tr_search_factory(variant->search))
+    return add_search(model, &wanted);
+  size_t reference_search = compare ? add_search(model, &wanted) : NONE;
+  if (compare)
+    model->searches[reference_search].is_reference = true;
+  wanted.index = find_index(model, selection_index, rows, variant->search);
+  wanted.reference = reference_search;
+  wanted.effort = (tr_effort){variant->nprobe, variant->ef_search};
+  return add_search(model, &wanted);
+}
+
+static void release_references(const tr_model *model, lane_buffers *b) {
+  for (size_t i = 0; b->references && i < model->search_count; ++i) {
+    free(b->references[i].distances);
+    free(b->references[i].indices);
+  }
+  free(b->references);
 }
 
 static void release_model(tr_model *model) {
@@ -167,12 +236,19 @@ static void release_model(tr_model *model) {
       tr_device_free(model->device, device_memory[i]);
     free(b->host_distances);
     free(b->host_features);
+    free(b->host_indices);
+    free(b->index_scratch);
+    release_references(model, b);
   }
+  for (size_t i = 0; model->indexes && i < model->index_count; ++i)
+    tr_index_destroy(model->indexes[i].index);
   free_features(model);
   tr_feature_file_close(model->file);
   free(model->buffers);
   free(model->selections);
   free(model->searches);
+  free(model->indexes);
+  free(model->loaded_search);
   free(model->variant_search);
   free(model->variants);
   pthread_mutex_destroy(&model->lock);
@@ -198,8 +274,8 @@ static bool can_keep_less(const tr_model *model) {
   return true;
 }
 
-/* Shapes, variants, selections and searches: all that costs no memory to speak of. */
-static tr_status plan_model(const tr_method_options *options, tr_model **out) {
+/* Shapes, variants, selections and searches: all that costs no memory to speak of. compare: indexes with exact searches. */
+static tr_status plan_model(const tr_method_options *options, bool compare, tr_model **out) {
   *out = NULL;
   int grid_h, grid_w, d;
   TR_TRY(tr_aggregate_shape(&options->aggregate, &grid_h, &grid_w, &d));
@@ -222,19 +298,21 @@ static tr_status plan_model(const tr_method_options *options, tr_model **out) {
   model->variants = calloc(options->variant_count, sizeof *model->variants);
   model->variant_search = calloc(options->variant_count, sizeof *model->variant_search);
   model->selections = calloc(options->variant_count, sizeof *model->selections);
-  model->searches = calloc(options->variant_count, sizeof *model->searches);
+  model->searches = calloc(2 * options->variant_count, sizeof *model->searches);
+  model->indexes = calloc(options->variant_count, sizeof *model->indexes);
   model->buffers = calloc((size_t)model->lanes, sizeof *model->buffers);
   tr_status status = TR_OK;
-  if (!model->variants || !model->variant_search || !model->selections || !model->searches || !model->buffers)
+  if (!model->variants || !model->variant_search || !model->selections || !model->searches || !model->indexes || !model->buffers)
     status = tr_fail(TR_ENOMEM, "creating a PatchCore model of %zu variants: out of memory", options->variant_count);
   else if (model->train_rows > UINT32_MAX)
     status = tr_fail(TR_EINVAL, "patchcore: %zu training images give %zu patches; at most %u are possible", options->train_images,
                      model->train_rows, UINT32_MAX);
   for (size_t v = 0; status == TR_OK && v < options->variant_count; ++v) {
     model->variants[v] = options->variants[v];
-    status = check_variant(&model->variants[v], model->train_rows);
+    status = check_variant(&model->variants[v], model->train_rows, model->d);
     size_t rows = variant_rows(&model->variants[v], model->train_rows);
-    model->variant_search[v] = find_search(model, find_selection(model, &model->variants[v], rows), rows);
+    model->variant_search[v] =
+        find_search(model, find_selection(model, &model->variants[v], rows), rows, &model->variants[v], compare);
   }
   if (status != TR_OK) {
     release_model(model);
@@ -279,6 +357,8 @@ static size_t search_scratch_of(const tr_model *model) {
   for (size_t i = 0; i < model->search_count; ++i) {
     const search *pass = &model->searches[i];
     const selection *s = &model->selections[pass->selection];
+    if (pass->index != NONE)
+      continue;
     most = larger(most, s->in_host ? tr_bank_in_host_search_scratch(model->device, model->d, tile_rows_of(model, s), queries,
                                                                     model->patches, pass->rows, 1)
                                    : tr_nearest_scratch(model->device, queries, model->patches, pass->rows, model->d, 1));
@@ -388,6 +468,16 @@ static needs needs_of_features(const tr_model *model) {
   return n;
 }
 
+/* Indexes lie on the host, and are built when the features are gone. */
+static void need_indexes(needs *peak, needs *held, const tr_model *model) {
+  for (size_t i = 0; i < model->index_count; ++i) {
+    const bank_index *index = &model->indexes[i];
+    const char *factory = tr_search_factory(index->search);
+    need(held, 0, tr_index_bytes_expected(factory, index->rows, model->d));
+    need_once(peak, held, 0, tr_index_build_bytes_expected(factory, index->rows, model->d));
+  }
+}
+
 /* Where not all features are kept: projected ones give way to picked rows, and these to banks. */
 static needs needs_of_less(const tr_model *model) {
   needs held = needs_of_features(model), peak = held;
@@ -409,6 +499,7 @@ static needs needs_of_less(const tr_model *model) {
     held.all -= rows;
     need_once(&peak, &held, making_bytes(model, s), 0);
   }
+  need_indexes(&peak, &held, model);
   return peak;
 }
 
@@ -422,13 +513,12 @@ static needs needs_of_fit(const tr_model *model) {
       whole = &model->selections[i];
     else
       need_selection(&peak, &held, model, &model->selections[i]);
-  if (!whole)
-    return peak;
-  /* The bank takes the features over. */
-  need_bank(&held, model, whole);
+  if (whole)
+    need_bank(&held, model, whole); /* which takes the features over */
   held.all -= features_bytes(model);
-  held.device -= whole->in_host ? 0 : features_bytes(model);
-  need_once(&peak, &held, making_bytes(model, whole), 0);
+  held.device -= model->features_in_host ? 0 : features_bytes(model);
+  need_once(&peak, &held, whole ? making_bytes(model, whole) : 0, 0);
+  need_indexes(&peak, &held, model);
   return peak;
 }
 
@@ -439,6 +529,10 @@ static needs needs_of_scores(const tr_model *model) {
   need(&n, aggregate_bytes(model) + (size_t)model->lanes * lane, 0);
   for (size_t i = 0; i < model->selection_count; ++i)
     need_bank(&n, model, &model->selections[i]);
+  needs peak = n;
+  need_indexes(&peak, &n, model);
+  if (model->index_count) /* of a group of queries: rows, distances, labels */
+    need(&n, 0, (size_t)model->lanes * model->patches * ((size_t)model->d + 8) * sizeof(float));
   return n;
 }
 
@@ -557,7 +651,7 @@ static tr_status prepare_less(tr_model *model, const char *folder) {
 static tr_status create(const tr_method_options *options, tr_model **out) {
   *out = NULL;
   tr_model *model;
-  TR_TRY(plan_model(options, &model));
+  TR_TRY(plan_model(options, true, &model));
   place_memory(model, room_for(options), true);
   say_placement(model);
   tr_status status = model->keep == TR_KEEP_FEATURES ? allocate_features(model) : prepare_less(model, options->folder);
@@ -767,6 +861,27 @@ static tr_status select_rows(tr_model *model, selection *s) {
 
 /* ---- scoring ---- */
 
+static tr_status allocate_host_buffers(const tr_model *model, lane_buffers *b, size_t queries) {
+  size_t index_scratch = 0;
+  for (size_t i = 0; i < model->index_count; ++i) {
+    size_t bytes = tr_index_search_scratch(model->indexes[i].index, model->patches, 1);
+    index_scratch = bytes > index_scratch ? bytes : index_scratch;
+  }
+  b->host_distances = malloc(queries * sizeof(float));
+  b->host_indices = malloc(queries * sizeof(uint32_t));
+  b->index_scratch = malloc(index_scratch + 1);
+  b->references = calloc(model->search_count, sizeof *b->references);
+  bool complete = b->host_distances && b->host_indices && b->index_scratch && b->references;
+  for (size_t i = 0; complete && i < model->search_count; ++i) {
+    if (!model->searches[i].is_reference)
+      continue;
+    b->references[i].distances = malloc(queries * sizeof(float));
+    b->references[i].indices = malloc(queries * sizeof(uint32_t));
+    complete = b->references[i].distances && b->references[i].indices;
+  }
+  return complete ? TR_OK : tr_fail(TR_ENOMEM, "patchcore: scores of %zu patches: out of memory", queries);
+}
+
 static tr_status allocate_score_buffers(tr_model *model) {
   size_t queries = model->chunk * model->patches;
   size_t search_scratch = search_scratch_of(model), reweight_scratch = reweight_scratch_of(model);
@@ -779,11 +894,19 @@ static tr_status allocate_score_buffers(tr_model *model) {
     TR_TRY(tr_device_alloc(model->device, search_scratch, &b->search_scratch));
     TR_TRY(tr_device_alloc(model->device, reweight_scratch, &b->reweight_scratch));
     TR_TRY(tr_device_alloc(model->device, model->chunk * sizeof(float), (void **)&b->image_scores));
-    b->host_distances = malloc(queries * sizeof(float));
-    if (!b->host_distances)
-      return tr_fail(TR_ENOMEM, "patchcore: scores of %zu patches: out of memory", queries);
+    TR_TRY(allocate_host_buffers(model, b, queries));
   }
   return TR_OK;
+}
+
+/* When all banks are there. */
+static tr_status prepare_scores(tr_model *model) {
+  for (size_t i = 0; i < model->index_count; ++i) {
+    bank_index *index = &model->indexes[i];
+    TR_TRY(tr_bank_index(model->selections[index->selection].bank, index->rows, tr_search_factory(index->search), model->progress,
+                         &index->index));
+  }
+  return allocate_score_buffers(model);
 }
 
 /* ---- less than all features ---- */
@@ -831,7 +954,7 @@ static tr_status fit_end_less(tr_model *model) {
     return TR_OK;
   tr_feature_file_close(model->file);
   model->file = NULL;
-  return allocate_score_buffers(model);
+  return prepare_scores(model);
 }
 
 static bool wants_again(const tr_model *model, uint8_t *images) {
@@ -855,13 +978,13 @@ static tr_status fit_end(tr_model *model) {
   }
   if (!whole) {
     free_features(model);
-    return allocate_score_buffers(model);
+    return prepare_scores(model);
   }
   float *features = model->features;
   model->features = NULL;
   TR_TRY(model->features_in_host ? bank_from_host(model, whole, features)
                                  : tr_bank_create(model->device, features, model->train_rows, model->d, &whole->bank));
-  return allocate_score_buffers(model);
+  return prepare_scores(model);
 }
 
 static void add_seconds(tr_model *model, double *sum, double seconds) {
@@ -870,14 +993,53 @@ static void add_seconds(tr_model *model, double *sum, double seconds) {
   pthread_mutex_unlock(&model->lock);
 }
 
-static tr_status search_images(tr_model *model, search *pass, lane_buffers *b, size_t queries) {
+static tr_status search_exactly(tr_model *model, search *pass, const lane_buffers *b, const reference *found, size_t queries) {
   double begin = tr_seconds();
   TR_TRY(tr_bank_search(model->selections[pass->selection].bank, pass->rows, b->features, queries, model->patches, 1,
                         b->distances, b->indices, b->search_scratch));
   TR_TRY(tr_device_download(model->device, b->host_distances, b->distances, queries * sizeof(float)));
   TR_TRY(tr_device_sync(model->device));
-  double seconds = tr_seconds() - begin;
-  add_seconds(model, &pass->seconds, seconds);
+  add_seconds(model, &pass->seconds, tr_seconds() - begin);
+  if (!pass->is_reference)
+    return TR_OK;
+  memcpy(found->distances, b->host_distances, queries * sizeof(float));
+  TR_TRY(tr_device_download(model->device, found->indices, b->indices, queries * sizeof(uint32_t)));
+  return tr_device_sync(model->device);
+}
+
+/* An image at a time, so that the sums do not depend on the chunks. An index finds a nearest row too when it is another one just as
+ * near. */
+static void compare_image(const lane_buffers *b, const reference *exact, size_t first, size_t n, search *sums) {
+  double error = 0;
+  for (size_t i = first; i < first + n; ++i) {
+    double distance = sqrt(fmax(b->host_distances[i], 0)), nearest = sqrt(exact->distances[i]);
+    sums->right += b->host_indices[i] == exact->indices[i] || b->host_distances[i] == exact->distances[i];
+    if (nearest > 0) {
+      error += fabs(distance - nearest) / nearest;
+      ++sums->measured;
+    }
+  }
+  sums->compared += n;
+  sums->error += llrint(error / ERROR_UNIT);
+}
+
+static tr_status search_index(tr_model *model, search *pass, const lane_buffers *b, size_t queries) {
+  double seconds;
+  TR_TRY(tr_index_search(model->indexes[pass->index].index, pass->effort, b->features, queries, model->patches, 1, b->distances,
+                         b->indices, b->index_scratch, &seconds));
+  TR_TRY(tr_device_download(model->device, b->host_distances, b->distances, queries * sizeof(float)));
+  TR_TRY(tr_device_download(model->device, b->host_indices, b->indices, queries * sizeof(uint32_t)));
+  TR_TRY(tr_device_sync(model->device));
+  search sums = {0};
+  for (size_t first = 0; pass->reference != NONE && first < queries; first += model->patches)
+    compare_image(b, &b->references[pass->reference], first, model->patches, &sums);
+  pthread_mutex_lock(&model->lock);
+  pass->seconds += seconds;
+  pass->compared += sums.compared;
+  pass->right += sums.right;
+  pass->measured += sums.measured;
+  pass->error += sums.error;
+  pthread_mutex_unlock(&model->lock);
   return TR_OK;
 }
 
@@ -918,7 +1080,9 @@ static tr_status score_images(tr_model *model, int lane, size_t n, const float *
   TR_TRY(tr_device_sync(model->device));
   add_seconds(model, &model->aggregate_seconds, tr_seconds() - begin);
   for (size_t s = 0; s < model->search_count; ++s) {
-    TR_TRY(search_images(model, &model->searches[s], b, queries));
+    search *pass = &model->searches[s];
+    TR_TRY(pass->index == NONE ? search_exactly(model, pass, b, &b->references[s], queries)
+                               : search_index(model, pass, b, queries));
     for (size_t v = 0; v < model->variant_count; ++v) {
       if (model->variant_search[v] != s)
         continue;
@@ -927,8 +1091,8 @@ static tr_status score_images(tr_model *model, int lane, size_t n, const float *
       if (variant->image_score != TR_SCORE_REWEIGHTED)
         image_maximum(patch_scores + v * variant_stride, n, model->patches, image_scores + v * image_stride);
       else
-        TR_TRY(image_reweighted(model, b, model->selections[model->searches[s].selection].bank, model->searches[s].rows, variant,
-                                n, image_scores + v * image_stride));
+        TR_TRY(image_reweighted(model, b, model->selections[pass->selection].bank, pass->rows, variant, n,
+                                image_scores + v * image_stride));
     }
   }
   return TR_OK;
@@ -1017,7 +1181,13 @@ static tr_status info(const tr_model *model, size_t variant, tr_model_info *out)
                          .dimension = model->d,
                          .coreset_seconds = model->selections[pass->selection].seconds,
                          .nearest_seconds = pass->seconds / model->lanes,
-                         .aggregate_seconds = model->aggregate_seconds / model->lanes};
+                         .aggregate_seconds = model->aggregate_seconds / model->lanes,
+                         .recall_at_1 = pass->compared ? (double)pass->right / (double)pass->compared : NAN,
+                         .distance_error = pass->measured ? (double)pass->error * ERROR_UNIT / (double)pass->measured : NAN};
+  if (pass->index != NONE && model->indexes[pass->index].index) {
+    out->index_seconds = tr_index_build_seconds(model->indexes[pass->index].index);
+    out->index_bytes = tr_index_bytes(model->indexes[pass->index].index);
+  }
   return TR_OK;
 }
 
@@ -1038,8 +1208,15 @@ static void count_macs(const tr_model *model, size_t test_images, tr_method_need
     if (s->kind == TR_SUBSAMPLE_GREEDY)
       out->fit_macs += CORESET_PART * (double)model->train_rows * (double)s->rows * s->projection;
   }
-  for (size_t i = 0; i < model->search_count; ++i)
-    out->score_macs += (double)(test_images * model->patches) * (double)model->searches[i].rows * model->d;
+  for (size_t i = 0; i < model->index_count; ++i)
+    out->fit_macs += tr_index_build_macs(tr_search_factory(model->indexes[i].search), model->indexes[i].rows, model->d);
+  for (size_t i = 0; i < model->search_count; ++i) {
+    const search *pass = &model->searches[i];
+    double query_macs = pass->index == NONE ? (double)pass->rows * model->d
+                                            : tr_index_query_macs(tr_search_factory(model->indexes[pass->index].search),
+                                                                  pass->effort, pass->rows, model->d);
+    out->score_macs += (double)(test_images * model->patches) * query_macs;
+  }
 }
 
 /* Scores leave the model chunk by chunk: memory does not depend on the number of test images. */
@@ -1047,7 +1224,7 @@ static tr_status forecast(const tr_method_options *options, size_t test_images, 
   *out = (tr_method_needs){0};
   TR_TRY(tr_aggregate_shape(&options->aggregate, &out->grid_h, &out->grid_w, &out->dimension));
   tr_model *model;
-  TR_TRY(plan_model(options, &model));
+  TR_TRY(plan_model(options, true, &model));
   place_memory(model, room_for(options), true);
   out->held_bytes = needs_of_features(model).all;
   out->file_bytes = model->keep == TR_KEEP_IN_FILE ? features_bytes(model) : 0;
@@ -1071,7 +1248,12 @@ static tr_model_array order_array(const uint32_t *order, size_t count) {
   return (tr_model_array){"order", TR_ARRAY_U4, 1, {count}, order, false};
 }
 
-static tr_status write_settings(const tr_model *model, const tr_variant *v, cJSON *out) {
+/* An index as a file of FAISS. */
+static tr_model_array index_array(const void *data, size_t bytes) {
+  return (tr_model_array){"index", TR_ARRAY_U1, 1, {bytes}, data, false};
+}
+
+static tr_status write_settings(const tr_model *model, const tr_variant *v, size_t index_bytes, cJSON *out) {
   const tr_aggregate_spec *a = &model->aggregate;
   size_t train_images = model->train_rows / model->patches, count;
   const struct {
@@ -1085,11 +1267,15 @@ static tr_status write_settings(const tr_model *model, const tr_variant *v, cJSO
                  {"seed", (double)v->seed},
                  {"percent", v->percent},
                  {"projection", v->projection},
-                 {"neighbours", v->neighbours}};
+                 {"neighbours", v->neighbours},
+                 {"nprobe", v->nprobe},
+                 {"ef_search", v->ef_search},
+                 {"index_bytes", (double)index_bytes}};
   bool complete = cJSON_AddStringToObject(out, "aggregate", tr_aggregate_names(&count)[a->kind]) &&
                   cJSON_AddStringToObject(out, "subsampling", tr_subsampling_names(&count)[v->subsampling]) &&
                   cJSON_AddStringToObject(out, "image_score", tr_image_score_names(&count)[v->image_score]) &&
-                  cJSON_AddStringToObject(out, "distance", tr_distance_names(&count)[v->distance]);
+                  cJSON_AddStringToObject(out, "distance", tr_distance_names(&count)[v->distance]) &&
+                  cJSON_AddStringToObject(out, "search", v->search ? v->search : TR_SEARCH_EXACT);
   for (size_t i = 0; complete && i < sizeof numbers / sizeof *numbers; ++i)
     complete = cJSON_AddItemToObject(out, numbers[i].name, tr_json_number(numbers[i].value));
   return complete ? tr_model_maps_to_json(a, out) : tr_fail(TR_ENOMEM, "writing a model's settings: out of memory");
@@ -1100,17 +1286,25 @@ static tr_status save(const tr_model *model, size_t variant, const char *path, c
   const selection *s = pass ? &model->selections[pass->selection] : NULL;
   if (!s || !s->bank)
     return tr_fail(TR_EINVAL, "patchcore: variant %zu of %zu is not there or not fitted", variant, model->variant_count);
-  tr_model_array arrays[] = {rows_array(tr_bank_data(s->bank), pass->rows, model->d), order_array(s->order, pass->rows)};
+  void *index = NULL;
+  size_t index_bytes = 0, count = 1;
+  if (pass->index != NONE)
+    TR_TRY(tr_index_to_memory(model->indexes[pass->index].index, &index, &index_bytes));
+  tr_model_array arrays[3] = {rows_array(tr_bank_data(s->bank), pass->rows, model->d)};
   arrays[0].on_device = !tr_bank_is_in_host(s->bank);
+  if (s->order)
+    arrays[count++] = order_array(s->order, pass->rows);
+  if (index)
+    arrays[count++] = index_array(index, index_bytes);
   cJSON *settings = cJSON_CreateObject();
-  tr_status status = settings ? write_settings(model, &model->variants[variant], settings)
+  tr_status status = settings ? write_settings(model, &model->variants[variant], index_bytes, settings)
                               : tr_fail(TR_ENOMEM, "writing %s: out of memory", path);
   if (status == TR_OK)
     status = tr_model_file_write(
         path, model->device,
-        &(tr_model_content){
-            .method = "patchcore", .settings = settings, .about = about, .arrays = arrays, .array_count = s->order ? 2 : 1});
+        &(tr_model_content){.method = "patchcore", .settings = settings, .about = about, .arrays = arrays, .array_count = count});
   cJSON_Delete(settings);
+  free(index);
   return status;
 }
 
@@ -1135,6 +1329,22 @@ static tr_status read_choices(const cJSON *settings, tr_method_options *options,
   return TR_OK;
 }
 
+/* Files from before there were indexes say nothing of a search. */
+static tr_status read_search(const cJSON *settings, tr_variant *variant) {
+  const cJSON *name = cJSON_GetObjectItemCaseSensitive(settings, "search");
+  double nprobe, ef_search;
+  if (!name)
+    return TR_OK;
+  if (!cJSON_IsString(name))
+    return tr_fail(TR_EFORMAT, "\"search\": expected a text");
+  TR_TRY(tr_json_get_whole(settings, "nprobe", 0, INT32_MAX, &nprobe));
+  TR_TRY(tr_json_get_whole(settings, "ef_search", 0, INT32_MAX, &ef_search));
+  variant->search = name->valuestring;
+  variant->nprobe = (int)nprobe;
+  variant->ef_search = (int)ef_search;
+  return TR_OK;
+}
+
 static tr_status read_settings(const cJSON *settings, tr_method_options *options, tr_variant *variant) {
   tr_aggregate_spec *a = &options->aggregate;
   double images, seed;
@@ -1149,6 +1359,7 @@ static tr_status read_settings(const cJSON *settings, tr_method_options *options
                   {"neighbours", &variant->neighbours}};
   TR_TRY(tr_model_maps_from_json(settings, a));
   TR_TRY(read_choices(settings, options, variant));
+  TR_TRY(read_search(settings, variant));
   for (size_t i = 0; i < sizeof integers / sizeof *integers; ++i) {
     double value;
     TR_TRY(tr_json_get_whole(settings, integers[i].name, 0, INT32_MAX, &value));
@@ -1186,6 +1397,35 @@ static tr_status load_bank(const tr_model_file *file, tr_model *model) {
   return tr_bank_create(model->device, bank_rows, rows, model->d, &s->bank);
 }
 
+/* The file is closed before the model ends. */
+static tr_status keep_search_name(tr_model *model) {
+  if (!model->variants[0].search)
+    return TR_OK;
+  model->loaded_search = strdup(model->variants[0].search);
+  if (!model->loaded_search)
+    return tr_fail(TR_ENOMEM, "loading a model: out of memory");
+  model->variants[0].search = model->loaded_search;
+  if (model->index_count)
+    model->indexes[0].search = model->loaded_search;
+  return TR_OK;
+}
+
+static tr_status load_index(const tr_model_file *file, tr_model *model) {
+  if (!model->index_count)
+    return TR_OK;
+  double bytes;
+  const void *data;
+  bank_index *index = &model->indexes[0];
+  TR_TRY(tr_json_get_whole(tr_model_file_settings(file), "index_bytes", 1, 0x1p53, &bytes));
+  tr_model_array wanted = index_array(NULL, (size_t)bytes);
+  TR_TRY(tr_model_file_array(file, &wanted, &data));
+  TR_TRY(tr_index_from_memory(model->device, "array \"index\"", data, (size_t)bytes, &index->index));
+  if (tr_index_rows(index->index) == index->rows && tr_index_dimension(index->index) == model->d)
+    return TR_OK;
+  return tr_fail(TR_EFORMAT, "array \"index\": expected an index of %zu rows of %d dimensions, found %zu of %d", index->rows,
+                 model->d, tr_index_rows(index->index), tr_index_dimension(index->index));
+}
+
 static tr_status load(tr_device *device, const tr_model_file *file, tr_model **out) {
   *out = NULL;
   tr_variant variant = {0};
@@ -1193,13 +1433,17 @@ static tr_status load(tr_device *device, const tr_model_file *file, tr_model **o
   tr_model *model = NULL;
   tr_status status = read_settings(tr_model_file_settings(file), &options, &variant);
   if (status == TR_OK)
-    status = plan_model(&options, &model);
+    status = plan_model(&options, false, &model);
+  if (status == TR_OK)
+    status = keep_search_name(model);
   if (status == TR_OK) {
     place_memory(model, room_for(&options), false);
     status = allocate_aggregate_scratch(model);
   }
   if (status == TR_OK)
     status = load_bank(file, model);
+  if (status == TR_OK)
+    status = load_index(file, model);
   if (status == TR_OK)
     status = allocate_score_buffers(model);
   if (status != TR_OK) {

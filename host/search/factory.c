@@ -43,6 +43,30 @@ size_t tr_index_build_bytes_expected(const char *factory, size_t rows, int d) {
   return 2 * rows * (size_t)d * sizeof(float);
 }
 
+static double lists_of(const char *factory) {
+  const char *lists = strstr(factory, "IVF");
+  return lists ? strtod(lists + strlen("IVF"), NULL) : 0;
+}
+
+/* FAISS's defaults: 10 iterations for lists and 25 for codes of (mostly) 256 values, of 256 rows a centroid at most; a new row of a graph
+ * looks at the links (mostly 32, twice that many at the bottom) of 40 candidates. */
+double tr_index_build_macs(const char *factory, size_t rows, int d) {
+  double lists = lists_of(factory), n = (double)rows, sampled = 256 * lists < n ? 256 * lists : n;
+  double macs = 10 * sampled * lists + n * lists;
+  if (!keeps_whole_rows(factory) && strstr(factory, "PQ"))
+    macs += 25 * 256 * (n < 65536 ? n : 65536);
+  if (strstr(factory, "HNSW") && !lists)
+    macs += n * 40 * 32;
+  return macs * d;
+}
+
+double tr_index_query_macs(const char *factory, tr_effort effort, size_t rows, int d) {
+  double lists = lists_of(factory), n = (double)rows;
+  if (lists > 0)
+    return (lists + n * (effort.nprobe < lists ? effort.nprobe / lists : 1)) * d;
+  return (effort.ef_search && effort.ef_search * 32.0 < n ? effort.ef_search * 32.0 : n) * d;
+}
+
 tr_status tr_bank_index(const tr_bank *bank, size_t rows, const char *factory, tr_progress *progress, tr_index **out) {
   *out = NULL;
   size_t bytes = rows * (size_t)bank->d * sizeof(float);

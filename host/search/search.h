@@ -69,7 +69,7 @@ typedef struct tr_effort {
 const char *tr_index_library(void);
 
 /* An index over rows, on the host. The same rows and factory string give the same bits whatever the number of threads: k-means starts
- * from FAISS's fixed seed, and graphs (HNSW, NSG), whose links depend on the order of insertion, are built by one thread. */
+ * from FAISS's fixed seed, and one thread builds. */
 typedef struct tr_index tr_index;
 
 /* What can be said without building: EINVAL is FAISS's text about the factory string, or says how many rows are too few. EDEVICE: this
@@ -78,6 +78,9 @@ tr_status tr_index_check(const char *factory, size_t rows, int d);
 /* Host bytes of an index, about, and besides while it is built. */
 size_t tr_index_bytes_expected(const char *factory, size_t rows, int d);
 size_t tr_index_build_bytes_expected(const char *factory, size_t rows, int d);
+/* Multiply-adds of building it, and of a query, about. */
+double tr_index_build_macs(const char *factory, size_t rows, int d);
+double tr_index_query_macs(const char *factory, tr_effort effort, size_t rows, int d);
 
 /* Trains with and adds rows [rows, d] (host), or the first `rows` of a bank. Few rows for training are reported to `progress`. */
 tr_status tr_index_build(tr_device *device, const float *rows, size_t row_count, int d, const char *factory,

@@ -222,6 +222,50 @@ static void test_spade(void **state) {
 }
 
 /* The draw of the images goes by the seed, also where nothing else does; only the same images share features. */
+/* The factory string with quotes or without; efforts only where the index has something to spend them on. */
+static void test_searches(void **state) {
+  (void)state;
+  tr_experiments e = parse(HEAD "search:\n  - exact\n  - faiss:\"Flat\"\n  - faiss:IVF512,PQ64np\n  - faiss:\"HNSW32\"\n"
+                                "  - faiss:IVF64_HNSW16,Flat\n"
+                                "nprobe: [1, 8]\nef_search: [16, 64]\n");
+  static const char *const suffixes[] = {"",
+                                         "_faiss-Flat",
+                                         "_faiss-IVF512-PQ64np-nprobe1",
+                                         "_faiss-IVF512-PQ64np-nprobe8",
+                                         "_faiss-HNSW32-ef16",
+                                         "_faiss-HNSW32-ef64",
+                                         "_faiss-IVF64-HNSW16-Flat-nprobe1-ef16",
+                                         "_faiss-IVF64-HNSW16-Flat-nprobe1-ef64",
+                                         "_faiss-IVF64-HNSW16-Flat-nprobe8-ef16",
+                                         "_faiss-IVF64-HNSW16-Flat-nprobe8-ef64"};
+  assert_int_equal(e.items[0].setting_count, 10);
+  for (size_t i = 0; i < 10; ++i) {
+    char name[128];
+    snprintf(name, sizeof name, "IM224_RN50_L2-3_P10_D1024-1024_PS-3_AN-1_S0%s", suffixes[i]);
+    check_run(&e.items[0].settings[i], name);
+    assert_true(tr_setting_shares_features(&e.items[0].settings[0], &e.items[0].settings[i]));
+    assert_true(tr_setting_shares_selection(&e.items[0].settings[0], &e.items[0].settings[i]));
+  }
+  assert_string_equal(e.items[0].settings[2].search, "faiss:IVF512,PQ64np");
+  assert_int_equal(e.items[0].settings[2].nprobe, 1);
+  assert_int_equal(e.items[0].settings[2].ef_search, 0);
+  tr_experiments_free(&e);
+  e = parse(HEAD "search: ['faiss:\"IVF8,Flat\"', faiss:HNSW8]\n"); /* FAISS's defaults */
+  assert_int_equal(e.items[0].settings[0].nprobe, 1);
+  assert_int_equal(e.items[0].settings[1].ef_search, 16);
+  tr_experiments_free(&e);
+  e = parse(HEAD "method: padim\nsearch: faiss:HNSW8\nef_search: 4\n"); /* no bank, no search */
+  assert_string_equal(e.items[0].settings[0].search, "exact");
+  assert_int_equal(e.items[0].settings[0].ef_search, 0);
+  tr_experiments_free(&e);
+  EXPECT_ERROR(HEAD "search: exakt\n", "`search` is `exakt`", "faiss:\"IVF512,PQ64np\"");
+  EXPECT_ERROR(HEAD "search: 'faiss:'\n", "`search` is `faiss:`");
+  EXPECT_ERROR(HEAD "search: 'faiss:\"Flat'\n", "`search` is");
+  EXPECT_ERROR(HEAD "search: 'faiss:Flat\"'\n", "`search` is");
+  EXPECT_ERROR(HEAD "search: [faiss:IVF8,Flat]\n", "`search` is `Flat`"); /* a list splits at commas */
+  EXPECT_ERROR(HEAD "nprobe: 0\n", "`nprobe` is `0`");
+}
+
 static void test_low_shot(void **state) {
   (void)state;
   tr_experiments e = parse(HEAD "method: [patchcore, spade, padim]\ntrain_images: [1, 50, 0]\nseed: [0, 1]\n"
@@ -594,6 +638,7 @@ static void test_shipped_experiments(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_searches),
       cmocka_unit_test(test_defaults),
       cmocka_unit_test(test_design_example),
       cmocka_unit_test(test_protocol_sets_defaults_and_keys_override),

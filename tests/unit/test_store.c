@@ -42,6 +42,11 @@ static tr_result sample(const char *run) {
       .images = 83,
       .bank_rows = 16385,
       .low_shot = 5,
+      .nprobe = 8,
+      .ef_search = 64,
+      .recall_at_1 = 0.75,
+      .distance_error = 0.125,
+      .index_bytes = 123456789,
       .normalise = "nominal",
       .percent = 0.1,
       .seed = 9007199254740991u,
@@ -110,6 +115,8 @@ static void test_round_trip(void **state) {
   assert_int_equal(r->bank_rows, 16385);
   assert_null(r->layers);
   assert_int_equal(r->low_shot, 5);
+  assert_true(r->nprobe == 8 && r->ef_search == 64 && r->recall_at_1 == 0.75 && r->distance_error == 0.125);
+  assert_int_equal(r->index_bytes, 123456789);
   assert_string_equal(r->normalise, "nominal");
   tr_results_free(&results);
 }
@@ -135,6 +142,7 @@ static void test_json(void **state) {
                           &back),
       TR_OK);
   assert_int_equal(back.low_shot, 0);
+  assert_true(back.nprobe == 0 && isnan(back.recall_at_1) && back.index_bytes == 0 && isnan(back.seconds.index));
   assert_null(back.normalise);
   tr_result_free(&back);
 }
