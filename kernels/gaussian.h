@@ -87,7 +87,7 @@ size_t tr_gaussian_queries(const tr_device *device);
 size_t tr_gaussian_scratch(const tr_device *device, const tr_gaussian_spec *spec);
 
 /* Adds n training vectors. Covariance form: batches of tr_gaussian_batch() vectors, the last may be shorter, in the order of
- * their vectors. Samples form: any. */
+ * their vectors. Samples form: any; what writes vectors to gaussian.samples itself, does without. */
 tr_status tr_gaussian_add(tr_device *device, const tr_gaussian_args *args);
 /* Once all are added: factors. EINVAL names a position whose covariance is not positive definite. */
 tr_status tr_gaussian_finish(tr_device *device, const tr_gaussian_args *args);

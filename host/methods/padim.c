@@ -195,7 +195,7 @@ static tr_batches_options fit_batches(estimate *e) {
                               .width = tr_gaussian_width(&e->spec),
                               .capacity = tr_gaussian_batch(device, &e->spec),
                               .items = e->spec.samples,
-                              .in_order = e->spec.form == TR_GAUSSIAN_COVARIANCE,
+                              .in_order = true,
                               .work = add_work,
                               .context = e};
 }
@@ -248,7 +248,7 @@ static tr_status create(const tr_method_options *options, tr_model **out) {
     status = allocate_estimate(e);
     if (status == TR_OK)
       status = tr_device_alloc(model->device, tr_gaussian_sizes(&e->spec).running, (void **)&e->gaussian.running);
-    if (status == TR_OK) {
+    if (status == TR_OK && e->spec.form == TR_GAUSSIAN_COVARIANCE) {
       tr_batches_options batches = fit_batches(e);
       status = tr_batches_create(&batches, &e->batches);
     }
@@ -264,14 +264,14 @@ static tr_status create(const tr_method_options *options, tr_model **out) {
 
 /* ---- images into batches ---- */
 
-/* Draws a variant's channels of images [first, first + n), where n ends with a batch at the latest. */
-static tr_status write_images(estimate *e, int lane, size_t n, const float *const *maps, float *at) {
+/* Draws a variant's channels of n images to where there are `images` vectors of each position one after the other. */
+static tr_status write_images(const estimate *e, int lane, size_t n, const float *const *maps, size_t images, float *at) {
   size_t width = tr_gaussian_width(&e->spec);
   tr_channels_args args = {.spec = e->draw,
                            .n = (int)n,
                            .dst = at,
                            .image_pitch = width,
-                           .position_pitch = tr_batches_capacity(e->batches) * width,
+                           .position_pitch = images * width,
                            .scratch = e->model->lane_scratch[lane]};
   for (int i = 0; i < e->draw.layers; ++i)
     args.maps[i] = maps[i];
@@ -307,6 +307,8 @@ static tr_status add_work(void *context, const tr_batch *batch, size_t first, si
 }
 
 static tr_status fit_estimate(estimate *e, int lane, size_t first, size_t n, const float *const *maps) {
+  if (!e->batches) /* the samples form: to their place at once */
+    return write_images(e, lane, n, maps, e->spec.samples, e->gaussian.samples + first * tr_gaussian_width(&e->spec));
   for (size_t done = 0, count; done < n; done += count) {
     const float *later[TR_MAX_LAYERS];
     float *at;
@@ -314,7 +316,7 @@ static tr_status fit_estimate(estimate *e, int lane, size_t first, size_t n, con
     count = n - done;
     TR_TRY(tr_batches_room(e->batches, first + done, &count, &at, &notes));
     later_maps(e, done, maps, later);
-    TR_TRY(write_images(e, lane, count, later, at));
+    TR_TRY(write_images(e, lane, count, later, tr_batches_capacity(e->batches), at));
     TR_TRY(tr_batches_written(e->batches, first + done, count));
   }
   return TR_OK;
@@ -336,7 +338,8 @@ static tr_status start_scoring(estimate *e) {
 
 static tr_status finish_estimate(estimate *e) {
   tr_device *device = e->model->device;
-  TR_TRY(tr_batches_finish(e->batches));
+  if (e->batches)
+    TR_TRY(tr_batches_finish(e->batches));
   double start = tr_seconds();
   TR_TRY(tr_gaussian_finish(
       device,
@@ -417,7 +420,7 @@ static tr_status score_estimate(estimate *e, int lane, size_t first, size_t n, c
       ((target *)notes)[i] = to;
     double start = tr_seconds();
     later_maps(e, done, maps, later);
-    TR_TRY(write_images(e, lane, count, later, at));
+    TR_TRY(write_images(e, lane, count, later, tr_batches_capacity(e->batches), at));
     add_draw_seconds(e, tr_seconds() - start);
     TR_TRY(tr_batches_written(e->batches, first + done, count));
   }
@@ -477,7 +480,7 @@ static tr_status forecast(const tr_method_options *options, size_t test_images, 
     score.items = test_images > 0 ? test_images : 1;
     fitted += bytes.means + bytes.factors + bytes.samples + tr_gaussian_scratch(model->device, &e->spec);
     running += bytes.running;
-    training += tr_batches_bytes(&fit);
+    training += e->spec.form == TR_GAUSSIAN_COVARIANCE ? tr_batches_bytes(&fit) : 0;
     test += tr_batches_bytes(&score);
     tr_gaussian_macs macs = tr_gaussian_macs_of(&e->spec);
     out->fit_macs += macs.fit;
