@@ -116,15 +116,31 @@ void tr_image_free(tr_image *image) {
   *image = (tr_image){.pixels = NULL};
 }
 
-tr_status tr_image_write_png(const char *path, const uint8_t *pixels, int h, int w, int channels) {
+static tr_status check_pixels(const char *doing, int h, int w, int channels) {
   if ((channels != 1 && channels != 3) || h < 1 || w < 1 || (int64_t)h * w > TR_IMAGE_MAX_PIXELS)
-    return tr_fail(TR_EINVAL, "writing %s: expected an image of 1 to %d pixels and 1 or 3 channels, found %d x %d x %d", path,
+    return tr_fail(TR_EINVAL, "%s: expected an image of 1 to %d pixels and 1 or 3 channels, found %d x %d x %d", doing,
                    (int)TR_IMAGE_MAX_PIXELS, w, h, channels);
+  return TR_OK;
+}
+
+tr_status tr_image_write_png(const char *path, const uint8_t *pixels, int h, int w, int channels) {
+  tr_status status = check_pixels("writing a PNG", h, w, channels);
+  if (status != TR_OK)
+    return tr_fail_context(status, "%s", path);
   size_t bytes;
   uint8_t *png = tr_stb_encode_png(pixels, h, w, channels, &bytes);
   if (!png)
     return tr_fail(TR_ENOMEM, "writing %s: out of memory", path);
-  tr_status status = tr_file_write(path, png, bytes);
+  status = tr_file_write(path, png, bytes);
   free(png);
   return status;
+}
+
+tr_status tr_image_encode_jpeg(const uint8_t *pixels, int h, int w, int channels, int quality, uint8_t **data, size_t *bytes) {
+  *data = NULL;
+  TR_TRY(check_pixels("making a JPEG", h, w, channels));
+  if (quality < 1 || quality > 100)
+    return tr_fail(TR_EINVAL, "making a JPEG: expected a quality from 1 to 100, found %d", quality);
+  *data = tr_stb_encode_jpeg(pixels, h, w, channels, quality, bytes);
+  return *data ? TR_OK : tr_fail(TR_ENOMEM, "making a JPEG of %d x %d pixels: out of memory", w, h);
 }

@@ -25,6 +25,9 @@ void tr_image_free(tr_image *image);
 /* PNG, channels 1 or 3; the file is written whole or not at all. */
 tr_status tr_image_write_png(const char *path, const uint8_t *pixels, int h, int w, int channels);
 
+/* JPEG by stb_image_write, channels 1 or 3, quality 1 to 100: small pictures for a page. malloc'd. */
+tr_status tr_image_encode_jpeg(const uint8_t *pixels, int h, int w, int channels, int quality, uint8_t **data, size_t *bytes);
+
 /* What decodes JPEG, e.g. "libjpeg-turbo 2.1.5"; NULL in builds without it. */
 const char *tr_image_jpeg_decoder(void);
 

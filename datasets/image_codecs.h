@@ -26,5 +26,7 @@ tr_status tr_image_no_memory(const char *name, int h, int w);
 uint8_t *tr_stb_decode(const uint8_t *data, size_t bytes, int *h, int *w, int *components, const char **error);
 uint16_t *tr_stb_decode_16(const uint8_t *data, size_t bytes, int *h, int *w, int *components, const char **error);
 uint8_t *tr_stb_encode_png(const uint8_t *pixels, int h, int w, int components, size_t *bytes);
+/* malloc'd; NULL when out of memory. */
+uint8_t *tr_stb_encode_jpeg(const uint8_t *pixels, int h, int w, int components, int quality, size_t *bytes);
 
 #endif

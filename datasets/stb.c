@@ -55,3 +55,37 @@ uint8_t *tr_stb_encode_png(const uint8_t *pixels, int h, int w, int components, 
   *bytes = (size_t)length;
   return png;
 }
+
+typedef struct growing {
+  uint8_t *data;
+  size_t bytes, capacity;
+  bool failed;
+} growing;
+
+static void append(void *context, void *data, int bytes) {
+  growing *out = context;
+  size_t needed = out->bytes + (size_t)bytes;
+  if (!out->failed && needed > out->capacity) {
+    size_t capacity = 2 * needed;
+    uint8_t *larger = realloc(out->data, capacity);
+    out->failed = !larger;
+    if (larger) {
+      out->data = larger;
+      out->capacity = capacity;
+    }
+  }
+  if (out->failed)
+    return;
+  memcpy(out->data + out->bytes, data, (size_t)bytes);
+  out->bytes = needed;
+}
+
+uint8_t *tr_stb_encode_jpeg(const uint8_t *pixels, int h, int w, int components, int quality, size_t *bytes) {
+  growing out = {0};
+  if (!stbi_write_jpg_to_func(append, &out, w, h, components, pixels, quality) || out.failed) {
+    free(out.data);
+    out = (growing){0};
+  }
+  *bytes = out.bytes;
+  return out.data;
+}

@@ -34,6 +34,19 @@ typedef struct tr_ablation {
 
 const tr_ablation *tr_ablation_of(tr_ablation_kind kind);
 
+/* An ablation on one data set and backbone. */
+typedef struct tr_ablation_runs {
+  const tr_ablation *ablation;
+  const char *dataset, *backbone;
+  double percent;
+  tr_query queries[TR_MAX_LINES * TR_MAX_VALUES]; /* [lines, values] */
+  tr_selection selections[TR_MAX_LINES * TR_MAX_VALUES];
+  size_t run; /* how many of them */
+} tr_ablation_runs;
+
+/* The first that was run; NULL without one. */
+const tr_selection *tr_ablation_first(const tr_ablation_runs *runs);
+
 /* Figure and tables of an ablation on one data set, for every backbone that it was run with (at least two values); of MVTec AD there is
  * always one, as published. */
 void tr_ablation_write(tr_evidence *evidence, tr_ablation_kind kind, const char *dataset);

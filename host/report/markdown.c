@@ -74,22 +74,57 @@ static tr_status write_table(FILE *out, const tr_table *table) {
   return status;
 }
 
-static tr_status write_report(FILE *out, const tr_report *report) {
+static bool same_text(const char *a, const char *b) {
+  return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+static void write_caption(FILE *out, const tr_figure *figure) {
+  fputc('\n', out);
+  if (!figure->series)
+    fprintf(out, "%s: ", figure->title);
+  if (figure->caption)
+    fprintf(out, "%s%s", figure->caption, figure->reason ? " " : "");
+  if (figure->reason)
+    fprintf(out, "%s", figure->reason);
+  if (figure->command)
+    fprintf(out, "; `%s`.", figure->command);
+  fputc('\n', out);
+}
+
+/* The figures of a section; what consecutive ones have in common to say is said once, after the last of them. */
+static void write_figures(FILE *out, const tr_section *section, const char *folder) {
+  for (const tr_figure *f = section->figures; f; f = f->next) {
+    if (f->svg)
+      fprintf(out, "\n![%s: %s](%s/%s.svg)\n", f->title, f->y_title, folder, f->id);
+    else if (f->series)
+      fprintf(out, "\n%s, %s: not drawn, which takes `--out` and gnuplot (Debian: gnuplot-nox).\n", f->title, f->y_title);
+    bool more = f->next && f->series && f->next->series && same_text(f->caption, f->next->caption) &&
+                same_text(f->reason, f->next->reason);
+    if ((f->caption || f->reason) && !more)
+      write_caption(out, f);
+    for (const tr_series *s = f->series; s; s = s->next)
+      if (s->note)
+        fprintf(out, "\n%s: %s\n", s->title, s->note);
+  }
+}
+
+static tr_status write_report(FILE *out, const tr_report *report, const char *folder) {
   for (const tr_section *s = tr_report_sections(report); s; s = s->next) {
     fprintf(out, s == tr_report_sections(report) ? "# %s\n" : "\n## %s\n", s->title);
     if (*s->intro)
       fprintf(out, "\n%s\n", s->intro);
     for (const tr_table *t = s->tables; t; t = t->next)
       TR_TRY(write_table(out, t));
+    write_figures(out, s, folder);
   }
   return TR_OK;
 }
 
-tr_status tr_report_markdown(const tr_report *report, char **out) {
+tr_status tr_report_markdown(const tr_report *report, const char *figures, char **out) {
   size_t bytes;
   *out = NULL;
   FILE *text = open_memstream(out, &bytes);
-  tr_status status = text ? write_report(text, report) : tr_fail(TR_ENOMEM, "writing the report: out of memory");
+  tr_status status = text ? write_report(text, report, figures) : tr_fail(TR_ENOMEM, "writing the report: out of memory");
   if (text && fclose(text) != 0 && status == TR_OK)
     status = tr_fail(TR_ENOMEM, "writing the report: out of memory");
   if (status != TR_OK) {

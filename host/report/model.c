@@ -213,6 +213,10 @@ void tr_report_point(tr_report *report, const tr_point *point) {
   ++report->series->point_count;
 }
 
+void tr_report_set_svg(tr_report *report, const tr_figure *figure, char *svg) {
+  ((tr_figure *)figure)->svg = tr_report_keep(report, svg);
+}
+
 /* ---- numbers as text ---- */
 
 /* Digits after the point of our numbers: a digit more than the paper prints. */

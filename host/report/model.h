@@ -83,6 +83,7 @@ typedef struct tr_series {
   const char *title;
   bool published;
   bool line;              /* its points are joined in a plot */
+  bool bare;              /* without markers, in the colour of text: a line that joins points of other series */
   int colour;             /* from 0; a published series has that of the series it stands beside. Decides the marker, too */
   const char *note;       /* source and precision of published points; how ours were made. NULL: nothing to say */
   const tr_point *points; /* by rising x; at least one */
@@ -94,11 +95,13 @@ typedef struct tr_figure {
   const char *id; /* as a table's */
   const char *title, *x_title, *y_title;
   bool x_log, y_log;
-  double y_ceiling; /* no value can be larger, as 100 %; 0: none */
+  double y_ceiling;    /* no value can be larger, as 100 %; 0: none */
+  const char *caption; /* what it is of; NULL: nothing to say */
   const tr_series *series;
   size_t series_count;
   unsigned causes; /* as a cell's, of our series: why there is none, or how they were made */
   const char *reason, *command;
+  const char *svg; /* drawn by tr_plot_report(); NULL: not drawn */
   const struct tr_figure *next;
 } tr_figure;
 
@@ -138,6 +141,9 @@ void tr_report_label(tr_report *report, const char *text); /* a cell that is a t
 void tr_report_figure(tr_report *report, const tr_figure *figure); /* without series; strings as a cell's */
 void tr_report_series(tr_report *report, const tr_series *series); /* without points */
 void tr_report_point(tr_report *report, const tr_point *point);
+
+/* Sets the drawing of one of the report's figures; takes what malloc gave. */
+void tr_report_set_svg(tr_report *report, const tr_figure *figure, char *svg);
 
 /* ---- numbers as people read them, the same in every form of the report ---- */
 

@@ -17,8 +17,9 @@ extern char **environ;
 
 enum {
   WIDTH = 480,
-  LEFT = 64,
+  LEFT = 78,
   RIGHT = 16,
+  LEGEND_LEFT = 34,
   TITLE = 34,
   AXES = 250,
   BELOW_AXES = 54, /* numbers and name of the x axis */
@@ -119,14 +120,16 @@ static int legend_columns(const tr_figure *figure) {
   return figure->series_count > 1 ? 2 : 1;
 }
 
-/* 1, 2 and 5 times the powers of ten over up to two decades, else the powers alone: gnuplot's own choice may leave one number. */
+/* gnuplot's own choice may leave a single number, or none. */
 static void write_log_tics(FILE *out, const char *axis, range r) {
-  static const double steps[] = {1, 2, 5};
-  size_t used = r.high / r.low > 200 ? 1 : 3;
+  static const double steps[] = {1, 2, 5, 1.5, 3,
+                                 4, 6, 7, 8,   9}; /* over many decades the first, over few three, within one all */
+  double ratio = r.high / r.low;
+  size_t count = ratio > 200 ? 1 : ratio > 6 ? 3 : sizeof steps / sizeof *steps;
   const char *separator = "";
   fprintf(out, "set logscale %s\nset %stics (", axis, axis);
   for (int decade = (int)floor(log10(r.low)); decade <= (int)ceil(log10(r.high)); ++decade)
-    for (size_t i = 0; i < used; ++i) {
+    for (size_t i = 0; i < count; ++i) {
       double value = steps[i] * pow(10, decade);
       if (value < r.low || value > r.high)
         continue;
@@ -136,12 +139,19 @@ static void write_log_tics(FILE *out, const char *axis, range r) {
   fprintf(out, ")\n");
 }
 
-static void write_axis(FILE *out, const char *axis, const char *title, bool logarithmic, range r) {
-  fprintf(out, "set %slabel ", axis);
-  write_quoted(out, title);
-  fprintf(out, " offset %s\nset %srange [%.10g:%.10g]\n", *axis == 'x' ? "0,0.6" : "1.2,0", axis, r.low, r.high);
+static void write_axis(FILE *out, const char *axis, bool logarithmic, range r) {
+  fprintf(out, "set %srange [%.10g:%.10g]\n", axis, r.low, r.high);
   if (logarithmic)
     write_log_tics(out, axis, r);
+}
+
+/* That of y at a fixed place: gnuplot's follows the width of the numbers, and may run over the edge. */
+static void write_axis_titles(FILE *out, const tr_figure *figure) {
+  fprintf(out, "set xlabel ");
+  write_quoted(out, figure->x_title);
+  fprintf(out, " offset 0,0.6\nset label ");
+  write_quoted(out, figure->y_title);
+  fprintf(out, " at screen %.6f, graph 0.5 center rotate by 90\n", 13.0 / WIDTH);
 }
 
 /* A name below each place that has a point; the first one with a place gives the name. */
@@ -183,7 +193,7 @@ static void write_marks(FILE *out, const tr_figure *figure) {
       if (p->mark) {
         fprintf(out, "set label ");
         write_quoted(out, p->mark);
-        fprintf(out, " at first %.10g, first %.10g offset character 0.6, character 0.5 front\n", p->x, p->y);
+        fprintf(out, " at first %.10g, first %.10g right offset character -0.6, character 0.4 front\n", p->x, p->y);
       }
 }
 
@@ -207,6 +217,12 @@ static void write_series(FILE *out, const tr_figure *figure) {
   for (const tr_series *s = figure->series; s; s = s->next, ++index) {
     if (!s->points)
       continue;
+    if (s->bare) {
+      fprintf(out, "%s $points%zu using 1:2 with lines lw 1.5 dt (2,3) lc rgb 'black' title ", separator, index);
+      write_quoted(out, s->title);
+      separator = ",";
+      continue;
+    }
     fprintf(out, "%s $points%zu using 1:2 with %s%s pt %d ps 0.8 lw 2 lc rgb '%s' title ", separator, index,
             s->line ? "linespoints" : "points", s->line && s->published ? " dt (6,4)" : "",
             hollow_markers[colour_of(s)] + !s->published, colours[colour_of(s)]);
@@ -229,7 +245,7 @@ static void write_script(FILE *out, const tr_figure *figure) {
           "0.4 dt "
           "(1,3)\n"
           "set title ",
-          (double)(LEFT - 30) / WIDTH, (double)(LEGEND_ROW * rows + 4) / height, rows, LEGEND_ROW / 19.5);
+          (double)LEGEND_LEFT / WIDTH, (double)(LEGEND_ROW * rows + 4) / height, rows, LEGEND_ROW / 19.5);
   write_quoted(out, figure->title);
   fprintf(out, " offset 0,-0.6 font 'sans-serif,14'\n");
   range x = padded(x_range(figure), figure->x_log, 0.06), y = padded(y_range(figure), figure->y_log, 0.08);
@@ -240,8 +256,9 @@ static void write_script(FILE *out, const tr_figure *figure) {
   bool categories = figure->series->points && figure->series->points->label;
   if (categories)
     x = (range){x_range(figure).low - 0.5, x_range(figure).high + 0.5};
-  write_axis(out, "x", figure->x_title, figure->x_log, x);
-  write_axis(out, "y", figure->y_title, figure->y_log, y);
+  write_axis(out, "x", figure->x_log, x);
+  write_axis(out, "y", figure->y_log, y);
+  write_axis_titles(out, figure);
   write_categories(out, figure);
   size_t index = 0;
   for (const tr_series *s = figure->series; s; s = s->next)
@@ -370,7 +387,7 @@ static void write_escaped(FILE *out, const char *text) {
 static void write_markers(FILE *out, const tr_figure *figure) {
   bool used[2][MARKERS] = {{false}};
   for (const tr_series *s = figure->series; s; s = s->next)
-    used[!s->published][colour_of(s)] = true;
+    used[!s->published][colour_of(s)] |= !s->bare;
   fprintf(out, "<defs>\n");
   for (int filled = 0; filled < 2; ++filled)
     for (int i = 0; i < MARKERS; ++i)
@@ -381,31 +398,62 @@ static void write_markers(FILE *out, const tr_figure *figure) {
 }
 
 static void write_head(FILE *out, const tr_figure *figure, double height) {
-  fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" role=\"img\" color=\"#1f2328\">\n<title>",
-          WIDTH, height);
+  fprintf(out,
+          "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" width=\"%d\" height=\"%.0f\" role=\"img\">\n<title>",
+          WIDTH, height, WIDTH, height);
   write_escaped(out, figure->title);
   fprintf(out, "</title>\n<rect class=\"ground\" width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n");
   write_markers(out, figure);
 }
 
-/* Each needle replaced, but for what stands between the tags of a text. */
+/* 'rgb(  0, 114, 178)' as "#0072B2"; its length, 0 where there is none. */
+static size_t read_colour(const char *line, char colour[8]) {
+  if (strncmp(line, "'rgb(", 5) != 0)
+    return 0;
+  unsigned long parts[3];
+  const char *at = line + 4;
+  for (int i = 0; i < 3; ++i) {
+    char *end;
+    parts[i] = strtoul(at + 1, &end, 10);
+    if (parts[i] > 255 || *end != (i < 2 ? ',' : ')'))
+      return 0;
+    at = end;
+  }
+  snprintf(colour, 8, "#%02lX%02lX%02lX", parts[0], parts[1], parts[2]);
+  return at[1] == '\'' ? (size_t)(at + 2 - line) : 0;
+}
+
+/* Where an attribute's value begins that we write otherwise: how many characters of `line` are replaced by what was written; 0: none. A
+ * colour of the palette gets a class, "series0" and so on, so that a page may give it others on a dark ground. */
+static size_t rewrite_value(FILE *out, const char *line, const char *id) {
+  static const char *const black[] = {"'black'", "\"black\""};
+  for (size_t i = 0; i < 2; ++i)
+    if (strncmp(line, black[i], 7) == 0) {
+      fputs("\"currentColor\"", out);
+      return 7;
+    }
+  char colour[8];
+  size_t length = read_colour(line, colour);
+  if (length) {
+    fprintf(out, "\"%s\"", strcmp(colour, "#000000") == 0 ? "currentColor" : colour);
+    for (int i = 0; i < COLOURS; ++i)
+      if (strcmp(colours[i], colour) == 0)
+        fprintf(out, " class=\"series%d\"", i);
+    return length;
+  }
+  if (strncmp(line, "xlink:href='#gp", 15) == 0) {
+    fprintf(out, "href='#%s-", id);
+    return 15;
+  }
+  return 0;
+}
+
+/* Texts stay as they are. */
 static void write_line(FILE *out, const char *line, const char *id) {
-  static const struct {
-    const char *needle, *with;
-  } colour[] = {{"'black'", "'currentColor'"}, {"\"black\"", "\"currentColor\""}};
   bool text = false;
   while (*line) {
     text = (text || strncmp(line, "<text>", 6) == 0) && strncmp(line, "</text>", 7) != 0;
-    size_t used = 0;
-    for (size_t i = 0; !text && !used && i < 2; ++i)
-      if (strncmp(line, colour[i].needle, strlen(colour[i].needle)) == 0) {
-        fputs(colour[i].with, out);
-        used = strlen(colour[i].needle);
-      }
-    if (!text && !used && strncmp(line, "xlink:href='#gp", 15) == 0) {
-      fprintf(out, "href='#%s-", id);
-      used = 15;
-    }
+    size_t used = text ? 0 : rewrite_value(out, line, id);
     if (!used)
       fputc(*line, out);
     line += used ? used : 1;
@@ -441,7 +489,9 @@ static tr_status rewrite(const tr_figure *figure, char *text, FILE *out) {
     definitions = definitions || begins(line, "<defs>");
     bool left_out = definitions || empty_group || !line[strspn(line, " \t")] || begins(line, "<rect ");
     definitions = definitions && !begins(line, "</defs>");
-    if (begins(line, "<g id=\"gnuplot_"))
+    if (begins(line, "<g id=\"gnuplot_canvas"))
+      fputs("<g class=\"plot\" color=\"#1f2328\">\n", out);
+    else if (begins(line, "<g id=\"gnuplot_"))
       fputs("<g>\n", out);
     else if (!left_out)
       write_line(out, line, figure->id);
@@ -466,4 +516,31 @@ tr_status tr_plot_svg(const tr_figure *figure, char **out) {
     *out = NULL;
   }
   return status;
+}
+
+static tr_status draw_and_write(tr_report *report, const tr_figure *figure, const char *folder) {
+  char *svg = NULL, *path = folder ? tr_format("%s/%s.svg", folder, figure->id) : NULL;
+  tr_status status = folder && !path ? tr_fail(TR_ENOMEM, "drawing %s: out of memory", figure->id) : tr_plot_svg(figure, &svg);
+  if (status == TR_OK && folder)
+    status = tr_file_write(path, svg, strlen(svg));
+  free(path);
+  if (status == TR_OK)
+    tr_report_set_svg(report, figure, svg);
+  else
+    free(svg);
+  return status;
+}
+
+tr_status tr_plot_report(tr_report *report, const char *folder, tr_progress *progress) {
+  if (!tr_plot_possible()) {
+    tr_progress_line(progress, "warning: no figures are drawn, as gnuplot is not in PATH (Debian: gnuplot-nox)");
+    return TR_OK;
+  }
+  if (folder)
+    TR_TRY(tr_make_folders(folder));
+  for (const tr_section *s = tr_report_sections(report); s; s = s->next)
+    for (const tr_figure *f = s->figures; f; f = f->next)
+      if (f->series)
+        TR_TRY(draw_and_write(report, f, folder));
+  return tr_report_status(report);
 }

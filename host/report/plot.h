@@ -6,14 +6,19 @@
 #ifndef TR_REPORT_PLOT_H
 #define TR_REPORT_PLOT_H
 
+#include "host/base/progress.h"
 #include "host/report/model.h"
 
 /* Whether `gnuplot` is in PATH. */
 bool tr_plot_possible(void);
 
-/* The SVG, NUL-terminated and malloc'd. Text and lines have the colour `currentColor` and the ground is a rectangle of class "ground", so
- * that a page that takes it in may set both; ids begin with the figure's. EINVAL: no points, or one that is not finite or does not fit on
+/* The SVG, NUL-terminated and malloc'd. Text and lines have the colour of a group of class "plot", and the ground is a rectangle of class
+ * "ground", so that a page that takes it in may set both; ids begin with the figure's. EINVAL: no points, or one that is not finite or does not fit on
  * a logarithmic axis. EIO: gnuplot is missing, failed or complained; the text says so. */
 tr_status tr_plot_svg(const tr_figure *figure, char **out);
+
+/* Draws the report's figures that have points, and writes each to <folder>/<id>.svg; folder may be NULL. Without gnuplot nothing is
+ * drawn, with a warning to `progress`. */
+tr_status tr_plot_report(tr_report *report, const char *folder, tr_progress *progress);
 
 #endif

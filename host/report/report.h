@@ -13,8 +13,8 @@ tr_status tr_results_table(const tr_experiments *experiments, const tr_results *
  * numbers is a warning; its cells say so. */
 tr_status tr_report_create(const char *results, tr_progress *progress, tr_report **out);
 
-/* paper-repro.md; malloc'd. */
-tr_status tr_report_markdown(const tr_report *report, char **out);
+/* paper-repro.md; malloc'd. Drawn figures are linked as <figures>/<id>.svg. */
+tr_status tr_report_markdown(const tr_report *report, const char *figures, char **out);
 
 /* <folder>/<id>.csv and <id>.tex of every table; makes the folder. A CSV row is a cell: row, column, unit, published, source,
  * ours, deviation, seeds, difference, reason, command; a text cell has its text under ours. */

@@ -1,4 +1,5 @@
 /* Table 5: seconds per image. */
+#include "host/report/figures.h"
 #include "host/report/sections.h"
 #include <math.h>
 #include <string.h>
@@ -69,4 +70,5 @@ void tr_section_times(tr_evidence *evidence) {
   ivfpq.setting.search = "faiss:IVF512,PQ64";
   ivfpq = tr_query_ready(ivfpq);
   time_row(evidence, "PatchCore-100 %, IVFPQ", "PatchCore-100% + IVFPQ", &ivfpq);
+  tr_figures_speed(evidence);
 }

@@ -270,6 +270,36 @@ static void test_huge_png(void **state) {
   assert_not_decoded(png, sizeof png - 1, "1048576 x 1048576");
 }
 
+/* What a page shows: near the original, the same bytes each time. */
+static void test_encode_jpeg(void **state) {
+  (void)state;
+  enum { H = 24, W = 40 };
+  uint8_t pixels[H * W * 3], *jpeg, *again;
+  for (int i = 0; i < H * W; ++i)
+    for (int c = 0; c < 3; ++c)
+      pixels[3 * i + c] = (uint8_t)(60 + 2 * (i / W) + (c + 1) * (i % W));
+  size_t bytes, again_bytes;
+  assert_int_equal(tr_image_encode_jpeg(pixels, H, W, 3, 95, &jpeg, &bytes), TR_OK);
+  assert_int_equal(tr_image_encode_jpeg(pixels, H, W, 3, 95, &again, &again_bytes), TR_OK);
+  assert_int_equal(bytes, again_bytes);
+  assert_memory_equal(jpeg, again, bytes);
+  assert_memory_equal(jpeg, "\xff\xd8\xff", 3);
+  if (tr_image_jpeg_decoder()) {
+    tr_image image;
+    assert_int_equal(tr_image_decode(jpeg, bytes, "a page's picture", 3, &image), TR_OK);
+    assert_int_equal(image.h, H);
+    assert_int_equal(image.w, W);
+    for (size_t i = 0; i < sizeof pixels; ++i)
+      assert_in_range(image.pixels[i], pixels[i] - 12, pixels[i] + 12);
+    tr_image_free(&image);
+  }
+  free(jpeg);
+  free(again);
+  assert_int_equal(tr_image_encode_jpeg(pixels, H, W, 4, 95, &jpeg, &bytes), TR_EINVAL);
+  assert_int_equal(tr_image_encode_jpeg(pixels, H, W, 3, 0, &jpeg, &bytes), TR_EINVAL);
+  assert_null(jpeg);
+}
+
 static void test_write_and_read_back(void **state) {
   (void)state;
   char folder[] = "/tmp/test_image.XXXXXX", path[64];
@@ -334,6 +364,7 @@ int main(void) {
       cmocka_unit_test(test_huge_jpeg),
       cmocka_unit_test(test_huge_png),
       cmocka_unit_test(test_write_and_read_back),
+      cmocka_unit_test(test_encode_jpeg),
       cmocka_unit_test(test_mvtec_where_present),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
