@@ -44,6 +44,8 @@ void tr_group_method_options(const tr_pass *pass, const tr_group *group, tr_devi
                              .in_w = pass->in_w,
                              .gallery = group->runs[0].setting->gallery,
                              .train_images = group->train_images,
+                             .keep = group->keep,
+                             .folder = getenv("TMPDIR"),
                              .variants = variants,
                              .variant_count = group->variant_count};
 }

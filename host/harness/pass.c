@@ -158,17 +158,18 @@ static void pick_maps(const tr_pass_model *m, const float *const *taps, const fl
     maps[i] = taps[m->group->tap[i]];
 }
 
-/* Images [first, first + n) of a model that sees some of them: each row of images that it sees for itself. */
+/* Images [first, first + n) of a model that sees some of them: each row of images whose numbers follow each other for itself. */
 static tr_status fit_seen(const tr_pass_model *m, int lane, size_t first, size_t n, const float *const *maps) {
   const tr_aggregate_spec *a = &m->group->aggregate;
   for (size_t begin = 0, end; begin < n; begin = end) {
     const float *from[TR_MAX_LAYERS];
-    for (end = begin; end < n && m->place[first + end] != TR_NOT_SEEN; ++end)
+    uint32_t number = m->place[first + begin];
+    for (end = begin; end < n && number != TR_NOT_SEEN && m->place[first + end] == number + (end - begin); ++end)
       ;
     for (int i = 0; i < a->layers; ++i)
       from[i] = maps[i] + begin * (size_t)a->h[i] * (size_t)a->w[i] * (size_t)a->c[i];
     if (end > begin)
-      TR_TRY(m->method->fit_images(m->model, lane, m->place[first + begin], end - begin, from));
+      TR_TRY(m->method->fit_images(m->model, lane, number, end - begin, from));
     else
       ++end;
   }
@@ -199,13 +200,97 @@ static tr_status score_images(void *context, int lane, size_t first, size_t n, c
   return TR_OK;
 }
 
-static tr_status fit(tr_pass_work *w) {
+static tr_status feed(tr_pass_work *w, const char *stage, const tr_sample *samples, size_t count) {
   double start = tr_seconds();
-  TR_TRY(tr_feed_images(w->feed, "training images", w->train, w->train_count, fit_images, w));
-  w->train_seconds = tr_seconds() - start;
+  TR_TRY(tr_feed_images(w->feed, stage, samples, count, fit_images, w));
+  w->train_seconds += tr_seconds() - start;
+  return TR_OK;
+}
+
+/* ---- images that pass once more ---- */
+
+/* Some of the training images, each with its number in each model: `number` is [models, training images], by place in the list. */
+typedef struct tr_repeat {
+  bool *again; /* [models] */
+  uint8_t *wanted;
+  uint32_t *number;
+  tr_sample *samples;
+  size_t count;
+} tr_repeat;
+
+static void release_repeat(tr_repeat *r) {
+  free(r->again);
+  free(r->wanted);
+  free(r->number);
+  free(r->samples);
+}
+
+static bool ask_for_images(const tr_pass_work *w, tr_repeat *r) {
+  bool any = false;
+  for (size_t i = 0; i < w->pass->group_count; ++i) {
+    const tr_pass_model *m = &w->models[i];
+    r->again[i] = m->method->wants_again && m->method->wants_again(m->model, r->wanted + i * w->train_count);
+    any = any || r->again[i];
+  }
+  return any;
+}
+
+static void list_repeated(const tr_pass_work *w, tr_repeat *r) {
+  size_t models = w->pass->group_count, images = w->train_count;
+  for (size_t image = 0; image < images; ++image) {
+    bool wanted = false;
+    for (size_t i = 0; i < models; ++i) {
+      uint32_t number = w->models[i].place ? w->models[i].place[image] : (uint32_t)image;
+      bool by_this = r->again[i] && number != TR_NOT_SEEN && r->wanted[i * images + number];
+      r->number[i * images + r->count] = by_this ? number : TR_NOT_SEEN;
+      wanted = wanted || by_this;
+    }
+    if (wanted)
+      r->samples[r->count++] = w->train[image];
+  }
+}
+
+static tr_status feed_repeated(tr_pass_work *w, const tr_repeat *r) {
+  size_t models = w->pass->group_count;
+  uint32_t **place = calloc(models, sizeof *place);
+  if (!place)
+    return tr_fail(TR_ENOMEM, "training images of %s: out of memory", w->class_->name);
+  for (size_t i = 0; i < models; ++i) {
+    place[i] = w->models[i].place;
+    w->models[i].place = r->number + i * w->train_count;
+  }
+  tr_status status = feed(w, "training images again", r->samples, r->count);
+  for (size_t i = 0; i < models; ++i)
+    w->models[i].place = place[i];
+  free(place);
+  return status;
+}
+
+static tr_status fit_again(tr_pass_work *w) {
+  size_t models = w->pass->group_count, images = w->train_count;
+  tr_repeat r = {.again = calloc(models, sizeof *r.again),
+                 .wanted = calloc(models * images + 1, 1),
+                 .number = malloc((models * images + 1) * sizeof *r.number),
+                 .samples = calloc(images + 1, sizeof *r.samples)};
+  tr_status status = TR_OK;
+  if (!r.again || !r.wanted || !r.number || !r.samples)
+    status = tr_fail(TR_ENOMEM, "training images of %s: out of memory", w->class_->name);
+  else if (ask_for_images(w, &r)) {
+    list_repeated(w, &r);
+    status = feed_repeated(w, &r);
+    for (size_t i = 0; status == TR_OK && i < models; ++i)
+      if (r.again[i])
+        status = w->models[i].method->fit_end(w->models[i].model);
+  }
+  release_repeat(&r);
+  return status;
+}
+
+static tr_status fit(tr_pass_work *w) {
+  TR_TRY(feed(w, "training images", w->train, w->train_count));
   for (size_t i = 0; i < w->pass->group_count; ++i)
     TR_TRY(w->models[i].method->fit_end(w->models[i].model));
-  return TR_OK;
+  return fit_again(w);
 }
 
 static tr_status score(tr_pass_work *w) {

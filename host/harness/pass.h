@@ -33,7 +33,7 @@ typedef struct tr_pass_work {
   tr_sample *train; /* the training images that a model sees; their texts are class_'s */
   size_t train_count;
   tr_pass_model *models;                       /* [pass->group_count] */
-  double train_seconds;                        /* of the training images, wall clock */
+  double train_seconds;                        /* of the training images, wall clock; of those that pass again, too */
   tr_feed_seconds test_seconds, total_seconds; /* of the test images; of all */
 } tr_pass_work;
 

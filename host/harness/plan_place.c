@@ -1,7 +1,11 @@
 /* From drafts to passes: runs that cannot be are sorted out, models that are too large are halved, and those that remain are packed
  * into passes that fit into memory, as few as first fit gives. */
+#include "host/base/clock.h"
 #include "host/base/status.h"
 #include "host/harness/planner.h"
+#include "host/harness/profile.h"
+#include "host/methods/picks.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,6 +65,49 @@ static tr_status judge(tr_planner *p, const tr_pass *draft, tr_group *group) {
   return check_limit(p, &alone);
 }
 
+/* A file's bytes a second, on disk. Measured once. */
+static double file_rate(tr_planner *p) {
+  enum { PROBE = 64 << 20 };
+  if (p->file_rate > 0)
+    return p->file_rate;
+  p->file_rate = 1; /* where nothing can be written, nothing will be */
+  const char *folder = getenv("TMPDIR");
+  tr_feature_file *file;
+  char *data = calloc(1, PROBE);
+  if (data && tr_feature_file_create(folder ? folder : "/tmp", PROBE, &file) == TR_OK) {
+    double begin = tr_seconds();
+    if (tr_feature_file_write(file, 0, data, PROBE) == TR_OK && tr_feature_file_flush(file) == TR_OK)
+      p->file_rate = PROBE / (tr_seconds() - begin);
+    tr_feature_file_close(file);
+  }
+  free(data);
+  return p->file_rate;
+}
+
+/* Seconds on top of what all features in memory take. Features are written once and few are read; images pass a second time. */
+static double keeping_seconds(tr_planner *p, const tr_pass *draft, const tr_group *group) {
+  tr_profile rates = tr_device_works_alone(p->device) ? tr_profile_h100() : tr_profile_common();
+  double images = group->needs.again ? (double)group->train_images : 0;
+  double seconds = images * (draft->class_->mean_pixels / rates.decode_pixels + group->backbone_macs / rates.backbone_macs);
+  return seconds + (group->needs.file_bytes ? (double)group->needs.file_bytes / file_rate(p) : 0);
+}
+
+/* Of the ways to keep less, the cheapest that fits; the group is as it was where none does. */
+static tr_status keep_less(tr_planner *p, const tr_pass *draft, tr_group *group) {
+  tr_keep best = TR_KEEP_FEATURES;
+  double least = INFINITY;
+  const tr_keep ways[] = {TR_KEEP_NOTHING, TR_KEEP_IN_FILE};
+  for (size_t i = 0; i < sizeof ways / sizeof *ways; ++i) {
+    group->keep = ways[i];
+    if (judge(p, draft, group) != TR_OK || keeping_seconds(p, draft, group) >= least)
+      continue;
+    best = ways[i];
+    least = keeping_seconds(p, draft, group);
+  }
+  group->keep = best;
+  return judge(p, draft, group);
+}
+
 static tr_status settle(tr_planner *p, tr_pass *settled, tr_group *group);
 
 static tr_status settle_halves(tr_planner *p, tr_pass *settled, tr_group *group) {
@@ -111,6 +158,8 @@ static tr_status settle_possible(tr_planner *p, tr_pass *settled, tr_group *grou
 /* Takes a group over and adds it to `settled`, in parts where it is too large, without what cannot be. */
 static tr_status settle(tr_planner *p, tr_pass *settled, tr_group *group) {
   tr_status status = judge(p, settled, group);
+  if (status == TR_ENOMEM)
+    status = keep_less(p, settled, group);
   if (status == TR_OK)
     return tr_pass_add_group(settled, group);
   if (group->run_count > 1 && status == TR_ENOMEM)

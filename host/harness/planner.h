@@ -14,7 +14,8 @@ typedef struct tr_planner {
   size_t draft_count;
   tr_plan_ensemble *ensembles; /* all, the finished ones too */
   size_t ensemble_count, last_link;
-  char *missing; /* the first thing that is not at hand, or NULL */
+  double file_rate; /* bytes a second that a temporary file takes; 0: not measured yet */
+  char *missing;    /* the first thing that is not at hand, or NULL */
   tr_status missing_status;
 } tr_planner;
 

@@ -53,16 +53,18 @@ static double images_of(const tr_pass *pass) {
 
 tr_pass_seconds tr_profile_pass(const tr_profile *profile, const tr_plan *plan, const tr_pass *pass) {
   const tr_plan_class *c = pass->class_;
-  double fit = 0, score = 0, maps = 0;
+  double fit = 0, score = 0, maps = 0, images = images_of(pass), file = 0;
   for (size_t i = 0; i < pass->group_count; ++i) {
+    images += pass->groups[i].needs.again ? (double)pass->groups[i].train_images : 0;
+    file += (double)pass->groups[i].needs.file_bytes;
     fit += pass->groups[i].needs.fit_macs;
     score += pass->groups[i].needs.score_macs;
     maps += (double)(pass->groups[i].variant_count * c->test_images);
   }
   tr_pass_seconds s = {
-      .decode = per(images_of(pass) * c->mean_pixels, profile->decode_pixels),
-      .backbone = per(images_of(pass) * pass->forecast.backbone_macs, backbone_rate(profile, plan, pass->weights)),
-      .fit = per(fit, profile->search_macs),
+      .decode = per(images * c->mean_pixels, profile->decode_pixels),
+      .backbone = per(images * pass->forecast.backbone_macs, backbone_rate(profile, plan, pass->weights)),
+      .fit = per(fit, profile->search_macs) + per(file, profile->file_bytes),
       .score = per(score, profile->search_macs),
       .metrics = per(maps * pass->in_h * pass->in_w, profile->metric_pixels),
   };

@@ -69,6 +69,12 @@ void tr_feature_file_close(tr_feature_file *file) {
   free(file);
 }
 
+tr_status tr_feature_file_flush(tr_feature_file *file) {
+  return fdatasync(file->descriptor) == 0
+             ? TR_OK
+             : tr_fail(TR_EIO, "writing training features into %s: %s", file->folder, strerror(errno));
+}
+
 tr_status tr_feature_file_write(tr_feature_file *file, size_t at, const void *data, size_t bytes) {
   const char *from = data;
   for (size_t done = 0; done < bytes;) {

@@ -1,0 +1,25 @@
+# A fit that --memory-limit leaves no room for all training features gives the same scores, within the limit.
+. "$(dirname "$0")/common.sh" "$@"
+mkdir "$dir/weights"
+make_weights "$dir/weights"
+make_data "$dir/data" --train 80 --size 256
+printf '%s\n' 'name: t' 'dataset: synthetic' 'backbone: resnet18' 'layer_dimension: 512' 'dimension: 512' \
+  'subsampling: [{percent: [2, 1]}, {kind: random, percent: 1}]' >"$dir/e.yaml"
+one=$(class_names | head -1)
+
+code 0 run "$dir/e.yaml" --class "$one" --scores "$dir/all"
+[ "$(lines)" = 3 ] || fail "$(lines) lines"
+all=$(sed -E 's/.*"peak_bytes":([0-9]+).*/\1/' "$dir"/results/*/t.jsonl | head -1)
+
+# 80 images' features are 122 MiB; projected ones an eighth of it or, at 512 dimensions, a quarter.
+limit=$((all - 64 * 1048576))
+for folder in "$dir" /no/such/folder; do
+  rm -rf "$dir/less"
+  TMPDIR=$folder code 0 run "$dir/e.yaml" --class "$one" --memory-limit "$limit" --results "$dir/less" --scores "$dir/some"
+  diff -r "$dir/all" "$dir/some" || fail "scores under a limit, TMPDIR=$folder"
+  diff <(lasting "$dir"/results/*/t.jsonl) <(lasting "$dir"/less/*/t.jsonl) || fail "results under a limit, TMPDIR=$folder"
+  peak=$(sed -E 's/.*"peak_bytes":([0-9]+).*/\1/' "$dir"/less/*/t.jsonl | sort -n | tail -1)
+  ! forecasts_hold || [ "$peak" -le "$limit" ] || fail "peak $peak, limit $limit"
+  rm -rf "$dir/some"
+  [ -z "$(ls "$dir" | grep features-)" ] || fail "a file of features is left"
+done
