@@ -2,8 +2,9 @@
  *
  * Paired: both runs see the same draw of images, so what a hard image does to both cancels. Stratified: as many good and as many
  * anomalous images are drawn as there are, since a benchmark fixes both numbers, and a class with 12 good ones would else be drawn
- * without any (Carpenter and Bithell, 2000; the default of pROC, Robin et al., 2011). Percentile: where AUROC is near 1, the corrections of
- * BCa reach for percentiles so far out that a few thousand draws do not hold them. */
+ * without any (Carpenter and Bithell, 2000; the default of pROC, Robin et al., 2011). Percentile: simulated with 20 good and 63
+ * anomalous images, it holds the true difference about as often as BCa does, but neither the promised 95 times of 100: 92 where AUROC is
+ * near 0.9, 84 where it is near 0.98. Close to 1, then, an interval is too short. */
 #ifndef TR_METRICS_BOOTSTRAP_H
 #define TR_METRICS_BOOTSTRAP_H
 

@@ -283,9 +283,8 @@ void tr_section_findings(tr_evidence *evidence) {
       report, "findings", "The paper's findings, seen here or not",
       "Worked out from the result lines. The difference is the favoured setting less the best of the others, in points, on the\n"
       "same classes and images; the interval is the central 95 % of 2,000 paired, stratified bootstrap draws of the test\n"
-      "images (image AUROC; seeds are averaged). \"May be chance\": the interval holds the other answer as well. One or a few "
-      "classes\n"
-      "say little about fifteen.");
+      "images (image AUROC; seeds are averaged). \"May be chance\": the interval holds the other answer as well. Close to 100\n"
+      "the intervals are too short, and one or a few classes say little about fifteen.");
   tr_report_table(report, "findings", "", "");
   static const char *const columns[] = {"finding", "on", "metric", "here", "numbers", "difference", "95 % interval"};
   for (size_t i = 0; i < sizeof columns / sizeof *columns; ++i)
