@@ -283,37 +283,50 @@ static const char *data_of(tr_evidence *evidence, const tr_ablation_runs *r) {
   return tr_report_text(evidence->report, "Ours: %s%s.", tr_sweep_title(evidence, selection), percent);
 }
 
-static void cell_of(tr_evidence *evidence, const tr_ablation_runs *r, size_t line, size_t value, const tr_metric *metric) {
+/* Figure 5's experiment has 25 % of greedy selection only, as the tables. */
+static bool in_experiment(const tr_ablation *a, size_t line, size_t value) {
+  return a->query != subsampling_query || line == 0 || a->values[value] != 25;
+}
+
+/* Of the table beside the published numbers. */
+static void published_cell(tr_evidence *evidence, const tr_ablation_runs *r, size_t line, size_t value, const tr_metric *metric) {
   const tr_ablation *a = r->ablation;
   size_t at = line * a->value_count + value;
-  if (strcmp(r->dataset, "mvtec") == 0) {
-    tr_published_value published = a->published(&evidence->published, line, a->values[value], a->labels[value], metric);
-    tr_cell cell =
-        tr_cell_of_selection(evidence, &r->queries[at], &r->selections[at], metric, published, (tr_per_class){TR_FIGURE_4, NULL});
-    cell.published_text = "not read";
-    tr_report_cell(evidence->report, &cell);
+  if (!r->selections[at].count && !in_experiment(a, line, value)) {
+    tr_report_label(evidence->report, "greedy only");
     return;
   }
-  /* The paper has no such numbers to differ from, and none of its experiments has this data set. */
+  tr_published_value published = a->published(&evidence->published, line, a->values[value], a->labels[value], metric);
+  tr_cell cell =
+      tr_cell_of_selection(evidence, &r->queries[at], &r->selections[at], metric, published, (tr_per_class){TR_FIGURE_4, NULL});
+  cell.published_text = "not read";
+  tr_report_cell(evidence->report, &cell);
+}
+
+/* Of other data sets and backbones, for which nothing was published and of which no experiment has all. */
+static void own_cell(tr_evidence *evidence, const tr_ablation_runs *r, size_t line, size_t value, const tr_metric *metric) {
+  const tr_selection *selection = &r->selections[line * r->ablation->value_count + value];
   tr_cell cell = tr_cell_new(metric->unit);
-  cell.ours = tr_selection_statistic(&r->selections[at], metric);
-  if (!r->selections[at].count) {
+  cell.ours = tr_selection_statistic(selection, metric);
+  if (!selection->count) {
     cell.causes = TR_CAUSE_NOT_RUN;
-    cell.reason = "Not run on these images.";
+    cell.reason = "Not run on these images with this backbone.";
   }
   tr_report_cell(evidence->report, &cell);
 }
 
-/* Rows and columns to show: on MVTec AD all, elsewhere those of which something was run. */
-static bool has_value(const tr_ablation_runs *r, size_t value) {
-  bool run = strcmp(r->dataset, "mvtec") == 0;
+typedef void write_cell(tr_evidence *evidence, const tr_ablation_runs *r, size_t line, size_t value, const tr_metric *metric);
+
+/* Rows and columns to show: beside published numbers all, else those of which something was run. */
+static bool has_value(const tr_ablation_runs *r, size_t value, bool main) {
+  bool run = main;
   for (size_t line = 0; line < r->ablation->line_count; ++line)
     run = run || r->selections[line * r->ablation->value_count + value].count;
   return run;
 }
 
-static bool has_line(const tr_ablation_runs *r, size_t line) {
-  bool run = strcmp(r->dataset, "mvtec") == 0;
+static bool has_line(const tr_ablation_runs *r, size_t line, bool main) {
+  bool run = main;
   for (size_t i = 0; i < r->ablation->value_count; ++i)
     run = run || r->selections[line * r->ablation->value_count + i].count;
   return run;
@@ -323,78 +336,82 @@ static const tr_metric *const metrics[] = {&tr_metric_image_auroc, &tr_metric_pi
 enum { METRICS = sizeof metrics / sizeof *metrics };
 
 /* One line: a row per value, a column per metric. */
-static void one_line_table(tr_evidence *evidence, const tr_ablation_runs *r, bool published) {
+static void one_line_table(tr_evidence *evidence, const tr_ablation_runs *r, bool main, write_cell *cell) {
   const tr_ablation *a = r->ablation;
   tr_report *report = evidence->report;
   tr_report_column(report, a->x_title, false);
   for (size_t m = 0; m < METRICS; ++m)
-    tr_report_column(report, metrics[m]->title, published);
+    tr_report_column(report, metrics[m]->title, main);
   for (size_t i = 0; i < a->value_count; ++i) {
-    if (!has_value(r, i))
+    if (!has_value(r, i, main))
       continue;
     tr_report_row(report);
     tr_report_label(report, a->labels[i]);
     for (size_t m = 0; m < METRICS; ++m)
-      cell_of(evidence, r, 0, i, metrics[m]);
+      cell(evidence, r, 0, i, metrics[m]);
   }
 }
 
 /* Several: a row per metric and value, a column per line. */
-static void lines_table(tr_evidence *evidence, const tr_ablation_runs *r, bool published) {
+static void lines_table(tr_evidence *evidence, const tr_ablation_runs *r, bool main, write_cell *cell) {
   const tr_ablation *a = r->ablation;
   tr_report *report = evidence->report;
   tr_report_column(report, "metric", false);
   tr_report_column(report, a->x_title, false);
   for (size_t line = 0; line < a->line_count; ++line)
-    if (has_line(r, line))
-      tr_report_column(report, a->lines[line], published);
+    if (has_line(r, line, main))
+      tr_report_column(report, a->lines[line], main);
   for (size_t m = 0; m < METRICS; ++m)
     for (size_t i = 0; i < a->value_count; ++i) {
-      if (!has_value(r, i))
+      if (!has_value(r, i, main))
         continue;
       tr_report_row(report);
       tr_report_label(report, metrics[m]->title);
       tr_report_label(report, a->labels[i]);
       for (size_t line = 0; line < a->line_count; ++line)
-        if (has_line(r, line))
-          cell_of(evidence, r, line, i, metrics[m]);
+        if (has_line(r, line, main))
+          cell(evidence, r, line, i, metrics[m]);
     }
 }
 
+/* `main`: beside the published numbers. */
 static void write_table(tr_evidence *evidence, const tr_ablation_runs *r, bool main) {
   const tr_ablation *a = r->ablation;
   tr_report *report = evidence->report;
-  bool mvtec = strcmp(r->dataset, "mvtec") == 0;
   const char *data = data_of(evidence, r);
   const char *title =
       main ? a->title : tr_report_text(report, "%s: %s, `%s`", a->title, tr_dataset_title(r->dataset), r->backbone);
   tr_report_table(report, table_id(evidence, r, main), title,
                   main ? tr_report_text(report, "%s%s%s", a->intro, *data ? "\n" : "", data) : data);
-  if (a->line_count == 1)
-    one_line_table(evidence, r, mvtec);
-  else
-    lines_table(evidence, r, mvtec);
+  (a->line_count == 1 ? one_line_table : lines_table)(evidence, r, main, main ? published_cell : own_cell);
+}
+
+/* What was run most of comes first, then others of which there is enough to compare. */
+static size_t worth_showing(tr_ablation_runs *runs, size_t count) {
+  size_t first = 0, kept = 0;
+  for (size_t i = 0; i < count; ++i)
+    first = runs[i].run > runs[first].run ? i : first;
+  tr_ablation_runs held = runs[0];
+  runs[0] = runs[first];
+  runs[first] = held;
+  for (size_t i = 0; i < count; ++i)
+    if (runs[i].run >= (i ? 3 : 2))
+      runs[kept++] = runs[i];
+  return kept;
 }
 
 void tr_ablation_write(tr_evidence *evidence, tr_ablation_kind kind, const char *dataset) {
   const tr_ablation *a = &ablations[kind];
-  size_t architectures, count = 0;
-  const char *const *backbones = tr_report_backbones(&architectures);
-  tr_ablation_runs *runs = tr_report_alloc(evidence->report, architectures + 1, sizeof *runs);
+  size_t count;
+  const char *const *backbones = tr_report_backbones(&count);
+  tr_ablation_runs *runs = tr_report_alloc(evidence->report, count, sizeof *runs);
   if (!runs)
     return;
-  for (size_t i = 0; i < architectures; ++i)
-    runs[count++] = runs_of(evidence, a, dataset, backbones[i]);
-  size_t kept = 0, shown = 0;
   for (size_t i = 0; i < count; ++i)
-    shown = runs[i].run > runs[shown].run ? i : shown;
+    runs[i] = runs_of(evidence, a, dataset, backbones[i]);
+  size_t kept = worth_showing(runs, count);
   bool mvtec = strcmp(dataset, "mvtec") == 0;
-  if (mvtec && runs[shown].run < 2)
-    write_table(evidence, &runs[shown], true);
-  for (size_t i = 0; i < count; ++i)
-    if (runs[i].run >= 2)
-      runs[kept++] = runs[i];
-  for (size_t i = 0; i < kept; ++i)
+  for (size_t i = 0; i < kept || (mvtec && i == 0); ++i)
     write_table(evidence, &runs[i], mvtec && i == 0);
   if (kept || mvtec)
     tr_figures_ablation(evidence, a, dataset, runs, kept);

@@ -47,8 +47,8 @@ typedef struct tr_ablation_runs {
 /* The first that was run; NULL without one. */
 const tr_selection *tr_ablation_first(const tr_ablation_runs *runs);
 
-/* Figure and tables of an ablation on one data set, for every backbone that it was run with (at least two values); of MVTec AD there is
- * always one, as published. */
+/* Figures and tables of an ablation on one data set: of the backbone that most values were run with, and of others with at least three. Of
+ * MVTec AD there is always one table beside what was published. */
 void tr_ablation_write(tr_evidence *evidence, tr_ablation_kind kind, const char *dataset);
 
 #endif
