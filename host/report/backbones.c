@@ -91,40 +91,26 @@ static bool belongs_beside_table_4(const tr_result *run) {
   return (sizes || is_ensemble(run)) && !(papers && strcmp(run->dataset, "mvtec") == 0);
 }
 
-/* Groups of one stem and data set stand together: the classes of a setting. */
-static size_t classes_from(const tr_runs *runs, size_t first) {
-  size_t at = first;
-  while (at < runs->group_count && strcmp(runs->groups[at].stem, runs->groups[first].stem) == 0 &&
-         strcmp(runs->groups[at].runs[0]->dataset, runs->groups[first].runs[0]->dataset) == 0)
-    ++at;
-  return at - first;
-}
-
-static void other_row(tr_evidence *evidence, size_t first, size_t count) {
+static void other_row(tr_evidence *evidence, const tr_selection *selection) {
   tr_report *report = evidence->report;
-  const tr_group *groups = &evidence->runs.groups[first];
-  tr_selection selection = {.groups = tr_report_alloc(report, count, sizeof(tr_group *))};
-  for (size_t i = 0; selection.groups && i < count; ++i)
-    if (!i || strcmp(groups[i].runs[0]->class_name, groups[i - 1].runs[0]->class_name) != 0)
-      selection.groups[selection.count++] = &groups[i];
-  if (!selection.count)
-    return;
   tr_report_row(report);
-  tr_report_label(report, groups->stem);
-  tr_report_label(report, tr_sweep_title(evidence, &selection));
+  tr_report_label(report, selection->groups[0]->stem);
+  tr_report_label(report, tr_sweep_title(evidence, selection));
   for (size_t m = 0; m < METRICS; ++m) {
     tr_cell cell = tr_cell_new(metrics[m]->unit);
-    cell.ours = tr_selection_statistic(&selection, metrics[m]);
+    cell.ours = tr_selection_statistic(selection, metrics[m]);
     tr_report_cell(report, &cell);
   }
 }
 
 static void beside_table_4(tr_evidence *evidence) {
   const tr_runs *runs = &evidence->runs;
+  tr_selection selection;
   bool begun = false;
-  for (size_t i = 0, count; i < runs->group_count; i += count) {
-    count = classes_from(runs, i);
-    if (!belongs_beside_table_4(runs->groups[i].runs[0]))
+  for (size_t i = 0; i < runs->group_count;) {
+    bool belongs = belongs_beside_table_4(runs->groups[i].runs[0]);
+    i += tr_runs_at(runs, evidence->report, i, &selection);
+    if (!belongs || !selection.count)
       continue;
     if (!begun) {
       tr_report_table(evidence->report, "table4_others", "Larger images and ensembles with other weights",
@@ -134,7 +120,7 @@ static void beside_table_4(tr_evidence *evidence) {
       metric_columns(evidence->report, false);
       begun = true;
     }
-    other_row(evidence, i, count);
+    other_row(evidence, &selection);
   }
 }
 

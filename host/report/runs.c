@@ -21,6 +21,12 @@ const tr_metric tr_metric_pixel_auroc_anomalous = {"Pixel AUROC, anomalous image
                                                    offsetof(tr_result, pixel_auroc_anomalous), TR_UNIT_PERCENT};
 const tr_metric tr_metric_pro_anomalous = {"PRO per anomalous image", "PRO_per_image_mean_anomalous_images",
                                            offsetof(tr_result, pro_anomalous_224), TR_UNIT_PERCENT};
+const tr_metric tr_metric_recall_at_1 = {"Recall@1", "recall_at_1", offsetof(tr_result, recall_at_1), TR_UNIT_FRACTION};
+const tr_metric tr_metric_distance_error = {"Distance error", "distance_error", offsetof(tr_result, distance_error),
+                                            TR_UNIT_FRACTION};
+const tr_metric tr_metric_search_seconds = {"Search, s/image", "search_time_per_image",
+                                            offsetof(tr_result, seconds.search_per_image), TR_UNIT_SECONDS};
+const tr_metric tr_metric_index_seconds = {"Building, s", "index_time", offsetof(tr_result, seconds.index), TR_UNIT_SECONDS};
 const tr_metric tr_metric_seconds = {"Seconds per image", "inference_time_per_image",
                                      offsetof(tr_result, seconds.score_per_image), TR_UNIT_SECONDS};
 
@@ -279,6 +285,28 @@ static const tr_group *first_group(const tr_runs *runs, const char *dataset, con
       high = middle;
   }
   return &runs->groups[low];
+}
+
+size_t tr_runs_at(const tr_runs *runs, tr_report *report, size_t first, tr_selection *out) {
+  const tr_group *groups = &runs->groups[first];
+  size_t count = 1;
+  while (first + count < runs->group_count && strcmp(groups[count].stem, groups->stem) == 0 &&
+         strcmp(groups[count].runs[0]->dataset, groups->runs[0]->dataset) == 0)
+    ++count;
+  *out = (tr_selection){.groups = tr_report_alloc(report, count, sizeof(tr_group *))};
+  for (size_t i = 0; out->groups && i < count; ++i)
+    if (!i || strcmp(groups[i].runs[0]->class_name, groups[i - 1].runs[0]->class_name) != 0)
+      out->groups[out->count++] = &groups[i];
+  return count;
+}
+
+void tr_runs_of_stem(const tr_runs *runs, tr_report *report, const char *dataset, const char *stem, tr_selection *out) {
+  const tr_group *first = first_group(runs, dataset, stem);
+  bool found =
+      first < runs->groups + runs->group_count && strcmp(first->stem, stem) == 0 && strcmp(first->runs[0]->dataset, dataset) == 0;
+  *out = (tr_selection){0};
+  if (found)
+    tr_runs_at(runs, report, (size_t)(first - runs->groups), out);
 }
 
 /* Of consecutive groups of one class (largest sets of images first) the first with these weights; classes[] grows. */

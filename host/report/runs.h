@@ -11,10 +11,11 @@
 typedef struct tr_metric {
   const char *title, *published;
   size_t offset; /* in tr_result */
-  tr_unit unit;  /* percent (of our fractions), count or seconds */
+  tr_unit unit;  /* percent (of our fractions), fraction, count or seconds */
 } tr_metric;
 extern const tr_metric tr_metric_image_auroc, tr_metric_pixel_auroc, tr_metric_pro, tr_metric_misclassified, tr_metric_seconds;
 extern const tr_metric tr_metric_false_positives, tr_metric_false_negatives;
+extern const tr_metric tr_metric_recall_at_1, tr_metric_distance_error, tr_metric_search_seconds, tr_metric_index_seconds;
 extern const tr_metric tr_metric_pixel_auroc_anomalous, tr_metric_pro_anomalous; /* as the released csv files have them */
 
 /* In the metric's unit; NaN where it is not defined. */
@@ -59,6 +60,13 @@ typedef enum tr_substitutes {
  * else the one run on most classes (of equals the first of tr_report_backbones()); of several sets of images of a class the largest. */
 tr_status tr_runs_select(const tr_runs *runs, tr_report *report, const tr_setting *wanted, const char *class_name,
                          tr_substitutes substitutes, tr_selection *out);
+
+/* The setting whose groups begin at `first`: groups of one setting and data set stand together. Returns how many they are; the selection
+ * has one a class. */
+size_t tr_runs_at(const tr_runs *runs, tr_report *report, size_t first, tr_selection *out);
+
+/* The setting of that name (without its seed) on a data set; no groups where it was not run. */
+void tr_runs_of_stem(const tr_runs *runs, tr_report *report, const char *dataset, const char *stem, tr_selection *out);
 
 /* Mean over classes (sum, for counts), and over the seeds that every class was run with; without such seeds the mean of the classes'
  * means. NaN where a class has no value. */
