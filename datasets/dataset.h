@@ -56,9 +56,12 @@ typedef struct tr_class {
   struct tr_videos *videos; /* open decoders, or NULL */
 } tr_class;
 
+/* Every fifth frame, as the paper has it. */
+enum { TR_MSTC_STEP = 5 };
+
 /* What the paper leaves open about mSTC. Zeros are the defaults. */
 typedef struct tr_frame_options {
-  int step;         /* every step-th frame of each clip; 0: 5, as the paper has it */
+  int step;         /* every step-th frame of each clip; 0: TR_MSTC_STEP */
   int offset;       /* number of the first one, below step */
   bool tested_only; /* pooled: without the training clips of scenes that have no test clip */
   tr_mask_rule mask;

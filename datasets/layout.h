@@ -6,9 +6,6 @@
 #include "datasets/dataset.h"
 #include "host/base/status.h"
 
-/* Every fifth frame, as the paper has it. */
-enum { TR_MSTC_STEP = 5 };
-
 typedef struct tr_findings tr_findings;
 
 typedef struct tr_layout {

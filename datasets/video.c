@@ -18,8 +18,9 @@ bool tr_is_video_name(const char *name) {
 
 #ifdef TR_HAVE_LIBAV
 
-bool tr_video_supported(void) {
-  return true;
+const char *tr_video_library(void) {
+  const tr_libav *av;
+  return tr_libav_load(&av) == TR_OK ? AV_STRINGIFY(LIBAVCODEC_VERSION) : NULL;
 }
 
 /* A video that is open, and how far it was decoded. */
@@ -313,8 +314,8 @@ tr_status tr_video_probe(const char *path, size_t *frames, int *h, int *w) {
 
 #else
 
-bool tr_video_supported(void) {
-  return false;
+const char *tr_video_library(void) {
+  return NULL;
 }
 
 static tr_status no_videos(const char *path) {

@@ -24,7 +24,7 @@ tr_status tr_video_probe(const char *path, size_t *frames, int *h, int *w);
 
 /* True for the extensions avi and mp4 in any case. */
 bool tr_is_video_name(const char *name);
-/* Whether this build reads videos. */
-bool tr_video_supported(void);
+/* What decodes videos, its version; NULL: none in this build, or it cannot be loaded. */
+const char *tr_video_library(void);
 
 #endif

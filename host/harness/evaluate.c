@@ -39,11 +39,19 @@ static void binarise(tr_image *mask, int threshold) {
     mask->pixels[i] = mask->pixels[i] > threshold ? 255 : 0;
 }
 
+static void apply_rule(tr_mask_rule rule, uint8_t *values, size_t count) {
+  int least = rule == TR_MASK_ANY ? 1 : 128;
+  for (size_t i = 0; rule != TR_MASK_FULL && i < count; ++i)
+    values[i] = values[i] >= least ? 255 : 0;
+}
+
 /* Resized like the image and kept as floats in [0,1] (official mvtec.py: transform_mask). The quotient is exactly 1 for 255, which the
  * official rule for pixel AUROC asks for. */
 static tr_status resize_mask(const tr_evaluation *e, const tr_image *mask, float *out) {
   uint8_t *resized = malloc(e->pixels);
   tr_status status = resized ? tr_image_resized(e->options.device, &e->options.image, mask, resized) : no_memory(e);
+  if (status == TR_OK)
+    apply_rule(e->options.class_->mask_rule, resized, e->pixels);
   for (size_t i = 0; status == TR_OK && i < e->pixels; ++i)
     out[i] = (float)resized[i] / 255.0f;
   free(resized);
@@ -52,7 +60,7 @@ static tr_status resize_mask(const tr_evaluation *e, const tr_image *mask, float
 
 static tr_status check_mask(const tr_evaluation *e, const tr_sample *sample, const tr_image *mask) {
   int h, w, out_h, out_w;
-  TR_TRY(tr_image_size(sample->path, &h, &w));
+  TR_TRY(tr_sample_size(sample, &h, &w));
   if (h != mask->h || w != mask->w)
     return tr_fail(TR_EFORMAT, "mask %s is %dx%d, its image %s %dx%d", sample->mask, mask->w, mask->h, sample->path, w, h);
   TR_TRY(tr_resize_shape(&e->options.image, h, w, &out_h, &out_w));
@@ -68,7 +76,7 @@ static tr_status read_mask(void *context, size_t i) {
   if (!sample->mask)
     return TR_OK;
   tr_image mask;
-  TR_TRY(tr_image_read(sample->mask, 1, &mask));
+  TR_TRY(tr_sample_mask(sample, &mask));
   tr_status status = check_mask(e, sample, &mask);
   if (status == TR_OK && !(e->masks[i] = malloc(e->pixels * sizeof(float))))
     status = no_memory(e);
@@ -290,7 +298,7 @@ static tr_status draw_picture(const picture_job *job, size_t i, const float *map
   const tr_evaluation_options *o = &e->options;
   const tr_sample *sample = &o->class_->test[i];
   tr_image image;
-  TR_TRY(tr_image_read(sample->path, 3, &image));
+  TR_TRY(tr_sample_image(sample, &image));
   uint8_t *resized = malloc(e->pixels * 3);
   char *path = NULL;
   tr_status status = resized ? tr_image_resized(o->device, &o->image, &image, resized) : no_memory(e);

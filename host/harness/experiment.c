@@ -65,6 +65,12 @@ static const key image_keys[] = {
     {.name = "crop", .kind = VALUE_INTEGER, .offset = AT(image.crop), .low = 0, .high = 8192},
     {.name = "squash", .kind = VALUE_BOOLEAN, .offset = AT(image.squash)},
 };
+static const key frames_keys[] = {
+    {.name = "step", .kind = VALUE_INTEGER, .offset = AT(frames.step), .low = 1, .high = 1000000},
+    {.name = "offset", .kind = VALUE_INTEGER, .offset = AT(frames.offset), .low = 0, .high = 999999},
+    {.name = "tested_only", .kind = VALUE_BOOLEAN, .offset = AT(frames.tested_only)},
+    {.name = "mask", .kind = VALUE_CHOICE, .offset = AT(frames.mask), .names = tr_mask_rule_names},
+};
 static const key subsampling_keys[] = {
     {.name = "kind", .kind = VALUE_CHOICE, .offset = AT(subsampling), .names = tr_subsampling_names},
     {.name = "percent", .kind = VALUE_NUMBER, .offset = AT(percent), .low = 0, .high = 100, .open = true},
@@ -88,6 +94,7 @@ static const key experiment_keys[] = {
     {.name = "backbone", .kind = VALUE_NAME, .offset = AT(backbone), .names = tr_backbone_architectures},
     {.name = "ensemble", .kind = VALUE_MAPPING, .keys = ensemble_keys, .key_count = COUNT(ensemble_keys)},
     {.name = "layers", .kind = VALUE_LAYERS},
+    {.name = "frames", .kind = VALUE_MAPPING, .keys = frames_keys, .key_count = COUNT(frames_keys)},
     {.name = "train_images", .kind = VALUE_INTEGER, .offset = AT(train_images), .low = 0, .high = 1000000},
     {.name = "image", .kind = VALUE_MAPPING, .keys = image_keys, .key_count = COUNT(image_keys)},
     {.name = "patch", .kind = VALUE_ODD, .offset = AT(patch), .low = 1, .high = 15},

@@ -1,5 +1,6 @@
 /* Libraries of this build and their versions. */
 #include "host/harness/features.h"
+#include "datasets/video.h"
 #include "host/search/search.h"
 #include <cjson/cJSON.h>
 #include <pthread.h>
@@ -13,13 +14,14 @@
 #include <cblas.h>
 #endif
 
-enum { ONEDNN, OPENBLAS, FAISS, STB, LIBYAML, CJSON, FEATURES };
+enum { ONEDNN, OPENBLAS, FAISS, STB, LIBAV, LIBYAML, CJSON, FEATURES };
 
 static tr_feature features[FEATURES] = {
     [ONEDNN] = {"oneDNN", NULL, "convolutions", "plain C, many times slower"},
     [OPENBLAS] = {"OpenBLAS", NULL, "matrix products", "plain C, several times slower"},
     [FAISS] = {"FAISS", NULL, "approximate search", "exact search only"},
     [STB] = {"stb_image", "built in", "PNG, JPEG, BMP", NULL},
+    [LIBAV] = {"libav", NULL, "videos (mSTC)", "extracted frames only"},
     [LIBYAML] = {"libyaml", NULL, "experiment files", NULL},
     [CJSON] = {"cJSON", NULL, "results", NULL},
 };
@@ -28,6 +30,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void find_versions(void) {
   features[LIBYAML].version = yaml_get_version_string();
   features[CJSON].version = cJSON_Version();
+  features[LIBAV].version = tr_video_library();
   features[FAISS].version = tr_index_library();
 #ifdef TR_HAVE_ONEDNN
   static char onednn[32];

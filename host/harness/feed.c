@@ -128,7 +128,7 @@ static tr_status decode_one(void *context, size_t i) {
   decode_job *job = context;
   if (tr_cancel_requested())
     return tr_fail(TR_ECANCELED, "stopped");
-  return tr_image_read(job->samples[i].path, 3, &job->images[i]);
+  return tr_sample_image(&job->samples[i], &job->images[i]);
 }
 
 static tr_status upload_and_resize(tr_feed *feed, lane_state *lane, const tr_image *image, const char *path, float *dst) {

@@ -47,6 +47,10 @@ static tr_status describe(const origin *from, const tr_plan_run *run, tr_result 
       .placement = copy(tr_placement_name(s->placement)),
       .split_file = s->split_file ? base_name(s->split_file) : NULL,
       .normalise = s->member_count ? copy(tr_normalise_name(s->normalise)) : NULL,
+      .frame_step = s->frames.step,
+      .frame_offset = s->frames.offset,
+      .tested_only = s->frames.tested_only,
+      .mask_rule = s->frames.step ? copy(tr_mask_rule_name(s->frames.mask)) : NULL,
       .low_shot = s->train_images,
       .resize = s->image.resize,
       .crop = s->image.crop,
@@ -78,7 +82,8 @@ static tr_status describe(const origin *from, const tr_plan_run *run, tr_result 
   bool complete = out->experiment && out->run && out->dataset && out->class_name && out->method && out->backbone && out->layers &&
                   out->weights && out->weights_sha256 && out->protocol && out->aggregate && out->subsampling && out->search &&
                   out->distance && out->image_score && out->gallery && out->placement && (out->split_file || !s->split_file) &&
-                  (out->normalise || !s->member_count) && out->device && out->processor && out->version && out->date;
+                  (out->mask_rule || !s->frames.step) && (out->normalise || !s->member_count) && out->device && out->processor &&
+                  out->version && out->date;
   return complete ? TR_OK : tr_fail(TR_ENOMEM, "the result of %s, %s: out of memory", run->name, from->class_->name);
 }
 

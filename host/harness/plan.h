@@ -34,9 +34,10 @@ typedef struct tr_forecast {
   double backbone_macs; /* multiply-adds of one image */
 } tr_forecast;
 
-/* A data set, known by its kind and split file. */
+/* A data set, known by its kind, split file and choice of frames. */
 typedef struct tr_plan_source {
   const char *kind, *split_file;
+  tr_frame_options frames;
   tr_dataset *dataset; /* NULL: not at hand, or not drawn yet */
   tr_strings outlined; /* names of the classes of a synthetic set that is not drawn yet */
 } tr_plan_source;

@@ -37,7 +37,8 @@ static tr_status outline_synthetic(tr_plan_source *source) {
 tr_status tr_planner_source(tr_planner *p, const tr_setting *setting, const tr_plan_source **out) {
   tr_plan *plan = p->plan;
   for (size_t i = 0; i < plan->source_count; ++i)
-    if (same_text(plan->sources[i]->kind, setting->dataset) && same_text(plan->sources[i]->split_file, setting->split_file)) {
+    if (same_text(plan->sources[i]->kind, setting->dataset) && same_text(plan->sources[i]->split_file, setting->split_file) &&
+        tr_setting_same_frames(&plan->sources[i]->frames, &setting->frames)) {
       *out = plan->sources[i];
       return TR_OK;
     }
@@ -45,8 +46,9 @@ tr_status tr_planner_source(tr_planner *p, const tr_setting *setting, const tr_p
   APPEND(plan->sources, plan->source_count, source);
   source->kind = setting->dataset;
   source->split_file = setting->split_file;
+  source->frames = setting->frames;
   *out = source;
-  tr_dataset_options options = {.kind = source->kind, .split_file = source->split_file};
+  tr_dataset_options options = {.kind = source->kind, .split_file = source->split_file, .frames = source->frames};
   options.root = p->options->data ? p->options->data : ".";
   tr_status status = tr_dataset_open(&options, &source->dataset);
   if (status == TR_OK)
@@ -68,7 +70,7 @@ const tr_strings *tr_plan_source_classes(const tr_plan_source *source) {
 static void measure_images(const tr_sample *samples, size_t count, tr_plan_class *out, size_t *read) {
   for (size_t i = 0; i < count; ++i) {
     int h, w;
-    if (tr_image_size(samples[i].path, &h, &w) != TR_OK)
+    if (tr_sample_size(&samples[i], &h, &w) != TR_OK)
       continue;
     ++*read;
     out->mean_pixels += (double)h * w;
@@ -96,7 +98,9 @@ static tr_status list_class(const tr_dataset *dataset, tr_plan_class *out) {
   out->test_images = listed.test_count;
   for (size_t i = 0; i < listed.test_count; ++i)
     out->anomalous_images += listed.test[i].anomalous;
-  out->first_image = strdup(listed.train_count ? listed.train[0].path : "");
+  /* Decoding is timed on an image; of videos that is a test frame. */
+  const tr_sample *first = listed.train_count && listed.train[0].videos ? listed.test : listed.train;
+  out->first_image = strdup(listed.train_count ? first->path : "");
   size_t read = 0;
   measure_images(listed.train, listed.train_count, out, &read);
   measure_images(listed.test, listed.test_count, out, &read);

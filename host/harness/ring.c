@@ -98,14 +98,14 @@ static tr_status queue_upload(const tr_ring *ring, slot *s, const tr_image *imag
   return tr_mark_set(ring->device, s->uploaded, TR_QUEUE_UPLOADS);
 }
 
-static tr_status decode(const tr_ring *ring, slot *s, const char *path) {
+static tr_status decode(const tr_ring *ring, slot *s, const tr_sample *sample) {
   if (tr_cancel_requested())
     return tr_fail(TR_ECANCELED, "stopped");
   tr_image image;
-  TR_TRY(tr_image_read(path, 3, &image));
+  TR_TRY(tr_sample_image(sample, &image));
   tr_status status = TR_OK;
   if ((size_t)image.h * (size_t)image.w * 3 > ring->image_bytes)
-    status = tr_fail(TR_EIO, "%s is %dx%d, larger than any image when the run was planned", path, image.w, image.h);
+    status = tr_fail(TR_EIO, "%s is %dx%d, larger than any image when the run was planned", sample->path, image.w, image.h);
   else
     status = queue_upload(ring, s, &image);
   tr_image_free(&image);
@@ -121,7 +121,7 @@ static void claim_and_decode(tr_ring *ring) {
   size_t i = ring->claimed++;
   slot *s = &ring->slots[i % ring->slot_count];
   pthread_mutex_unlock(&ring->lock);
-  tr_status status = decode(ring, s, ring->samples[i].path);
+  tr_status status = decode(ring, s, &ring->samples[i]);
   pthread_mutex_lock(&ring->lock);
   s->status = status;
   if (status != TR_OK)

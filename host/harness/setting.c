@@ -43,6 +43,14 @@ const char *const *tr_normalise_names(size_t *count) {
 const char *tr_normalise_name(tr_normalise normalise) {
   return name_of(tr_normalise_names, (int)normalise);
 }
+const char *const *tr_mask_rule_names(size_t *count) {
+  static const char *const names[] = {"full", "half", "any"};
+  *count = sizeof names / sizeof *names;
+  return names;
+}
+const char *tr_mask_rule_name(tr_mask_rule rule) {
+  return name_of(tr_mask_rule_names, (int)rule);
+}
 
 static bool is_padim(const tr_setting *setting) {
   return strcmp(setting->method, "padim") == 0;
@@ -199,7 +207,15 @@ static void normalise_patchcore(tr_setting *setting) {
   setting->gallery = TR_GALLERY_SEPARATE;
 }
 
+static bool has_frames(const tr_setting *setting) {
+  return setting->dataset && strcmp(setting->dataset, "mstc") == 0;
+}
+
 void tr_setting_normalise(tr_setting *setting) {
+  if (!has_frames(setting))
+    setting->frames = (tr_frame_options){0};
+  else if (!setting->frames.step)
+    setting->frames.step = TR_MSTC_STEP;
   if (is_padim(setting))
     normalise_padim(setting);
   else if (is_spade(setting))
@@ -273,6 +289,17 @@ static void write_plainly(FILE *out, const char *text) {
     fputc(isalnum((unsigned char)*p) || *p == '.' || *p == '-' ? *p : '-', out);
 }
 
+static void write_frames(FILE *out, const tr_frame_options *frames) {
+  if (frames->step != TR_MSTC_STEP)
+    fprintf(out, "_every%d", frames->step);
+  if (frames->offset)
+    fprintf(out, "_from%d", frames->offset);
+  if (frames->tested_only)
+    fprintf(out, "_tested-only");
+  if (frames->mask != TR_MASK_FULL)
+    fprintf(out, "_mask-%s", tr_mask_rule_name(frames->mask));
+}
+
 /* What the official names cannot say; the other methods' own defaults go without saying. */
 static void write_suffixes(FILE *out, const tr_setting *setting) {
   bool padim = is_padim(setting);
@@ -299,6 +326,8 @@ static void write_suffixes(FILE *out, const tr_setting *setting) {
   }
   if (setting->normalise == TR_NORMALISE_NOMINAL)
     fprintf(out, "_nominal");
+  if (has_frames(setting))
+    write_frames(out, &setting->frames);
   if (setting->split_file) {
     const char *slash = strrchr(setting->split_file, '/');
     fprintf(out, "_split-");
@@ -375,10 +404,14 @@ static bool same_layers(const tr_setting *a, const tr_setting *b) {
   return true;
 }
 
+bool tr_setting_same_frames(const tr_frame_options *a, const tr_frame_options *b) {
+  return a->step == b->step && a->offset == b->offset && a->tested_only == b->tested_only && a->mask == b->mask;
+}
+
 /* A draw of training images goes by the seed. */
 static bool same_training_images(const tr_setting *a, const tr_setting *b) {
-  return same_text(a->split_file, b->split_file) && a->train_images == b->train_images &&
-         (!a->train_images || a->seed == b->seed);
+  return tr_setting_same_frames(&a->frames, &b->frames) && same_text(a->split_file, b->split_file) &&
+         a->train_images == b->train_images && (!a->train_images || a->seed == b->seed);
 }
 
 bool tr_setting_shares_features(const tr_setting *a, const tr_setting *b) {

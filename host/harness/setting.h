@@ -2,6 +2,7 @@
 #ifndef TR_HARNESS_SETTING_H
 #define TR_HARNESS_SETTING_H
 
+#include "datasets/dataset.h"
 #include "host/methods/method.h"
 #include "kernels/resize.h"
 
@@ -19,6 +20,7 @@ typedef struct tr_setting {
   tr_protocol protocol;
   const char *dataset;                    /* strings are the experiment's or static */
   const char *split_file;                 /* NULL: the data set's own */
+  tr_frame_options frames;                /* of mstc, its step never 0; else zeros */
   const char *method, *backbone, *search; /* backbone of an ensemble: its members', joined by `+`; search: host/search/search.h */
   int nprobe, ef_search;                  /* of an index with lists, with a graph; else 0 */
   const char *layers[TR_MAX_LAYERS];      /* shallow first */
@@ -63,6 +65,8 @@ char *tr_setting_run_name(const tr_setting *setting);
  * ensemble shares none itself; its members do. */
 bool tr_setting_shares_features(const tr_setting *a, const tr_setting *b);
 
+bool tr_setting_same_frames(const tr_frame_options *a, const tr_frame_options *b);
+
 /* Of settings that share features: the same order of bank rows, of which each takes its percentage; or the same Gaussians. */
 bool tr_setting_shares_selection(const tr_setting *a, const tr_setting *b);
 
@@ -77,8 +81,10 @@ const char *tr_image_score_name(tr_image_score score);
 const char *tr_placement_name(tr_placement placement);
 const char *tr_gallery_name(tr_gallery gallery);
 const char *tr_normalise_name(tr_normalise normalise);
+const char *tr_mask_rule_name(tr_mask_rule rule);
 
 /* Names of the enum, in its order. */
 const char *const *tr_normalise_names(size_t *count);
+const char *const *tr_mask_rule_names(size_t *count);
 
 #endif

@@ -31,8 +31,10 @@ typedef struct tr_result {
   char *protocol, *aggregate, *subsampling, *search, *distance, *image_score, *gallery, *placement, *split_file;
   char *normalise; /* of an ensemble; else NULL */
   int resize, crop, squash, patch, stride, layer_dimension, target_dimension, projection, neighbours;
-  int nprobe, ef_search; /* of an index; 0: none */
-  int low_shot;          /* training images drawn, of which train_images is what there was; 0: all */
+  int nprobe, ef_search;                     /* of an index; 0: none */
+  int frame_step, frame_offset, tested_only; /* of mstc (tr_frame_options); else 0 */
+  char *mask_rule;                           /* of mstc; else NULL */
+  int low_shot;                              /* training images drawn, of which train_images is what there was; 0: all */
   double percent, sigma, epsilon;
   uint64_t seed;
   /* fractions; NaN: not defined, null in the file */

@@ -158,6 +158,33 @@ static void test_distinct_settings_have_distinct_names(void **state) {
     free(names[i]);
 }
 
+/* Which frames are taken tells runs of mstc apart, and multiplies nothing elsewhere. */
+static void test_frames(void **state) {
+  (void)state;
+  const char *text =
+      "name: t\nbackbone: resnet50\ndataset: [mstc, mvtec]\n"
+      "frames: [{}, {step: 10}, {offset: 1}, {tested_only: true}, {mask: half}, {mask: any}, {step: 5, offset: 0}]\n";
+  tr_experiments e = parse(text);
+  const tr_setting *s = e.items[0].settings;
+  assert_int_equal(e.items[0].setting_count, 6 + 1);
+  static const char *const suffixes[] = {"", "_every10", "_from1", "_tested-only", "_mask-half", "_mask-any"};
+  for (size_t i = 0; i < 6; ++i) {
+    char name[128];
+    snprintf(name, sizeof name, "IM224_RN50_L2-3_P10_D1024-1024_PS-3_AN-1_S0%s", suffixes[i]);
+    check_run(&s[i], name);
+    assert_int_equal(s[i].frames.step, i == 1 ? 10 : 5);
+    for (size_t j = 0; j < i; ++j)
+      assert_false(tr_setting_shares_features(&s[i], &s[j]));
+  }
+  check_run(&s[6], "IM224_RN50_L2-3_P10_D1024-1024_PS-3_AN-1_S0");
+  assert_string_equal(s[6].dataset, "mvtec");
+  assert_int_equal(s[6].frames.step, 0);
+  tr_experiments_free(&e);
+  EXPECT_ERROR(HEAD "frames: {step: 0}\n", "`step` is `0`", "from 1");
+  EXPECT_ERROR(HEAD "frames: {mask: all}\n", "`mask` is `all`", "any");
+  EXPECT_ERROR(HEAD "frames: 5\n", "`frames` takes a mapping", "step");
+}
+
 /* padim's own defaults; what concerns other methods multiplies nothing; draws may be variants of one model, whatever their size. */
 static void test_padim(void **state) {
   (void)state;
@@ -645,6 +672,7 @@ int main(void) {
       cmocka_unit_test(test_grids_within_mappings),
       cmocka_unit_test(test_equal_work_is_one_run),
       cmocka_unit_test(test_distinct_settings_have_distinct_names),
+      cmocka_unit_test(test_frames),
       cmocka_unit_test(test_padim),
       cmocka_unit_test(test_spade),
       cmocka_unit_test(test_low_shot),

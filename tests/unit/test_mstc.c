@@ -192,7 +192,7 @@ static void check_frame(tr_videos *videos, const char *path, size_t frame) {
 }
 
 static void require_libav(void) {
-  if (!tr_video_supported())
+  if (!tr_video_library())
     skip();
 }
 
@@ -281,7 +281,7 @@ static void broken_videos(void **state) {
 /* Builds without libav say what is missing, and frames do without it. */
 static void no_libav(void **state) {
   (void)state;
-  if (tr_video_supported())
+  if (tr_video_library())
     skip();
   assert_class_fails("pooled", TR_EINVAL, "Debian: libavformat-dev");
   extract_training();

@@ -1,0 +1,87 @@
+# mSTC end to end on the tiny set in ShanghaiTech's layout: videos to train on, frames and .npy masks to test on.
+. "$(dirname "$0")/common.sh" "$@"
+mkdir "$dir/weights" "$dir/data"
+make_weights "$dir/weights"
+cp -r "$root/tests/golden/mstc" "$dir/data/"
+experiment() { # file, lines that are added
+  local file=$1
+  shift
+  printf '%s\n' 'name: t' 'dataset: mstc' 'backbone: resnet18' 'layers: layer3+layer4' 'image: {resize: 64, crop: 0, squash: true}' \
+    'layer_dimension: 64' 'dimension: 64' 'subsampling: {kind: greedy, percent: 50}' "$@" >"$file"
+}
+field() { # class, run, name: of the one line that fits
+  local line
+  line=$(grep -F "\"class\":\"$1\"" "$dir"/results/*/t.jsonl | grep -F "\"run\":\"$2\"")
+  [ "$(wc -l <<<"$line")" = 1 ] || fail "$1, $2: not one line"
+  sed -E "s/.*\"$3\":(\"[^\"]*\"|[^,}]*).*/\1/" <<<"$line"
+}
+is() { [ "$(field "$1" "$2" "$3")" = "$4" ] || fail "$1, $2: $3 is $(field "$1" "$2" "$3"), expected $4"; }
+stem=IM64-uncropped-squash_RN18_L3-4_P50_D64-64_PS-3_AN-1_S0
+
+if "$program" info | grep -q '^libav *missing'; then
+  experiment "$dir/e.yaml"
+  code 1 run "$dir/e.yaml"
+  says err "Extracted frames are read without them"
+  echo "skipped: this build reads no videos"
+  exit 77
+fi
+
+code 0 "$program" verify mstc "$dir/data"
+says out "3 classes, 0 errors"
+
+experiment "$dir/e.yaml" 'frames: [{}, {offset: 2}, {step: 1, tested_only: true}, {mask: any}]'
+code 0 run "$dir/e.yaml" --scores "$dir/scores" --maps "$dir/maps"
+[ "$(lines)" = 12 ] || fail "$(lines) lines for 3 classes and 4 choices of frames"
+for list in "pooled 21 6 3" "scene_01 12 3 2" "scene_02 6 3 1"; do
+  read -r class train test anomalous <<<"$list"
+  is "$class" $stem train_images "$train"
+  is "$class" $stem images "$test"
+  is "$class" $stem anomalous_images "$anomalous"
+  is "$class" $stem frame_step 5
+  is "$class" $stem mask_rule '"full"'
+done
+is pooled ${stem}_from2 train_images 18
+is pooled ${stem}_from2 images 5
+is pooled ${stem}_from2 frame_offset 2
+is pooled ${stem}_every1_tested-only train_images 81
+is pooled ${stem}_every1_tested-only images 24
+is pooled ${stem}_mask-any mask_rule '"any"'
+
+# Another rule moves what is measured on pixels, and nothing else.
+for class in pooled scene_01; do
+  [ "$(field $class $stem image_auroc)" = "$(field $class ${stem}_mask-any image_auroc)" ] || fail "the masks moved image AUROC"
+  [ "$(field $class $stem pixel_auroc)" != "$(field $class ${stem}_mask-any pixel_auroc)" ] || fail "the masks' rule moves nothing"
+  [ "$(field $class $stem pixel_auroc)" != null ] || fail "no pixel AUROC"
+done
+diff <(tail -n +2 "$dir/scores/${stem}_pooled.csv" | cut -d, -f1,2 | sort) - <<END || fail "not every fifth frame with its label"
+01_0014/000.jpg,0
+01_0014/005.jpg,1
+01_0014/010.jpg,1
+02_0003/000.jpg,0
+02_0003/005.jpg,1
+02_0003/010.jpg,0
+END
+[ -s "$dir/maps/$stem/pooled/01_0014/005.png" ] || fail "no picture"
+
+# Any number of threads decodes the same frames.
+cp -r "$dir/results" "$dir/first"
+rm -r "$dir/results"
+code 0 run "$dir/e.yaml" --threads 3
+diff <(lasting "$dir"/first/*/t.jsonl) <(lasting "$dir"/results/*/t.jsonl) || fail "threads change the results"
+
+# A video that was cut short ends its classes with an error that names it; the others stay.
+rm -r "$dir/results"
+experiment "$dir/e.yaml"
+video=$dir/data/mstc/training/videos/01_001.avi
+head -c 6500 "$video" >"$dir/cut" && mv "$dir/cut" "$video"
+code 1 run "$dir/e.yaml"
+says err "class pooled stops" "class scene_01 stops" "01_001.avi"
+[ "$(lines)" = 1 ] || fail "$(lines) lines beside a broken video"
+is scene_02 $stem train_images 6
+code 1 "$program" verify mstc "$dir/data"
+says out "01_001.avi"
+
+# Frames are counted below the step.
+experiment "$dir/e.yaml" 'frames: {step: 3, offset: 3}'
+code 1 run "$dir/e.yaml"
+says err "an offset from 0 to step - 1"
