@@ -158,7 +158,9 @@ static int run_plan(const run_arguments *a, const tr_devices *devices, const tr_
                      a->plan.machine);
   if (summary.failed)
     fprintf(stderr, "totalrecall: %zu runs failed\n", summary.failed);
-  return summary.failed ? CLI_FAILED : code;
+  for (size_t i = 0; i < plan->missing.count; ++i)
+    fprintf(stderr, "totalrecall: not at hand: %s\n", plan->missing.items[i]);
+  return summary.failed || plan->missing.count ? CLI_FAILED : code;
 }
 
 static int execute(run_arguments *a, const tr_devices *devices, const tr_experiments *experiments) {

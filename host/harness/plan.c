@@ -19,12 +19,12 @@ void *tr_planner_grown(void *items, size_t count, size_t item_bytes) {
 }
 
 tr_status tr_planner_note_missing(tr_planner *p, tr_status status) {
-  tr_progress_line(p->options->progress, "warning: %s", tr_last_error());
-  if (p->missing)
+  tr_strings *missing = &p->plan->missing;
+  if (tr_strings_has(missing, tr_last_error()))
     return TR_OK;
-  p->missing = strdup(tr_last_error());
-  p->missing_status = status;
-  return p->missing ? TR_OK : tr_planner_no_memory();
+  p->missing_status = missing->count ? p->missing_status : status;
+  tr_progress_line(p->options->progress, "warning: %s", tr_last_error());
+  return tr_strings_add(missing, tr_last_error());
 }
 
 /* ---- passes and groups as lists ---- */
@@ -389,10 +389,10 @@ static tr_status check_names(const tr_planner *p, const tr_experiments *experime
 
 /* Whether anything can be done. */
 static tr_status check_use(const tr_planner *p) {
-  bool of_use = !p->missing || p->options->forecast_only || p->plan->finished_runs;
+  bool of_use = !p->plan->missing.count || p->options->forecast_only || p->plan->finished_runs;
   for (size_t i = 0; i < p->plan->pass_count; ++i)
     of_use = of_use || !p->plan->passes[i].refused;
-  return of_use ? TR_OK : tr_fail(p->missing_status, "%s", p->missing);
+  return of_use ? TR_OK : tr_fail(p->missing_status, "%s", p->plan->missing.items[0]);
 }
 
 static tr_status make_plan(tr_planner *p, const tr_experiments *experiments, tr_results *stored) {
@@ -432,7 +432,6 @@ tr_status tr_plan_create(const tr_plan_options *options, tr_device *device, cons
     for (size_t i = 0; i < p.ensemble_count; ++i)
       tr_plan_ensemble_release(&p.ensembles[i]);
     free(p.ensembles);
-    free(p.missing);
   }
   for (size_t i = 0; stored && i < experiments->count; ++i)
     tr_results_free(&stored[i]);
@@ -471,6 +470,7 @@ void tr_plan_destroy(tr_plan *plan) {
   }
   for (size_t i = 0; i < plan->network_count; ++i)
     free(plan->networks[i]);
+  tr_strings_free(&plan->missing);
   tr_results_free(&plan->finished);
   free(plan->passes);
   free(plan->sources);

@@ -130,6 +130,7 @@ typedef struct tr_plan {
   tr_plan_ensemble *ensembles; /* made when the passes of their members are done */
   size_t ensemble_count;
   size_t runs, finished_runs; /* of this shard: all, and those that need no work */
+  tr_strings missing;         /* what is not at hand: data sets, weights; each told once */
   tr_results finished;        /* their results */
   size_t base_bytes;          /* resident before the first pass */
   tr_plan_source **sources;

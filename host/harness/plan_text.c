@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 static void write_bytes(FILE *out, size_t bytes) {
   char text[32];
@@ -12,7 +13,7 @@ static void write_bytes(FILE *out, size_t bytes) {
 
 static void write_seconds(FILE *out, double seconds) {
   if (seconds < 60)
-    fprintf(out, "%.0f s", seconds);
+    fprintf(out, "%.*f s", seconds < 10 ? 1 : 0, seconds);
   else if (seconds < 3600)
     fprintf(out, "%.0f min", seconds / 60);
   else
@@ -100,9 +101,20 @@ static tr_status write_group(FILE *out, const tr_group *g, const char *stem) {
 
 /* ---- a pass ---- */
 
-static void write_needs(FILE *out, const tr_pass *pass, const tr_pass_seconds *s, const tr_pass_seconds *alone,
-                        const tr_pass_seconds *h100, const char *stem) {
+/* Seconds of a pass, by rates of this machine, and of run after run, and on an H100. */
+typedef struct estimates {
+  tr_pass_seconds here, alone, h100;
+} estimates;
+
+static estimates estimate(const tr_plan *plan, const tr_profile *profile, const tr_pass *pass) {
+  tr_profile h100 = tr_profile_h100();
+  return (estimates){tr_profile_pass(profile, plan, pass), tr_profile_alone(profile, plan, pass),
+                     tr_profile_pass(&h100, plan, pass)};
+}
+
+static void write_needs(FILE *out, const tr_pass *pass, const estimates *e, const char *stem) {
   const tr_forecast *f = &pass->forecast;
+  const tr_pass_seconds *s = &e->here;
   fprintf(out, "%s└─ peak ", stem);
   write_bytes(out, f->peak_bytes);
   fprintf(out, " (fit ");
@@ -116,9 +128,9 @@ static void write_needs(FILE *out, const tr_pass *pass, const tr_pass_seconds *s
   fprintf(out, " (decode %.1f, backbone %.1f, fit %.1f, score %.1f, metrics %.1f)", s->decode, s->backbone, s->fit, s->score,
           s->metrics);
   fprintf(out, "; run by run ");
-  write_seconds(out, alone->total);
+  write_seconds(out, e->alone.total);
   fprintf(out, "; H100 ");
-  write_seconds(out, h100->total);
+  write_seconds(out, e->h100.total);
   fprintf(out, "\n");
 }
 
@@ -135,39 +147,63 @@ typedef struct totals {
   size_t peak, refused, passes, models;
 } totals;
 
-static tr_status write_pass(FILE *out, const tr_plan *plan, const tr_profile *profile, size_t index, totals *sum) {
+static void add_totals(totals *to, const totals *from) {
+  to->here += from->here;
+  to->alone += from->alone;
+  to->h100 += from->h100;
+  to->peak = from->peak > to->peak ? from->peak : to->peak;
+  to->refused += from->refused;
+  to->passes += from->passes;
+  to->models += from->models;
+}
+
+static const char *stem_of(const tr_plan *plan, size_t index) {
+  bool last = index + 1 == plan->pass_count || plan->passes[index + 1].class_ != plan->passes[index].class_;
+  return last ? "   " : "│  ";
+}
+
+static void write_pass_line(FILE *out, const tr_plan *plan, size_t index) {
   const tr_pass *pass = &plan->passes[index];
-  bool last = index + 1 == plan->pass_count || plan->passes[index + 1].class_ != pass->class_;
-  const char *stem = last ? "   " : "│  ";
+  size_t runs = tr_pass_runs(pass);
+  bool last = *stem_of(plan, index) == ' ';
   fprintf(out, "%s [%zu/%zu] backbone pass: %s ", last ? "└─" : "├─", index + 1, plan->pass_count, pass->weights->backbone);
   for (int i = 0; i < pass->layer_count; ++i)
     fprintf(out, "%s%s", i ? "+" : "", pass->layers[i]);
   fprintf(out, "%simage ", pass->layer_count ? ", " : "");
   write_image(out, &pass->image);
-  size_t runs = tr_pass_runs(pass);
   fprintf(out, ", once for %zu model%s, %zu run%s%s\n", pass->group_count, pass->group_count == 1 ? "" : "s", runs,
           runs == 1 ? "" : "s", pass->weights->missing ? "; its weights are missing" : "");
+}
+
+static void add_to_totals(totals *sum, const tr_pass *pass, const estimates *e) {
+  if (pass->refused) {
+    sum->refused += tr_pass_runs(pass);
+    return;
+  }
+  sum->here += e->here.total;
+  sum->alone += e->alone.total;
+  sum->h100 += e->h100.total;
+  sum->peak = pass->forecast.peak_bytes > sum->peak ? pass->forecast.peak_bytes : sum->peak;
+  ++sum->passes;
+  sum->models += pass->group_count;
+}
+
+static tr_status write_pass(FILE *out, const tr_plan *plan, const tr_profile *profile, size_t index) {
+  const tr_pass *pass = &plan->passes[index];
+  const char *stem = stem_of(plan, index);
+  write_pass_line(out, plan, index);
   if (pass->refused) {
     write_refused(out, pass, stem);
-    sum->refused += runs;
     return TR_OK;
   }
   for (size_t i = 0; i < pass->group_count; ++i)
     TR_TRY(write_group(out, &pass->groups[i], stem));
-  tr_profile far = tr_profile_h100();
-  tr_pass_seconds here = tr_profile_pass(profile, plan, pass), alone = tr_profile_alone(profile, plan, pass);
-  tr_pass_seconds h100 = tr_profile_pass(&far, plan, pass);
-  write_needs(out, pass, &here, &alone, &h100, stem);
-  sum->here += here.total;
-  sum->alone += alone.total;
-  sum->h100 += h100.total;
-  sum->peak = pass->forecast.peak_bytes > sum->peak ? pass->forecast.peak_bytes : sum->peak;
-  ++sum->passes;
-  sum->models += pass->group_count;
+  estimates e = estimate(plan, profile, pass);
+  write_needs(out, pass, &e, stem);
   return TR_OK;
 }
 
-static void write_ensemble(FILE *out, const tr_plan_ensemble *e) {
+static void write_members(FILE *out, const tr_plan_ensemble *e) {
   const tr_setting *s = e->run.setting;
   fprintf(out, "└─ ensemble of %d: %s\n", s->member_count, e->run.name);
   for (int i = 0; i < s->member_count; ++i)
@@ -182,18 +218,56 @@ static void write_ensemble(FILE *out, const tr_plan_ensemble *e) {
   fprintf(out, "\n");
 }
 
-static void write_ensembles(FILE *out, const tr_plan *plan, const tr_plan_class *class_, totals *sum) {
-  for (size_t i = 0; i < plan->ensemble_count; ++i) {
-    const tr_plan_ensemble *e = &plan->ensembles[i];
-    if (e->class_ != class_)
-      continue;
-    write_ensemble(out, e);
-    sum->refused += e->refused != NULL;
-    sum->peak = !e->refused && e->peak_bytes > sum->peak ? e->peak_bytes : sum->peak;
-  }
+static void write_ensemble(FILE *out, const tr_plan_ensemble *e, bool shown, totals *sum) {
+  if (shown)
+    write_members(out, e);
+  sum->refused += e->refused != NULL;
+  sum->peak = !e->refused && e->peak_bytes > sum->peak ? e->peak_bytes : sum->peak;
 }
 
-/* ---- the plan ---- */
+/* ---- classes ---- */
+
+/* The passes of a class stand together. */
+typedef struct span {
+  size_t first, count;
+} span;
+
+static span span_of(const tr_plan *plan, size_t first) {
+  span s = {first, 0};
+  while (first + s.count < plan->pass_count && plan->passes[first + s.count].class_ == plan->passes[first].class_)
+    ++s.count;
+  return s;
+}
+
+static uint64_t hash_run(const tr_plan_run *run, bool refused) {
+  const char *experiment = run->experiment ? run->experiment->name : "";
+  return XXH64(run->name, strlen(run->name), XXH64(experiment, strlen(experiment), refused));
+}
+
+/* Of the runs of a class, in any order and in whatever passes. */
+static uint64_t fingerprint(const tr_plan *plan, span of) {
+  uint64_t sum = 0;
+  for (size_t i = of.first; i < of.first + of.count; ++i)
+    for (size_t g = 0; g < plan->passes[i].group_count; ++g)
+      for (size_t r = 0; r < plan->passes[i].groups[g].run_count; ++r)
+        sum += hash_run(&plan->passes[i].groups[g].runs[r], plan->passes[i].refused != NULL);
+  for (size_t i = 0; i < plan->ensemble_count; ++i)
+    if (plan->ensembles[i].class_ == plan->passes[of.first].class_)
+      sum += hash_run(&plan->ensembles[i].run, plan->ensembles[i].refused != NULL);
+  return sum;
+}
+
+/* An earlier class that the same is done with, or NULL. */
+static const tr_plan_class *find_like(const tr_plan *plan, span of) {
+  const tr_plan_class *c = plan->passes[of.first].class_;
+  uint64_t wanted = fingerprint(plan, of);
+  for (span s = span_of(plan, 0); s.first < of.first; s = span_of(plan, s.first + s.count)) {
+    const tr_plan_class *other = plan->passes[s.first].class_;
+    if (other->source == c->source && fingerprint(plan, s) == wanted)
+      return other;
+  }
+  return NULL;
+}
 
 static void write_class(FILE *out, const tr_plan_class *c) {
   fprintf(out, "\n%s %s: %zu training, %zu test images", c->source->kind, c->name, c->train_images, c->test_images);
@@ -202,22 +276,53 @@ static void write_class(FILE *out, const tr_plan_class *c) {
   fprintf(out, "\n");
 }
 
-static void write_totals(FILE *out, const tr_plan *plan, const tr_profile *profile, const totals *sum) {
-  fprintf(out, "\npeak ");
+static void write_sums(FILE *out, const totals *sum) {
+  fprintf(out, "peak ");
   write_bytes(out, sum->peak);
   fprintf(out, ", about ");
   write_seconds(out, sum->here);
   fprintf(out, " here, ");
   write_seconds(out, sum->h100);
-  fprintf(out, " on one H100");
+  fprintf(out, " on one H100; run by run about ");
+  write_seconds(out, sum->alone);
+  fprintf(out, " here");
   if (sum->refused)
     fprintf(out, "; %zu runs refused", sum->refused);
-  fprintf(out, "\nSharing: %zu backbone passes and %zu models for %zu runs; run by run about ", sum->passes, sum->models,
-          plan->runs - plan->finished_runs - sum->refused);
-  write_seconds(out, sum->alone);
-  fprintf(out, ", %.1f times as long\n", sum->here > 0 ? sum->alone / sum->here : 1);
+  fprintf(out, "\n");
+}
+
+static tr_status write_span(FILE *out, const tr_plan *plan, const tr_profile *profile, span of, totals *all) {
+  const tr_plan_class *c = plan->passes[of.first].class_, *like = find_like(plan, of);
+  totals sum = {0};
+  write_class(out, c);
+  for (size_t i = of.first; i < of.first + of.count; ++i) {
+    estimates e = estimate(plan, profile, &plan->passes[i]);
+    if (!like)
+      TR_TRY(write_pass(out, plan, profile, i));
+    add_to_totals(&sum, &plan->passes[i], &e);
+  }
+  for (size_t i = 0; i < plan->ensemble_count; ++i)
+    if (plan->ensembles[i].class_ == c)
+      write_ensemble(out, &plan->ensembles[i], !like, &sum);
+  fprintf(out, "%s", like ? "└─ " : "");
+  if (like)
+    fprintf(out, "[%zu-%zu/%zu] the same runs as %s: ", of.first + 1, of.first + of.count, plan->pass_count, like->name);
+  if (like || of.count > 1)
+    write_sums(out, &sum);
+  add_totals(all, &sum);
+  return TR_OK;
+}
+
+/* ---- the plan ---- */
+
+static void write_totals(FILE *out, const tr_plan *plan, const tr_profile *profile, const totals *sum) {
+  fprintf(out, "\nIn all: ");
+  write_sums(out, sum);
+  fprintf(out, "Sharing: %zu backbone passes and %zu models for %zu runs; run by run would take %.1f times as long\n",
+          sum->passes, sum->models, plan->runs - plan->finished_runs - sum->refused, sum->here > 0 ? sum->alone / sum->here : 1);
   fprintf(out,
-          "Seconds: rates measured in %.1f s just now, on this machine as busy as it is%s; the selection's share of skipped work "
+          "Seconds here: rates measured in %.1f s just now, on this machine as busy as it is%s; the selection's share of skipped "
+          "work "
           "is that of MVTec bottle.\n",
           profile->seconds, profile->decode_assumed ? ", but for decoding, which is assumed: 30 megapixels/s a core" : "");
   fprintf(out, "%s\n", tr_profile_h100_text());
@@ -227,12 +332,12 @@ static tr_status write_plan(FILE *out, const tr_plan *plan, const tr_profile *pr
   totals sum = {0};
   fprintf(out, "%zu runs of a class, %zu finished; %zu backbone passes to do\n", plan->runs, plan->finished_runs,
           plan->pass_count);
-  for (size_t i = 0; i < plan->pass_count; ++i) {
-    if (!i || plan->passes[i - 1].class_ != plan->passes[i].class_)
-      write_class(out, plan->passes[i].class_);
-    TR_TRY(write_pass(out, plan, profile, i, &sum));
-    if (i + 1 == plan->pass_count || plan->passes[i + 1].class_ != plan->passes[i].class_)
-      write_ensembles(out, plan, plan->passes[i].class_, &sum);
+  for (size_t i = 0; i < plan->missing.count; ++i)
+    fprintf(out, "not at hand: %s\n", plan->missing.items[i]);
+  for (size_t first = 0; first < plan->pass_count;) {
+    span of = span_of(plan, first);
+    TR_TRY(write_span(out, plan, profile, of, &sum));
+    first += of.count;
   }
   if (plan->pass_count)
     write_totals(out, plan, profile, &sum);

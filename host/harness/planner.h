@@ -14,15 +14,14 @@ typedef struct tr_planner {
   size_t draft_count;
   tr_plan_ensemble *ensembles; /* all, the finished ones too */
   size_t ensemble_count, last_link;
-  double file_rate; /* bytes a second that a temporary file takes; 0: not measured yet */
-  char *missing;    /* the first thing that is not at hand, or NULL */
-  tr_status missing_status;
+  double file_rate;         /* bytes a second that a temporary file takes; 0: not measured yet */
+  tr_status missing_status; /* of the first thing that is not at hand */
 } tr_planner;
 
 tr_status tr_planner_no_memory(void);
 /* The array with room for one more item; it grows by doubling, so it is full at powers of two only. NULL: no memory. */
 void *tr_planner_grown(void *items, size_t count, size_t item_bytes);
-/* Notes the error at hand, unless there is one already, and tells it as a warning. */
+/* Notes the error at hand as something that is not at hand, and tells it as a warning, once. */
 tr_status tr_planner_note_missing(tr_planner *p, tr_status status);
 
 /* plan_sources.c: each thing is looked at once, and noted as missing where it is not at hand. */
