@@ -11,7 +11,14 @@
 void tr_figures_ablation(tr_evidence *evidence, const tr_ablation *ablation, const char *dataset, const tr_ablation_runs *runs,
                          size_t count);
 
+/* "MVTec AD (bottle, hazelnut), REST"; without classes where the data set is run whole, or is one class. The report's memory. */
+const char *tr_figure_title(tr_evidence *evidence, const tr_selection *of, const char *rest);
+
 /* Image AUROC against milliseconds an image with the Pareto front: a figure for every data set and machine with two or more settings. */
 void tr_figures_speed(tr_evidence *evidence);
+
+/* Recall of the nearest bank row against queries a second, for every data set and machine and each bank that was searched in two or more
+ * ways. */
+void tr_figures_search(tr_evidence *evidence);
 
 #endif

@@ -46,6 +46,11 @@ static int colour_of(const tr_series *series) {
   return series->colour % COLOURS;
 }
 
+/* The seventh series has the first one's colour, but not its marker. */
+static int marker_of(const tr_series *series) {
+  return (series->colour + series->colour / COLOURS) % MARKERS;
+}
+
 /* ---- ranges ---- */
 
 typedef struct range {
@@ -187,13 +192,16 @@ static void write_data(FILE *out, const tr_series *series, size_t index) {
   fprintf(out, "END\n");
 }
 
+/* On the side where the series' line does not pass: above to the right where it falls, else to the left. */
 static void write_marks(FILE *out, const tr_figure *figure) {
   for (const tr_series *s = figure->series; s; s = s->next)
-    for (const tr_point *p = s->points; p; p = p->next)
+    for (const tr_point *p = s->points, *before = NULL; p; before = p, p = p->next)
       if (p->mark) {
+        bool falls = p->next ? p->next->y < p->y : before && before->y > p->y;
         fprintf(out, "set label ");
         write_quoted(out, p->mark);
-        fprintf(out, " at first %.10g, first %.10g right offset character -0.6, character 0.4 front\n", p->x, p->y);
+        fprintf(out, " at first %.10g, first %.10g %s offset character %.1f, character 0.4 front\n", p->x, p->y,
+                falls ? "left" : "right", falls ? 0.6 : -0.6);
       }
 }
 
@@ -225,7 +233,7 @@ static void write_series(FILE *out, const tr_figure *figure) {
     }
     fprintf(out, "%s $points%zu using 1:2 with %s%s pt %d ps 0.8 lw 2 lc rgb '%s' title ", separator, index,
             s->line ? "linespoints" : "points", s->line && s->published ? " dt (6,4)" : "",
-            hollow_markers[colour_of(s)] + !s->published, colours[colour_of(s)]);
+            hollow_markers[marker_of(s)] + !s->published, colours[colour_of(s)]);
     write_quoted(out, s->title);
     separator = ",";
   }
@@ -387,7 +395,7 @@ static void write_escaped(FILE *out, const char *text) {
 static void write_markers(FILE *out, const tr_figure *figure) {
   bool used[2][MARKERS] = {{false}};
   for (const tr_series *s = figure->series; s; s = s->next)
-    used[!s->published][colour_of(s)] |= !s->bare;
+    used[!s->published][marker_of(s)] |= !s->bare;
   fprintf(out, "<defs>\n");
   for (int filled = 0; filled < 2; ++filled)
     for (int i = 0; i < MARKERS; ++i)

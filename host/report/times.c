@@ -151,4 +151,5 @@ void tr_section_times(tr_evidence *evidence) {
   time_row(evidence, "PatchCore-100 %, IVFPQ", "PatchCore-100% + IVFPQ", &ivfpq);
   indexes_table(evidence);
   tr_figures_speed(evidence);
+  tr_figures_search(evidence);
 }

@@ -1,0 +1,412 @@
+/* Figures of time: settings of all methods against their accuracy, and searches of one bank against their recall. */
+#include "host/report/figures.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+enum { MAX_CLASSES = 32 };
+
+static const char *const datasets[] = {"mvtec", "mtd", "mstc", "synthetic"};
+
+static const char *class_of(const tr_group *group) {
+  return group->runs[0]->class_name;
+}
+
+/* ---- settings of one data set and machine ---- */
+
+#define PATCHCORE    "PatchCore, "
+#define EXACT_SEARCH PATCHCORE "exact search"
+
+/* A setting of a method on one machine: where it stands between time and accuracy. */
+typedef struct contender {
+  tr_selection selection;
+  const char *family; /* "PatchCore, exact search" */
+  double milliseconds, image_auroc, deviation;
+  size_t seeds;
+  bool front;
+} contender;
+
+typedef struct contenders {
+  contender *items;
+  size_t count;
+} contenders;
+
+/* The same clock: times of other processors or numbers of threads do not compare. */
+static bool same_machine(const tr_result *a, const tr_result *b) {
+  return strcmp(a->processor, b->processor) == 0 && strcmp(a->device, b->device) == 0 && a->threads == b->threads;
+}
+
+/* Settings that make the task another one: few training images. */
+static bool contends(const tr_result *run) {
+  return run->low_shot == 0 && run->processor && run->device && isfinite(run->image_auroc) && run->seconds.score_per_image > 0;
+}
+
+static const char *family_of(tr_evidence *evidence, const tr_result *run) {
+  if (strcmp(run->method, "spade") == 0)
+    return "SPADE";
+  if (strcmp(run->method, "padim") == 0)
+    return "PaDiM";
+  if (!run->search || strcmp(run->search, "exact") == 0)
+    return EXACT_SEARCH;
+  const char *text = tr_report_text(evidence->report, PATCHCORE "%s", run->search);
+  return text ? text : "";
+}
+
+/* The setting's name is the run's without its seed. */
+static bool same_setting(const tr_group *a, const tr_group *b) {
+  return strcmp(a->stem, b->stem) == 0 && strcmp(a->runs[0]->weights_sha256, b->runs[0]->weights_sha256) == 0;
+}
+
+/* The groups of one data set and machine, a contender a setting; the groups of a setting follow one another class by class, of a class the
+ * largest set of images first. */
+static void gather(tr_evidence *evidence, const char *dataset, const tr_result *machine, contenders *out) {
+  const tr_runs *runs = &evidence->runs;
+  out->count = 0;
+  for (size_t i = 0; i < runs->group_count; ++i) {
+    const tr_group *group = &runs->groups[i];
+    const tr_result *run = group->runs[0];
+    if (strcmp(run->dataset, dataset) != 0 || !contends(run) || !same_machine(run, machine))
+      continue;
+    size_t at = 0;
+    while (at < out->count && !same_setting(out->items[at].selection.groups[0], group))
+      ++at;
+    if (at == out->count)
+      out->items[out->count++] = (contender){.selection = {tr_report_alloc(evidence->report, MAX_CLASSES, sizeof(tr_group *)), 0},
+                                             .family = family_of(evidence, run)};
+    tr_selection *selection = &out->items[at].selection;
+    if (!selection->groups) {
+      --out->count;
+      return;
+    }
+    if (selection->count < MAX_CLASSES &&
+        (!selection->count || strcmp(class_of(selection->groups[selection->count - 1]), class_of(group)) != 0))
+      selection->groups[selection->count++] = group;
+  }
+}
+
+static bool same_weights(const contender *a, const contender *b) {
+  return strcmp(a->selection.groups[0]->runs[0]->weights_sha256, b->selection.groups[0]->runs[0]->weights_sha256) == 0;
+}
+
+static int compare_contenders(const void *a, const void *b) {
+  const contender *x = a, *y = b;
+  int order = (x->milliseconds > y->milliseconds) - (x->milliseconds < y->milliseconds);
+  if (!order)
+    order = (x->image_auroc < y->image_auroc) - (x->image_auroc > y->image_auroc);
+  return order ? order : strcmp(x->selection.groups[0]->stem, y->selection.groups[0]->stem);
+}
+
+/* The same images: times and scores of others do not compare. */
+static bool same_images(const tr_group *a, const tr_group *b) {
+  return strcmp(class_of(a), class_of(b)) == 0 && a->runs[0]->images == b->runs[0]->images &&
+         a->runs[0]->train_images == b->runs[0]->train_images;
+}
+
+/* Cut to the classes of `to` where it has them all; else false. `out` has room for them. */
+static bool cut_to(const tr_selection *selection, const tr_selection *to, tr_selection *out) {
+  out->count = 0;
+  for (size_t i = 0; i < to->count; ++i) {
+    size_t j = 0;
+    while (j < selection->count && !same_images(selection->groups[j], to->groups[i]))
+      ++j;
+    if (j == selection->count)
+      return false;
+    out->groups[out->count++] = selection->groups[j];
+  }
+  return true;
+}
+
+/* The classes that most contenders have together; of several such sets the largest, then the first. */
+static tr_selection common_classes(const contenders *list) {
+  const tr_group *groups[MAX_CLASSES];
+  tr_selection best = {0}, cut = {groups, 0};
+  size_t most = 0;
+  for (size_t i = 0; i < list->count; ++i) {
+    const tr_selection *candidate = &list->items[i].selection;
+    size_t sharing = 0;
+    for (size_t j = 0; j < list->count; ++j)
+      sharing += cut_to(&list->items[j].selection, candidate, &cut);
+    if (sharing > most || (sharing == most && candidate->count > best.count)) {
+      most = sharing;
+      best = *candidate;
+    }
+  }
+  return best;
+}
+
+/* Leaves those with the common classes, by rising time, and marks the ones that nothing faster matches. */
+static void rank(tr_evidence *evidence, contenders *list) {
+  tr_selection common = common_classes(list);
+  size_t kept = 0;
+  for (size_t i = 0; i < list->count; ++i) {
+    contender c = list->items[i];
+    tr_selection cut = {tr_report_alloc(evidence->report, MAX_CLASSES, sizeof(tr_group *)), 0};
+    if (!cut.groups || !cut_to(&c.selection, &common, &cut))
+      continue;
+    c.selection = cut;
+    tr_statistic accuracy = tr_selection_statistic(&cut, &tr_metric_image_auroc);
+    c.milliseconds = 1000 * tr_selection_statistic(&cut, &tr_metric_seconds).mean;
+    c.image_auroc = accuracy.mean;
+    c.deviation = accuracy.deviation;
+    c.seeds = accuracy.seeds;
+    list->items[kept++] = c;
+  }
+  list->count = kept;
+  if (kept)
+    qsort(list->items, kept, sizeof *list->items, compare_contenders);
+  double best = -INFINITY;
+  for (size_t i = 0; i < kept; ++i) {
+    list->items[i].front = list->items[i].image_auroc > best;
+    best = fmax(best, list->items[i].image_auroc);
+  }
+}
+
+static tr_point point_of(const contender *c) {
+  return (tr_point){.x = c->milliseconds, .y = c->image_auroc, .deviation = c->deviation, .seeds = c->seeds};
+}
+
+/* The front, its points numbered; the note says which they are. */
+static void add_front(tr_evidence *evidence, const contenders *list) {
+  const char *note = "nothing measured is both faster and more accurate.";
+  int number = 0;
+  for (size_t i = 0; i < list->count && note; ++i)
+    if (list->items[i].front) {
+      note = tr_report_text(evidence->report, "%s%s %d: `%s`, %.3g ms, %.2f %%", note, number ? ";" : "", number + 1,
+                            list->items[i].selection.groups[0]->stem, list->items[i].milliseconds, list->items[i].image_auroc);
+      ++number;
+    }
+  tr_report_series(evidence->report, &(tr_series){.title = "Pareto front", .line = true, .bare = true, .note = note});
+  number = 0;
+  for (size_t i = 0; i < list->count; ++i)
+    if (list->items[i].front) {
+      tr_point point = point_of(&list->items[i]);
+      point.deviation = 0; /* the bar belongs to the setting's own point */
+      point.mark = tr_report_text(evidence->report, "%d", ++number);
+      tr_report_point(evidence->report, &point);
+    }
+}
+
+/* The families of a list in the order of legends, with colours that are the same in all figures but for those of indexes. */
+enum { FIXED_FAMILIES = 3, MAX_FAMILIES = 32 };
+static const char *const fixed_families[FIXED_FAMILIES] = {EXACT_SEARCH, "PaDiM", "SPADE"};
+
+typedef struct families {
+  const char *names[MAX_FAMILIES]; /* NULL: none of this colour */
+  size_t count;
+} families;
+
+static bool has_family(const contenders *list, const char *name) {
+  for (size_t i = 0; i < list->count; ++i)
+    if (strcmp(list->items[i].family, name) == 0)
+      return true;
+  return false;
+}
+
+static families families_of(const contenders *list) {
+  families found = {.count = FIXED_FAMILIES};
+  for (size_t i = 0; i < FIXED_FAMILIES; ++i)
+    found.names[i] = has_family(list, fixed_families[i]) ? fixed_families[i] : NULL;
+  for (size_t i = 0; i < list->count; ++i) {
+    size_t at = 0;
+    while (at < found.count && (!found.names[at] || strcmp(found.names[at], list->items[i].family) != 0))
+      ++at;
+    if (at == found.count && at < MAX_FAMILIES)
+      found.names[found.count++] = list->items[i].family;
+  }
+  return found;
+}
+
+static void add_families(tr_evidence *evidence, const contenders *list) {
+  families of = families_of(list);
+  for (size_t f = 0; f < of.count; ++f) {
+    if (!of.names[f])
+      continue;
+    tr_report_series(evidence->report, &(tr_series){.title = of.names[f], .colour = (int)f});
+    for (size_t i = 0; i < list->count; ++i)
+      if (strcmp(list->items[i].family, of.names[f]) == 0) {
+        tr_point point = point_of(&list->items[i]);
+        tr_report_point(evidence->report, &point);
+      }
+  }
+  add_front(evidence, list);
+}
+
+/* "AMD EPYC, 2 threads" */
+static const char *machine_title(tr_evidence *evidence, const tr_result *machine) {
+  const char *text = tr_report_text(evidence->report, "%s, %d threads", machine->processor, machine->threads);
+  return text ? text : "";
+}
+
+static const char *classes_title(tr_evidence *evidence, const tr_selection *of) {
+  const char *text =
+      of->count == 1 ? class_of(of->groups[0]) : tr_report_text(evidence->report, "mean over %zu classes", of->count);
+  return text ? text : "";
+}
+
+static bool draw_speed(tr_evidence *evidence, const char *dataset, const tr_result *machine, size_t number, contenders *list) {
+  rank(evidence, list);
+  if (list->count < 2)
+    return false;
+  const tr_selection *first = &list->items[0].selection;
+  tr_figure figure = {
+      .id = tr_report_text(evidence->report, "speed_%s_%zu", dataset, number),
+      .title = tr_figure_title(evidence, first, machine_title(evidence, machine)),
+      .x_title = "milliseconds an image",
+      .y_title = "Image AUROC, %",
+      .x_log = true,
+      .y_ceiling = 100,
+      .caption = tr_report_text(evidence->report,
+                                "%s, %s. Time: decoding, backbone, search and map of an image when a whole class is scored; "
+                                "throughput, not latency.",
+                                tr_dataset_title(dataset), classes_title(evidence, first))};
+  tr_report_figure(evidence->report, &figure);
+  add_families(evidence, list);
+  return true;
+}
+
+/* Draws one or more figures of what was run on one machine; false: none. The list is the function's to change. */
+typedef bool draw_machine(tr_evidence *evidence, const char *dataset, const tr_result *machine, size_t number, contenders *list);
+
+static bool draw_each(tr_evidence *evidence, draw_machine *draw) {
+  const tr_runs *runs = &evidence->runs;
+  contenders list = {tr_report_alloc(evidence->report, runs->group_count, sizeof(contender)), 0};
+  bool any = false;
+  for (size_t d = 0; list.items && d < COUNT(datasets); ++d)
+    for (size_t i = 0, number = 0; i < runs->group_count; ++i) {
+      const tr_result *machine = runs->groups[i].runs[0];
+      bool seen = strcmp(machine->dataset, datasets[d]) != 0 || !contends(machine);
+      for (size_t j = 0; j < i && !seen; ++j) {
+        const tr_result *before = runs->groups[j].runs[0];
+        seen = strcmp(before->dataset, datasets[d]) == 0 && contends(before) && same_machine(before, machine);
+      }
+      if (seen)
+        continue;
+      gather(evidence, datasets[d], machine, &list);
+      any = draw(evidence, datasets[d], machine, ++number, &list) || any;
+    }
+  return any;
+}
+
+void tr_figures_speed(tr_evidence *evidence) {
+  if (!draw_each(evidence, draw_speed))
+    tr_report_figure(evidence->report, &(tr_figure){.id = "speed",
+                                                    .title = "Image AUROC against time",
+                                                    .causes = TR_CAUSE_NOT_RUN,
+                                                    .reason = "Not run: needs two settings on the same data and machine",
+                                                    .command = tr_command_of(evidence, "table5")});
+}
+
+/* ---- searches of one bank ---- */
+
+static const tr_metric recall_at_1 = {"Recall@1", "", offsetof(tr_result, recall_at_1), TR_UNIT_PERCENT};
+static const tr_metric search_seconds = {"Search seconds per image", "", offsetof(tr_result, seconds.search_per_image),
+                                         TR_UNIT_SECONDS};
+
+static bool is_exact(const tr_result *run) {
+  return !run->search || strcmp(run->search, "exact") == 0;
+}
+
+static bool was_timed(const contender *c) {
+  const tr_result *run = c->selection.groups[0]->runs[0];
+  return strcmp(run->method, "patchcore") == 0 && run->seconds.search_per_image > 0 && run->percent >= 1 &&
+         (is_exact(run) || isfinite(run->recall_at_1));
+}
+
+/* The setting's name without what names the index. */
+static const char *bank_of(tr_evidence *evidence, const contender *c) {
+  const char *stem = c->selection.groups[0]->stem, *mark = strstr(stem, "_faiss-");
+  if (!mark)
+    return stem;
+  const char *text = tr_report_text(evidence->report, "%.*s%s", (int)(mark - stem), stem, mark + 1 + strcspn(mark + 1, "_"));
+  return text ? text : "";
+}
+
+/* Of an image: bank rows are a percentage of the training images' patches. */
+static double patches_of(const tr_result *run) {
+  return round(100 * (double)run->bank_rows / run->percent / (double)run->train_images);
+}
+
+static tr_point search_point(tr_evidence *evidence, const contender *c) {
+  const tr_result *run = c->selection.groups[0]->runs[0];
+  tr_statistic recall = tr_selection_statistic(&c->selection, &recall_at_1);
+  tr_point point = {.x = is_exact(run) ? 100 : recall.mean,
+                    .y = patches_of(run) / 1000 / tr_selection_statistic(&c->selection, &search_seconds).mean,
+                    .seeds = 1};
+  int effort = run->nprobe ? run->nprobe : run->ef_search;
+  if (effort)
+    point.mark = tr_report_text(evidence->report, "%d", effort);
+  return point;
+}
+
+static int compare_points(const void *a, const void *b) {
+  const tr_point *x = a, *y = b;
+  int order = (x->x > y->x) - (x->x < y->x);
+  return order ? order : (x->y > y->y) - (x->y < y->y);
+}
+
+/* The ways that one family of searches was used, by rising recall. */
+static void add_search(tr_evidence *evidence, const contenders *list, const char *family, int colour) {
+  enum { MAX_EFFORTS = 32 };
+  tr_point points[MAX_EFFORTS] = {{0}};
+  size_t count = 0;
+  for (size_t i = 0; i < list->count && count < MAX_EFFORTS; ++i)
+    if (strcmp(list->items[i].family, family) == 0)
+      points[count++] = search_point(evidence, &list->items[i]);
+  qsort(points, count, sizeof *points, compare_points);
+  tr_report_series(evidence->report, &(tr_series){.title = family + strlen(PATCHCORE), .line = true, .colour = colour});
+  for (size_t i = 0; i < count; ++i)
+    tr_report_point(evidence->report, &points[i]);
+}
+
+/* Of one bank. */
+static bool draw_bank(tr_evidence *evidence, const char *dataset, const tr_result *machine, const char *id, contenders *list) {
+  rank(evidence, list);
+  if (list->count < 2)
+    return false;
+  const tr_selection *first = &list->items[0].selection;
+  const tr_result *run = first->groups[0]->runs[0];
+  tr_figure figure = {.id = id,
+                      .title = tr_figure_title(evidence, first, machine_title(evidence, machine)),
+                      .x_title = "recall of the nearest bank row, %",
+                      .y_title = "1,000 queries a second",
+                      .y_log = true,
+                      .caption = tr_report_text(evidence->report,
+                                                "%s, %s: `%s`, %zu rows of %d dimensions. Numbers beside points: lists looked at "
+                                                "(`nprobe`) or candidates of the graph (`ef_search`).",
+                                                tr_dataset_title(dataset), classes_title(evidence, first),
+                                                bank_of(evidence, &list->items[0]), run->bank_rows, run->dimension)};
+  tr_report_figure(evidence->report, &figure);
+  families of = families_of(list);
+  for (size_t f = 0; f < of.count; ++f)
+    if (of.names[f])
+      add_search(evidence, list, of.names[f], (int)f);
+  return true;
+}
+
+static bool draw_searches(tr_evidence *evidence, const char *dataset, const tr_result *machine, size_t number, contenders *list) {
+  contenders bank = {tr_report_alloc(evidence->report, list->count, sizeof(contender)), 0};
+  size_t drawn = 0;
+  for (size_t i = 0; bank.items && i < list->count; ++i) {
+    if (!was_timed(&list->items[i]) || !is_exact(list->items[i].selection.groups[0]->runs[0]))
+      continue;
+    bank.count = 0;
+    for (size_t j = 0; j < list->count; ++j)
+      if (was_timed(&list->items[j]) && same_weights(&list->items[i], &list->items[j]) &&
+          strcmp(bank_of(evidence, &list->items[j]), list->items[i].selection.groups[0]->stem) == 0)
+        bank.items[bank.count++] = list->items[j];
+    const char *id = tr_report_text(evidence->report, "search_%s_%zu_%zu", dataset, number, drawn + 1);
+    drawn += draw_bank(evidence, dataset, machine, id, &bank);
+  }
+  return drawn;
+}
+
+void tr_figures_search(tr_evidence *evidence) {
+  if (!draw_each(evidence, draw_searches))
+    tr_report_figure(evidence->report, &(tr_figure){.id = "search",
+                                                    .title = "Recall against queries a second",
+                                                    .causes = TR_CAUSE_NOT_RUN,
+                                                    .reason = "Not run: needs a bank searched exactly and by an index",
+                                                    .command = tr_command_of(evidence, "ann")});
+}
