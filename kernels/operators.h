@@ -10,6 +10,7 @@
 #include "kernels/nearest.h"
 #include "kernels/pool.h"
 #include "kernels/project.h"
+#include "kernels/proxies.h"
 #include "kernels/resize.h"
 #include "kernels/reweight.h"
 #include "kernels/smooth.h"
@@ -30,6 +31,8 @@ struct tr_operators {
   tr_status (*project)(tr_device *device, const tr_project_args *args);
   size_t (*coreset_scratch)(const tr_device *device, size_t n, int d, size_t picks);
   tr_status (*coreset)(tr_device *device, const tr_coreset_args *args);
+  size_t (*proxies_scratch)(const tr_device *device, size_t count, int d, size_t batch);
+  tr_status (*proxies_step)(tr_device *device, const tr_proxies_step *step);
   size_t (*nearest_scratch)(const tr_device *device, size_t queries_count, size_t group, size_t bank_rows, int d, int k);
   tr_status (*nearest)(tr_device *device, const tr_nearest_args *args);
   /* All three NULL where a device has no use for a sketch. */

@@ -14,6 +14,7 @@ typedef enum tr_rng_purpose {
   TR_RNG_CHANNELS = 6, /* PaDiM's channel draw */
   TR_RNG_LOW_SHOT = 7,
   TR_RNG_BOOTSTRAP = 8,
+  TR_RNG_PROXIES = 9,   /* learned basis proxies */
   TR_RNG_HELD_OUT = 20, /* nominal images kept for a detector's threshold */
   TR_RNG_TEST = 100,
 } tr_rng_purpose;

@@ -113,7 +113,8 @@ typedef struct tr_method {
   /* After the last of some images, not from a lane: their scores are complete. NULL where they are at once. */
   tr_status (*score_end)(tr_model *model);
   tr_status (*info)(const tr_model *model, size_t variant, tr_model_info *out);
-  /* Bank rows of a variant in selection order as patch indices (image * patches + patch); NULL where it has no bank. */
+  /* Bank rows of a variant in selection order as patch indices (image * patches + patch); NULL where it has no bank, or one of all
+   * rows in their own order or of rows that are no patches. */
   const uint32_t *(*bank_order)(const tr_model *model, size_t variant, size_t *rows);
   tr_status (*forecast)(const tr_method_options *options, size_t test_images, tr_method_needs *out);
   /* After fit_end, a variant as a file (host/methods/model_file.h); `about` is a JSON object as text, or NULL, which the file carries for

@@ -5,13 +5,14 @@
  * compared with an exact search of the same rows, which is run once for all of them.
  *
  * All variants share the features. Greedy orders and random permutations are drawn once per seed: every percentage is a prefix,
- * so one bank with the largest number of rows serves all of them, and variants that search the same rows share the search.
+ * so one bank with the largest number of rows serves all of them, and variants that search the same rows share the search. Learned
+ * proxies are learned for each number of them.
  *
  * What the device has no room for lies in host memory: first the training features, then banks, the largest first. Results are the
  * same; place_memory() decides, from the device's free memory.
  *
  * Where not all features are to be kept (tr_keep), greedy selection has the projected ones, an eighth, and the picked rows come from a
- * file or from images that are fed once more. The whole bank, and selection by unprojected features, keep them all nevertheless.
+ * file or from images that are fed once more. The whole bank, learning, and selection by unprojected features keep them all nevertheless.
  */
 #include "host/base/clock.h"
 #include "host/base/json.h"
@@ -20,6 +21,7 @@
 #include "host/base/text.h"
 #include "host/methods/method.h"
 #include "host/methods/picks.h"
+#include "host/methods/proxies.h"
 #include "host/search/search.h"
 #include "kernels/coreset.h"
 #include "kernels/project.h"
@@ -34,13 +36,13 @@
 /* Official ApproximateGreedyCoresetSampler: number_of_starting_points. */
 enum { STARTING_POINTS = 10 };
 
-/* Rows in selection order, for all variants of one (kind, seed, projection). */
+/* Rows in selection order, for all variants of one (kind, seed, projection), and number of rows where they are learned. */
 typedef struct selection {
   tr_subsampling kind;
   uint64_t seed;
   int projection;
   size_t rows;     /* most that any variant wants */
-  uint32_t *order; /* [rows]; NULL for the whole bank in its own order */
+  uint32_t *order; /* [rows]; NULL for the whole bank in its own order, and for rows that are no patches */
   bool in_host;    /* the bank */
   /* where not all features are kept */
   float *matrix, *projected; /* device, until rows are selected: [projection, d], [train_rows, projection] */
@@ -136,9 +138,6 @@ static tr_status check_variant(const tr_variant *variant, size_t train_rows, int
     return tr_fail(TR_EINVAL, "patchcore: projection: expected at least 1 dimension, found %d", variant->projection);
   if (variant->image_score == TR_SCORE_NEAREST_IMAGES)
     return tr_fail(TR_EINVAL, "patchcore: image_score: expected max, reweighted or smoothed_max, found nearest_images");
-  if (variant->subsampling == TR_SUBSAMPLE_LEARNED)
-    return tr_fail(TR_EINVAL,
-                   "patchcore: subsampling: learned basis proxies cannot be fitted yet; expected greedy, random or none");
   size_t rows = variant_rows(variant, train_rows);
   if (tr_search_factory(variant->search))
     TR_TRY(tr_index_check(tr_search_factory(variant->search), rows, d));
@@ -149,17 +148,19 @@ static tr_status check_variant(const tr_variant *variant, size_t train_rows, int
   return TR_OK;
 }
 
-static bool same_selection(const selection *a, const tr_variant *variant) {
+static bool same_selection(const selection *a, const tr_variant *variant, size_t rows) {
   if (a->kind != variant->subsampling)
     return false;
   if (a->kind == TR_SUBSAMPLE_NONE)
     return true;
+  if (a->kind == TR_SUBSAMPLE_LEARNED)
+    return a->seed == variant->seed && a->rows == rows;
   return a->seed == variant->seed && (a->kind == TR_SUBSAMPLE_RANDOM || a->projection == variant->projection);
 }
 
 static size_t find_selection(tr_model *model, const tr_variant *variant, size_t rows) {
   size_t i = 0;
-  while (i < model->selection_count && !same_selection(&model->selections[i], variant))
+  while (i < model->selection_count && !same_selection(&model->selections[i], variant, rows))
     ++i;
   if (i == model->selection_count)
     model->selections[model->selection_count++] =
@@ -416,7 +417,7 @@ static size_t projecting_bytes(const tr_model *model, const selection *s) {
   return matrix + larger(of_chunk, tr_project_bytes(model->device, rows % chunk, model->d, s->projection));
 }
 
-/* Selects, then makes the bank; from features in host memory a bank on the device is gathered in host memory first. */
+/* Selects or learns, then makes the bank; from features in host memory a bank on the device is gathered in host memory first. */
 static void need_selection(needs *peak, needs *held, const tr_model *model, const selection *s) {
   size_t rows_bytes = s->rows * (size_t)model->d * sizeof(float), work = 0;
   if (s->kind == TR_SUBSAMPLE_GREEDY)
@@ -425,9 +426,15 @@ static void need_selection(needs *peak, needs *held, const tr_model *model, cons
     work = larger(work, projecting_bytes(model, s));
   if (selects_by_copy(model, s))
     work += model->train_rows * (size_t)s->projection * sizeof(float);
-  need_once(peak, held, work, s->kind == TR_SUBSAMPLE_RANDOM ? model->train_rows * sizeof(uint64_t) : 0);
+  if (s->kind == TR_SUBSAMPLE_LEARNED)
+    work = tr_learn_proxies_bytes(model->device, model->train_rows, model->d, s->rows);
+  bool permutes = s->kind == TR_SUBSAMPLE_RANDOM || s->kind == TR_SUBSAMPLE_LEARNED;
+  need_once(peak, held, work, permutes ? model->train_rows * sizeof(uint64_t) : 0);
+  if (s->kind == TR_SUBSAMPLE_LEARNED && s->in_host)
+    need_once(peak, held, rows_bytes, rows_bytes);
   need_bank(held, model, s);
-  need_once(peak, held, making_bytes(model, s), model->features_in_host && !s->in_host ? rows_bytes : 0);
+  bool gathers = model->features_in_host && !s->in_host && s->kind != TR_SUBSAMPLE_LEARNED;
+  need_once(peak, held, making_bytes(model, s), gathers ? rows_bytes : 0);
 }
 
 static size_t features_bytes(const tr_model *model) {
@@ -848,6 +855,29 @@ static tr_status gather_bank_from_host(tr_model *model, selection *s) {
   return bank_from_host(model, s, rows);
 }
 
+static tr_status learn_rows(tr_model *model, selection *s) {
+  double begin = tr_seconds();
+  size_t bytes = s->rows * (size_t)model->d * sizeof(float);
+  float *learned, *rows = NULL;
+  TR_TRY(tr_learn_proxies(model->device, model->features, model->features_in_host, model->train_rows, model->d, s->rows, s->seed,
+                          model->progress, &learned));
+  if (s->in_host) {
+    tr_status status = tr_device_alloc_pinned(model->device, bytes, (void **)&rows);
+    if (status == TR_OK)
+      status = tr_device_download(model->device, rows, learned, bytes);
+    tr_device_free(model->device, learned);
+    if (status != TR_OK) {
+      tr_device_free_pinned(model->device, rows);
+      return status;
+    }
+    TR_TRY(bank_from_host(model, s, rows));
+  } else {
+    TR_TRY(tr_bank_create(model->device, learned, s->rows, model->d, &s->bank));
+  }
+  s->seconds = tr_seconds() - begin;
+  return TR_OK;
+}
+
 static tr_status select_rows(tr_model *model, selection *s) {
   double begin = tr_seconds();
   s->order = malloc(s->rows * sizeof *s->order);
@@ -973,6 +1003,8 @@ static tr_status fit_end(tr_model *model) {
   for (size_t i = 0; i < model->selection_count; ++i) {
     if (model->selections[i].kind == TR_SUBSAMPLE_NONE)
       whole = &model->selections[i];
+    else if (model->selections[i].kind == TR_SUBSAMPLE_LEARNED)
+      TR_TRY(learn_rows(model, &model->selections[i]));
     else
       TR_TRY(select_rows(model, &model->selections[i]));
   }
@@ -1205,6 +1237,8 @@ static const uint32_t *bank_order(const tr_model *model, size_t variant, size_t 
 static void count_macs(const tr_model *model, size_t test_images, tr_method_needs *out) {
   for (size_t i = 0; i < model->selection_count; ++i) {
     const selection *s = &model->selections[i];
+    if (s->kind == TR_SUBSAMPLE_LEARNED)
+      out->fit_macs += tr_learn_proxies_macs(model->train_rows, model->d, s->rows);
     if (s->kind == TR_SUBSAMPLE_GREEDY)
       out->fit_macs += CORESET_PART * (double)model->train_rows * (double)s->rows * s->projection;
   }
@@ -1243,7 +1277,7 @@ static tr_model_array rows_array(const float *rows, size_t count, int d) {
   return (tr_model_array){"rows", TR_ARRAY_F4, 2, {count, (size_t)d}, rows, true};
 }
 
-/* Absent where the bank is all rows. */
+/* Absent where the bank is all rows, or has been learned. */
 static tr_model_array order_array(const uint32_t *order, size_t count) {
   return (tr_model_array){"order", TR_ARRAY_U4, 1, {count}, order, false};
 }
@@ -1378,7 +1412,7 @@ static tr_status load_bank(const tr_model_file *file, tr_model *model) {
   size_t rows = model->searches[0].rows;
   tr_model_array wanted = rows_array(NULL, rows, model->d), wanted_order = order_array(NULL, rows);
   void *bank_rows;
-  if (s->kind != TR_SUBSAMPLE_NONE) {
+  if (s->kind == TR_SUBSAMPLE_GREEDY || s->kind == TR_SUBSAMPLE_RANDOM) {
     const void *order;
     TR_TRY(tr_model_file_array(file, &wanted_order, &order));
     s->order = malloc(rows * sizeof *s->order);

@@ -28,14 +28,14 @@ static void pack_panel(const tr_gemm *g, size_t k0, size_t depth, size_t n0, siz
   }
 }
 
-/* sum[i][j] = sum_k a[i*lda + k] panel[k][j] for `rows` (constant at each call) rows. */
-static inline void tile(size_t rows, size_t depth, const float *a, size_t lda, float panel[PANEL_K][PANEL_N],
+/* sum[i][j] = sum_k a[i*row + k*step] panel[k][j] for `rows` (constant at each call) rows. */
+static inline void tile(size_t rows, size_t depth, const float *a, size_t row, size_t step, float panel[PANEL_K][PANEL_N],
                         float sum[ROWS][PANEL_N]) {
   float acc[ROWS][PANEL_N] = {{0}};
   for (size_t k = 0; k < depth; ++k)
     for (size_t i = 0; i < rows; ++i)
       for (size_t j = 0; j < PANEL_N; ++j)
-        acc[i][j] = multiply_add(a[i * lda + k], panel[k][j], acc[i][j]);
+        acc[i][j] = multiply_add(a[i * row + k * step], panel[k][j], acc[i][j]);
   memcpy(sum, acc, sizeof acc);
 }
 
@@ -49,13 +49,14 @@ static void add_tile(const tr_gemm *g, size_t m0, size_t rows, size_t n0, size_t
 
 static void run_panel(const tr_gemm *g, size_t k0, size_t depth, size_t n0, size_t width, float panel[PANEL_K][PANEL_N]) {
   float sum[ROWS][PANEL_N];
+  const size_t row = g->a_transposed ? 1 : g->lda, step = g->a_transposed ? g->lda : 1;
   size_t m = 0;
   for (; m + ROWS <= g->m; m += ROWS) {
-    tile(ROWS, depth, g->a + m * g->lda + k0, g->lda, panel, sum);
+    tile(ROWS, depth, g->a + m * row + k0 * step, row, step, panel, sum);
     add_tile(g, m, ROWS, n0, width, k0 == 0, sum);
   }
   for (; m < g->m; ++m) {
-    tile(1, depth, g->a + m * g->lda + k0, g->lda, panel, sum);
+    tile(1, depth, g->a + m * row + k0 * step, row, step, panel, sum);
     add_tile(g, m, 1, n0, width, k0 == 0, sum);
   }
 }
@@ -72,8 +73,9 @@ void tr_cpu_gemm_plain(const tr_gemm *g) {
 
 void tr_cpu_gemm(const tr_gemm *g) {
 #ifdef TR_HAVE_OPENBLAS
-  cblas_sgemm(CblasRowMajor, CblasNoTrans, g->b_transposed ? CblasTrans : CblasNoTrans, (blasint)g->m, (blasint)g->n,
-              (blasint)g->k, 1.0f, g->a, (blasint)g->lda, g->b, (blasint)g->ldb, 0.0f, g->c, (blasint)g->ldc);
+  cblas_sgemm(CblasRowMajor, g->a_transposed ? CblasTrans : CblasNoTrans, g->b_transposed ? CblasTrans : CblasNoTrans,
+              (blasint)g->m, (blasint)g->n, (blasint)g->k, 1.0f, g->a, (blasint)g->lda, g->b, (blasint)g->ldb, 0.0f, g->c,
+              (blasint)g->ldc);
 #else
   tr_cpu_gemm_plain(g);
 #endif

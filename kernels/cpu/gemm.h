@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Row-major float matrices; ld = floats from one row to the next. C[m,n] = A[m,k] B[k,n], or A[m,k] B[n,k]^T where
- * `b_transposed`. C is overwritten and overlaps neither A nor B. The same shapes give the same bits. */
+/* Row-major float matrices; ld = floats from one row to the next. C[m,n] = A[m,k] B[k,n]; where `b_transposed` B is [n,k], and where
+ * `a_transposed` A is [k,m]. C is overwritten and overlaps neither A nor B. The same shapes give the same bits. */
 typedef struct tr_gemm {
   size_t m, n, k;
   const float *a;
@@ -16,6 +16,7 @@ typedef struct tr_gemm {
   bool b_transposed;
   float *c;
   size_t ldc;
+  bool a_transposed;
 } tr_gemm;
 
 void tr_cpu_gemm(const tr_gemm *product);

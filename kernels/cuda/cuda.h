@@ -82,6 +82,8 @@ size_t tr_cuda_project_bytes(size_t n, size_t d, size_t d_star);
 tr_status tr_cuda_project(tr_device *device, const tr_project_args *args);
 size_t tr_cuda_coreset_scratch(const tr_device *device, size_t n, int d, size_t picks);
 tr_status tr_cuda_coreset(tr_device *device, const tr_coreset_args *args);
+size_t tr_cuda_proxies_scratch(const tr_device *device, size_t count, int d, size_t batch);
+tr_status tr_cuda_proxies_step(tr_device *device, const tr_proxies_step *step);
 size_t tr_cuda_nearest_scratch(const tr_device *device, size_t queries_count, size_t group, size_t bank_rows, int d, int k);
 tr_status tr_cuda_nearest(tr_device *device, const tr_nearest_args *args);
 size_t tr_cuda_nearest_sketch_bytes(const tr_device *device, size_t bank_rows, int d);

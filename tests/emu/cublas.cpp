@@ -134,10 +134,10 @@ void multiply(const product &p, size_t element) {
     std::vector<float> a = lay_rows(p.a, !p.a.transposed, m, k, element * (size_t)p.a.stride, p.tf32);
     std::vector<float> b = lay_rows(p.b, p.b.transposed, n, k, element * (size_t)p.b.stride, p.tf32);
     size_t cut = k < 2 ? k : 1 + (m * 2654435761u + n * 40503u + k) / 64 % (k - 1);
-    tr_gemm first = {n, m, cut, b.data(), k, a.data(), k, true, sum.data(), m};
+    tr_gemm first = {n, m, cut, b.data(), k, a.data(), k, true, sum.data(), m, false};
     tr_cpu_gemm(&first);
     if (cut < k) {
-      tr_gemm second = {n, m, k - cut, b.data() + cut, k, a.data() + cut, k, true, rest.data(), m};
+      tr_gemm second = {n, m, k - cut, b.data() + cut, k, a.data() + cut, k, true, rest.data(), m, false};
       tr_cpu_gemm(&second);
       for (size_t i = 0; i < m * n; ++i)
         sum[i] += rest[i];

@@ -60,12 +60,12 @@ std::vector<float> lay_weights(const emu_convolution &c, const float *weights, i
 /* to[pixel][o] = patches * weights^T, the sum cut in two at `cut`. */
 void multiply(size_t pixels, size_t out, size_t depth, size_t cut, const float *patches, const float *weights, float *to,
               size_t ld) {
-  tr_gemm first = {pixels, out, cut, patches, depth, weights, depth, true, to, ld};
+  tr_gemm first = {pixels, out, cut, patches, depth, weights, depth, true, to, ld, false};
   tr_cpu_gemm(&first);
   if (cut == depth)
     return;
   std::vector<float> rest(pixels * out);
-  tr_gemm second = {pixels, out, depth - cut, patches + cut, depth, weights + cut, depth, true, rest.data(), out};
+  tr_gemm second = {pixels, out, depth - cut, patches + cut, depth, weights + cut, depth, true, rest.data(), out, false};
   tr_cpu_gemm(&second);
   for (size_t i = 0; i < pixels; ++i)
     for (size_t o = 0; o < out; ++o)

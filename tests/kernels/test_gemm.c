@@ -19,11 +19,12 @@ static void check(const tr_gemm *g) {
     for (size_t j = 0; j < g->ldc; ++j) {
       double sum = 0;
       for (size_t k = 0; k < g->k && j < g->n; ++k)
-        sum += (double)g->a[i * g->lda + k] * (double)(g->b_transposed ? g->b[j * g->ldb + k] : g->b[k * g->ldb + j]);
+        sum += (double)g->a[g->a_transposed ? k * g->lda + i : i * g->lda + k] *
+               (double)(g->b_transposed ? g->b[j * g->ldb + k] : g->b[k * g->ldb + j]);
       double expected = j < g->n ? sum : -77.0, got = (double)g->c[i * g->ldc + j];
       if (!(fabs(got - expected) <= 2e-6 * sqrt((double)g->k) + 1e-7)) /* a random walk of rounding errors of terms below 1 */
-        fail_msg("%zux%zux%zu transposed %d, [%zu,%zu]: got %.9g, expected %.9g", g->m, g->n, g->k, g->b_transposed, i, j, got,
-                 expected);
+        fail_msg("%zux%zux%zu transposed %d %d, [%zu,%zu]: got %.9g, expected %.9g", g->m, g->n, g->k, g->a_transposed,
+                 g->b_transposed, i, j, got, expected);
     }
 }
 
@@ -31,15 +32,16 @@ static void test_products(void **state) {
   (void)state;
   static const size_t sizes[][3] = {{1, 1, 1}, {8, 32, 256}, {9, 33, 257}, {70, 40, 600}, {3, 100, 5}, {17, 7, 300}};
   for (size_t s = 0; s < sizeof sizes / sizeof *sizes; ++s)
-    for (int variant = 0; variant < 4; ++variant) {
+    for (int variant = 0; variant < 8; ++variant) {
       size_t m = sizes[s][0], n = sizes[s][1], k = sizes[s][2];
-      bool transposed = variant & 1;
-      size_t ldb = (transposed ? k : n) + 3;
-      float *a = draw(m * (k + 5), 0), *b = draw((transposed ? n : k) * ldb, 1), *c = malloc(m * (n + 2) * sizeof *c);
+      bool transposed = variant & 1, a_transposed = variant & 4;
+      size_t lda = (a_transposed ? m : k) + 5, ldb = (transposed ? k : n) + 3;
+      float *a = draw((a_transposed ? k : m) * lda, 0), *b = draw((transposed ? n : k) * ldb, 1),
+            *c = malloc(m * (n + 2) * sizeof *c);
       assert_non_null(c);
       for (size_t i = 0; i < m * (n + 2); ++i)
         c[i] = -77.0f;
-      tr_gemm g = {m, n, k, a, k + 5, b, ldb, transposed, c, n + 2};
+      tr_gemm g = {m, n, k, a, lda, b, ldb, transposed, c, n + 2, a_transposed};
       if (variant & 2)
         tr_cpu_gemm(&g);
       else

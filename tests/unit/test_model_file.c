@@ -198,6 +198,8 @@ static void test_patchcore(void **state) {
       {.seed = 1, .subsampling = TR_SUBSAMPLE_GREEDY, .percent = 40, .projection = 5},
       {.seed = 1, .subsampling = TR_SUBSAMPLE_GREEDY, .percent = 7.3, .projection = 5, .distance = TR_DISTANCE_EUCLIDEAN},
       {.seed = 2, .subsampling = TR_SUBSAMPLE_RANDOM, .percent = 30, .image_score = TR_SCORE_REWEIGHTED, .neighbours = 3},
+      {.seed = 3, .subsampling = TR_SUBSAMPLE_LEARNED, .percent = 20},
+      {.seed = 3, .subsampling = TR_SUBSAMPLE_LEARNED, .percent = 7.3},
       {.subsampling = TR_SUBSAMPLE_NONE, .percent = 100},
   };
   enum { COUNT = sizeof variants / sizeof *variants };
@@ -224,7 +226,7 @@ static void test_patchcore(void **state) {
     free(again);
     tr_method_patchcore.destroy(loaded);
   }
-  assert_refused(tr_method_patchcore.save(model, COUNT, path, NULL), TR_EINVAL, "variant 4 of 4");
+  assert_refused(tr_method_patchcore.save(model, COUNT, path, NULL), TR_EINVAL, "variant 6 of 6");
   tr_method_patchcore.destroy(model);
   free(scores);
   tr_device_close(device);
