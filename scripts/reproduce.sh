@@ -35,11 +35,13 @@ else
 fi
 
 failed=0
+scores=()
 for experiment in "${experiments[@]}"; do
   name=$(basename "$experiment" .yaml)
   "$program" run "$experiment" --data "$data" --weights "$weights" --scores "build/scores/$name" --maps "build/maps/$name" \
     "${extra[@]}" || failed=1
+  scores+=(--scores "build/scores/$name")
 done
-"$program" report --out paper-repro.md
+"$program" report --out paper-repro.md "${scores[@]}"
 echo "paper-repro.md is written; scores are in build/scores, heat maps in build/maps"
 exit $failed

@@ -50,7 +50,7 @@ static tr_status write_forms(tr_report *report, const report_arguments *a, const
 
 static tr_status write_report(const report_arguments *a, tr_progress *progress) {
   tr_report *report;
-  TR_TRY(tr_report_create(a->results, progress, &report));
+  TR_TRY(tr_report_create(a->results, &a->scores, progress, &report));
   char *figures = tr_format("%s/figures", a->results);
   tr_status status =
       figures ? write_forms(report, a, figures, progress) : tr_fail(TR_ENOMEM, "writing the report: out of memory");
@@ -120,19 +120,17 @@ const cli_command cli_report = {
     .summary = "set published numbers beside ours",
     .run = run,
     .help =
-        "usage: totalrecall report [--results DIR] [--out FILE] [--html FILE [--maps DIR] [--scores DIR]] [--tables DIR]\n\n"
+        "usage: totalrecall report [--results DIR] [--out FILE] [--html FILE] [--tables DIR] [--scores DIR]... [--maps "
+        "DIR]...\n\n"
         "Writes paper-repro.md: the numbers of the paper and of its authors' code from DIR/published, and beside them what\n"
-        "DIR/<machine>/*.jsonl holds; for a number that is missing, what it takes to get it. Where DIR/<machine>/scores holds\n"
-        "the scores of images (`run --scores`), differences have intervals.\n\n"
+        "DIR/<machine>/*.jsonl holds; for a number that is missing, what it takes to get it. Differences have intervals where\n"
+        "the scores of images are at hand.\n\n"
         "  --results DIR   (default: results)\n"
         "  --out FILE      (default: standard output); its figures, drawn by gnuplot, go to DIR/figures/*.svg\n"
-        "  --html FILE     the same as one self-contained page, with the best and the worst heat maps of every class; Markdown "
-        "then\n"
-        "                  only with --out\n"
-        "  --maps DIR      heat maps for the page (`run --maps`), may be given several times (default: DIR/<machine>/maps). The "
-        "page holds\n"
-        "                  their images: mind the data set's licence before you pass it on\n"
-        "  --scores DIR    scores that they are chosen by (`run --scores`), may be given several times (default: "
-        "DIR/<machine>/scores)\n"
-        "  --tables DIR    every table as DIR/<table>.csv and .tex; Markdown then only with --out\n",
+        "  --html FILE     the same as one self-contained page, with the best and the worst heat maps of every class\n"
+        "  --tables DIR    every table as DIR/<table>.csv and .tex\n"
+        "  --scores DIR    scores of images (`run --scores`), beside those in DIR/<machine>/scores; may be given several times\n"
+        "  --maps DIR      heat maps for the page (`run --maps`), likewise beside DIR/<machine>/maps. The page holds their\n"
+        "                  images: mind the data set's licence before you pass it on\n\n"
+        "With --html or --tables, Markdown only with --out.\n",
 };

@@ -8,8 +8,9 @@
 
 /* What every part of the report works from. */
 typedef struct tr_evidence {
-  const char *folder;  /* of results */
-  tr_strings machines; /* its folders but `published` */
+  const char *folder;       /* of results */
+  tr_strings machines;      /* its folders but `published` */
+  const tr_strings *scores; /* more folders with scores of images; may be NULL */
   tr_published published;
   tr_runs runs;
   tr_progress *progress; /* for warnings; may be NULL */

@@ -48,16 +48,29 @@ static void class_row(tr_evidence *evidence, const char *title, const tr_group *
   tr_report_label(report, known ? judged(&interval) : "unknown");
 }
 
-static size_t compare_on(tr_evidence *evidence, const char *dataset, const char *backbone, const char *other) {
+/* What PatchCore is compared with. */
+typedef struct rival {
+  const char *name, *title;
+  int neighbours; /* spade */
+} rival;
+static const rival rivals[] = {{"padim", "PaDiM", 0}, {"spade", "SPADE", 50}, {"spade", "SPADE (K = 5)", 5}};
+
+static tr_query query_of(const rival *r, const char *dataset) {
+  tr_query query = tr_query_new(dataset, r->name, "table1");
+  if (r->neighbours)
+    query.setting.neighbours = r->neighbours;
+  return tr_query_ready(query);
+}
+
+static size_t compare_on(tr_evidence *evidence, const char *dataset, const char *backbone, const rival *other) {
   static const double percents[] = {10, 1, 25, 100};
   for (size_t p = 0; p < sizeof percents / sizeof *percents; ++p) {
-    tr_query queries[] = {tr_query_percent(tr_query_new(dataset, "patchcore", "table1"), percents[p]),
-                          tr_query_new(dataset, other, "table1")};
+    tr_query queries[] = {tr_query_percent(tr_query_new(dataset, "patchcore", "table1"), percents[p]), query_of(other, dataset)};
     tr_selection selections[2];
     if (tr_sweep(evidence, queries, 2, backbone, selections) < 2)
       continue;
-    const char *title = tr_report_text(evidence->report, "PatchCore-%g %% and %s, %s", percents[p],
-                                       strcmp(other, "padim") == 0 ? "PaDiM" : "SPADE", tr_dataset_title(dataset));
+    const char *title =
+        tr_report_text(evidence->report, "PatchCore-%g %% and %s, %s", percents[p], other->title, tr_dataset_title(dataset));
     for (size_t i = 0; i < selections[0].count; ++i)
       class_row(evidence, title, selections[0].groups[i], selections[1].groups[i]);
     return selections[0].count;
@@ -65,15 +78,15 @@ static size_t compare_on(tr_evidence *evidence, const char *dataset, const char 
   return 0;
 }
 
-static void not_run(tr_evidence *evidence, const char *other) {
+static void not_run(tr_evidence *evidence, const rival *other) {
   tr_report *report = evidence->report;
-  tr_query query = tr_query_new("mvtec", other, "table1");
+  tr_query query = query_of(other, "mvtec");
   tr_cell cell = tr_cell_new(TR_UNIT_PERCENT);
   cell.causes = TR_CAUSE_NOT_RUN;
   cell.reason = tr_missing_reason(evidence, &query);
   cell.command = tr_command_of(evidence, query.experiment);
   tr_report_row(report);
-  tr_report_label(report, strcmp(other, "padim") == 0 ? "PatchCore and PaDiM" : "PatchCore and SPADE");
+  tr_report_label(report, tr_report_text(report, "PatchCore and %s", other->title));
   tr_report_label(report, "all");
   tr_report_label(report, TR_PAPERS_BACKBONE);
   for (int i = 0; i < 5; ++i)
@@ -81,7 +94,6 @@ static void not_run(tr_evidence *evidence, const char *other) {
 }
 
 void tr_section_comparisons(tr_evidence *evidence) {
-  static const char *const others[] = {"padim", "spade"};
   static const char *const columns[] = {"methods",    "class",      "backbone",      "the first",
                                         "the second", "difference", "95 % interval", "better"};
   tr_report *report = evidence->report;
@@ -93,12 +105,12 @@ void tr_section_comparisons(tr_evidence *evidence) {
     tr_report_column(report, columns[i], false);
   size_t count;
   const char *const *backbones = tr_report_backbones(&count);
-  for (size_t o = 0; o < 2; ++o) {
+  for (size_t r = 0; r < sizeof rivals / sizeof *rivals; ++r) {
     size_t rows = 0;
     for (size_t d = 0; d < DATASETS; ++d)
       for (size_t i = 0; i < count; ++i)
-        rows += compare_on(evidence, datasets[d], backbones[i], others[o]);
+        rows += compare_on(evidence, datasets[d], backbones[i], &rivals[r]);
     if (!rows)
-      not_run(evidence, others[o]);
+      not_run(evidence, &rivals[r]);
   }
 }

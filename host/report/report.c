@@ -29,8 +29,8 @@ static void sections(tr_evidence *evidence) {
   tr_section_machines(evidence);
 }
 
-tr_status tr_report_create(const char *results, tr_progress *progress, tr_report **out) {
-  tr_evidence evidence = {.folder = results, .progress = progress};
+tr_status tr_report_create(const char *results, const tr_strings *scores, tr_progress *progress, tr_report **out) {
+  tr_evidence evidence = {.folder = results, .scores = scores, .progress = progress};
   *out = NULL;
   tr_status status = tr_report_new(&evidence.report);
   if (status == TR_OK)

@@ -9,9 +9,9 @@
 /* Aligned columns, a block per run with its classes and their mean; runs in the order of the experiments. malloc'd. */
 tr_status tr_results_table(const tr_experiments *experiments, const tr_results *results, char **out);
 
-/* Sets <results>/published/ *.csv beside <results>/<machine>/ *.jsonl and <machine>/scores/ *.csv. A missing file of published
- * numbers is a warning; its cells say so. */
-tr_status tr_report_create(const char *results, tr_progress *progress, tr_report **out);
+/* Sets <results>/published/ *.csv beside <results>/<machine>/ *.jsonl. Scores of images, for intervals, are looked for in the folders
+ * `scores` (NULL: none) and in <results>/<machine>/scores. A missing file of published numbers is a warning; its cells say so. */
+tr_status tr_report_create(const char *results, const tr_strings *scores, tr_progress *progress, tr_report **out);
 
 /* paper-repro.md; malloc'd. Drawn figures are linked as <figures>/<id>.svg. */
 tr_status tr_report_markdown(const tr_report *report, const char *figures, char **out);

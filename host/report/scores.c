@@ -85,12 +85,22 @@ static bool read_file(const char *path, const tr_result *run, tr_image_scores *o
   return false;
 }
 
+static bool read_from(const char *folder, const tr_result *run, tr_image_scores *out) {
+  char *path = folder ? tr_format("%s/%s_%s.csv", folder, run->run, run->class_name) : NULL;
+  bool found = path && read_file(path, run, out);
+  free(path);
+  return found;
+}
+
 static bool read_scores(const tr_evidence *evidence, const tr_result *run, tr_image_scores *out) {
+  for (size_t i = 0; evidence->scores && i < evidence->scores->count; ++i)
+    if (read_from(evidence->scores->items[i], run, out))
+      return true;
   bool found = false;
   for (size_t i = 0; !found && i < evidence->machines.count; ++i) {
-    char *path = tr_format("%s/%s/scores/%s_%s.csv", evidence->folder, evidence->machines.items[i], run->run, run->class_name);
-    found = path && read_file(path, run, out);
-    free(path);
+    char *folder = tr_format("%s/%s/scores", evidence->folder, evidence->machines.items[i]);
+    found = read_from(folder, run, out);
+    free(folder);
   }
   return found;
 }

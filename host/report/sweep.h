@@ -16,7 +16,7 @@ void tr_sweep_pair(tr_selection *a, tr_selection *b);
 const char *tr_sweep_title(tr_evidence *evidence, const tr_selection *selection);
 
 /* The difference of image AUROC between two selections of the same classes in the same order, with its interval
- * (host/metrics/bootstrap.h), from the scores that `run --scores results/<machine>/scores` has kept. A pair is two runs of one seed; a
+ * (host/metrics/bootstrap.h), from the scores that `run --scores` has kept. A pair is two runs of one seed; a
  * selection's only run is paired with each of the other's. False where scores of a run are missing, or are not those of its line. */
 typedef struct tr_interval {
   double difference, low, high; /* percent points, a - b */

@@ -121,7 +121,7 @@ static tr_progress counter = {.line = count_line};
 
 static tr_report *report_now(void) {
   tr_report *report;
-  if (tr_report_create(folder, &counter, &report) != TR_OK)
+  if (tr_report_create(folder, NULL, &counter, &report) != TR_OK)
     fail_msg("%s", tr_last_error());
   return report;
 }
@@ -460,6 +460,20 @@ static void findings_with_scores(void **state) {
   static const char sampled[] = "The greedy coreset is above random and learned ones, at 1 % (figure 5)";
   assert_string_equal(cell_of(report, "findings", sampled, "here")->text, "**seen**, beyond chance, among those run");
   tr_report_destroy(report);
+
+  /* From another folder. */
+  shell("mv %s/m/scores %s/elsewhere", folder, folder);
+  tr_strings scores = {0};
+  char *elsewhere = tr_format("%s/elsewhere", folder);
+  assert_int_equal(tr_strings_take(&scores, elsewhere), TR_OK);
+  assert_int_equal(tr_report_create(folder, &scores, &counter, &report), TR_OK);
+  assert_string_equal(cell_of(report, "findings", p3, "here")->text, "**seen**, but may be chance");
+  tr_report_destroy(report);
+  tr_strings_free(&scores);
+  report = report_now();
+  assert_string_equal(cell_of(report, "findings", p3, "here")->text, "**seen**");
+  tr_report_destroy(report);
+  shell("mv %s/elsewhere %s/m/scores", folder, folder);
 
   /* Scores of other images, or not of this line, are none. */
   add_scored_run(from_ablation(TR_ABLATION_SUBSAMPLING, "mvtec", 1, 1, 0), random, true);
