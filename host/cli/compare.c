@@ -5,6 +5,12 @@
 #include <getopt.h>
 #include <stdio.h>
 
+static const char *verdict(const tr_auroc_difference *d) {
+  if (d->low == 0 && d->high == 0)
+    return "equal";
+  return d->low > 0 ? "the first is better" : d->high < 0 ? "the second is better" : "may be chance";
+}
+
 static void print_result(const char *const paths[2], const tr_image_scores *scores, const tr_auroc_difference *d) {
   size_t anomalous = 0;
   for (size_t i = 0; i < scores->count; ++i)
@@ -12,10 +18,7 @@ static void print_result(const char *const paths[2], const tr_image_scores *scor
   printf("%zu good and %zu anomalous images\n", scores->count - anomalous, anomalous);
   printf("image AUROC %.4f  %s\nimage AUROC %.4f  %s\n", d->a, paths[0], d->b, paths[1]);
   printf("difference  %+.4f, 95 %% interval %+.4f to %+.4f (%d paired draws): %s\n", d->a - d->b, d->low, d->high,
-         TR_BOOTSTRAP_DRAWS,
-         d->low > 0    ? "the first is better"
-         : d->high < 0 ? "the second is better"
-                       : "may be chance");
+         TR_BOOTSTRAP_DRAWS, verdict(d));
 }
 
 static int compare(const char *const paths[2]) {

@@ -14,6 +14,8 @@ static void no_scores(tr_cell *cell) {
 }
 
 static const char *judged(const tr_interval *interval) {
+  if (interval->low == 0 && interval->high == 0)
+    return "equal";
   return interval->low > 0 ? "the first" : interval->high < 0 ? "the second" : "may be chance";
 }
 

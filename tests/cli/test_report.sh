@@ -47,7 +47,7 @@ says err "$dir/none"
 # Two files of scores.
 scores=("$dir"/scores/*_S0_*.csv)
 code 0 "$program" compare "${scores[0]}" "${scores[0]}"
-says out "3 good and 4 anomalous images" "difference  +0.0000, 95 % interval +0.0000 to +0.0000 (2000 paired draws): may be chance"
+says out "3 good and 4 anomalous images" "difference  +0.0000, 95 % interval +0.0000 to +0.0000 (2000 paired draws): equal"
 awk -F, 'NR == 1 { print; next } { print $1 "," $2 "," ($2 == 1 ? 9 + NR : NR) }' OFS=, "${scores[0]}" >"$dir/good.csv"
 awk -F, 'NR == 1 { print; next } { print $1 "," $2 "," ($2 == 1 ? NR : 90 + NR) }' OFS=, "${scores[0]}" >"$dir/bad.csv"
 code 0 "$program" compare "$dir/good.csv" "$dir/bad.csv"
