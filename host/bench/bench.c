@@ -23,12 +23,12 @@ typedef struct group {
 } group;
 
 static const group groups[] = {
-    {"copy", tr_bench_copy},           {"resize", tr_bench_resize},       {"conv", tr_bench_conv},
-    {"backbone", tr_bench_backbone},   {"pool", tr_bench_pool},           {"affine", tr_bench_affine},
-    {"aggregate", tr_bench_aggregate}, {"project", tr_bench_project},     {"coreset", tr_bench_coreset},
-    {"nearest", tr_bench_nearest},     {"reweight", tr_bench_reweight},   {"squared_norms", tr_bench_squared_norms},
-    {"channels", tr_bench_channels},   {"gaussian", tr_bench_gaussian},   {"upsample", tr_bench_upsample},
-    {"smooth", tr_bench_smooth},       {"sort_scan", tr_bench_sort_scan},
+    {"copy", tr_bench_copy},           {"resize", tr_bench_resize},     {"conv", tr_bench_conv},
+    {"backbone", tr_bench_backbone},   {"pool", tr_bench_pool},         {"affine", tr_bench_affine},
+    {"aggregate", tr_bench_aggregate}, {"project", tr_bench_project},   {"coreset", tr_bench_coreset},
+    {"nearest", tr_bench_nearest},     {"reweight", tr_bench_reweight}, {"squared_norms", tr_bench_squared_norms},
+    {"channels", tr_bench_channels},   {"gaussian", tr_bench_gaussian}, {"padim", tr_bench_padim},
+    {"upsample", tr_bench_upsample},   {"smooth", tr_bench_smooth},     {"sort_scan", tr_bench_sort_scan},
 };
 enum { GROUPS = sizeof groups / sizeof *groups };
 
@@ -270,6 +270,7 @@ tr_status tr_bench_json(tr_device *device, const tr_bench_limits *limits, const 
   cJSON_AddNumberToObject(line, "flops", row->flops);
   cJSON_AddNumberToObject(line, "bytes", row->bytes);
   cJSON_AddNumberToObject(line, "share", share); /* NaN is written as null */
+  cJSON_AddNumberToObject(line, "times_backbone", row->times_backbone > 0 ? row->times_backbone : NAN);
   cJSON_AddStringToObject(line, "limit", by_memory ? "copy" : "product");
   cJSON_AddNumberToObject(line, "limit_flops_per_second", limits->flops);
   cJSON_AddNumberToObject(line, "limit_bytes_per_second", limits->bytes);
@@ -279,7 +280,7 @@ tr_status tr_bench_json(tr_device *device, const tr_bench_limits *limits, const 
   cJSON_AddNumberToObject(line, "threads", tr_pool_threads(tr_device_pool(device)));
   cJSON_AddStringToObject(line, "version", tr_version());
   cJSON_AddStringToObject(line, "date", date);
-  *out = cJSON_GetArraySize(line) == 19 ? cJSON_PrintUnformatted(line) : NULL;
+  *out = cJSON_GetArraySize(line) == 20 ? cJSON_PrintUnformatted(line) : NULL;
   cJSON_Delete(line);
   return *out ? TR_OK : tr_fail(TR_ENOMEM, "bench: writing a line: out of memory");
 }

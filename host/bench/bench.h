@@ -22,6 +22,7 @@ typedef struct tr_bench_row {
   bool transfer;          /* between host and device: no limit is known */
   size_t items, samples;  /* items of a sample */
   double median, minimum; /* seconds of an item */
+  double times_backbone;  /* padim: of the backbone's median alone; else 0 */
 } tr_bench_row;
 
 typedef void (*tr_bench_row_fn)(void *context, const tr_bench_limits *limits, const tr_bench_row *row);

@@ -6,6 +6,7 @@
 #ifndef TR_BENCH_CASES_H
 #define TR_BENCH_CASES_H
 
+#include "host/backbone/graph.h"
 #include "host/bench/bench.h"
 
 enum { TR_BENCH_MEMORY = 48 };
@@ -70,6 +71,17 @@ static inline size_t tr_bench_training_rows(const tr_bench *bench) {
   return bench->options->quick ? 2000 : 94080;
 }
 
+/* A backbone with random weights, and images and taps for every lane; *bytes: of an image and its taps. */
+typedef struct tr_bench_network {
+  tr_backbone *backbone; /* the caller's to destroy */
+  float *images, *taps[TR_MAX_LAYERS];
+  size_t image_bytes, tap_bytes[TR_MAX_LAYERS]; /* of a lane */
+  int layers;
+} tr_bench_network;
+tr_status tr_bench_network_prepare(tr_bench *bench, const tr_backbone_options *options, tr_bench_network *out, double *bytes);
+void tr_bench_network_taps(const tr_bench_network *network, int lane, float *taps[TR_MAX_LAYERS]);
+tr_status tr_bench_network_run(void *network, size_t first, size_t count, int lane); /* a tr_chunk_fn */
+
 /* Every row of an operator. One that the device does not have yet gives none. */
 tr_status tr_bench_copy(tr_bench *bench);
 tr_status tr_bench_resize(tr_bench *bench);
@@ -85,6 +97,7 @@ tr_status tr_bench_reweight(tr_bench *bench);
 tr_status tr_bench_squared_norms(tr_bench *bench);
 tr_status tr_bench_channels(tr_bench *bench);
 tr_status tr_bench_gaussian(tr_bench *bench);
+tr_status tr_bench_padim(tr_bench *bench);
 tr_status tr_bench_upsample(tr_bench *bench);
 tr_status tr_bench_smooth(tr_bench *bench);
 tr_status tr_bench_sort_scan(tr_bench *bench);

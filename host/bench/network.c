@@ -171,29 +171,26 @@ tr_status tr_bench_conv(tr_bench *bench) {
 }
 
 tr_status tr_bench_fastest_conv(tr_bench *bench) {
-  static const conv_shape dense = {8, 256, 256, 3, 1, 1, false, true};
+  static const conv_shape dense = {8, 512, 512, 1, 1, 1, false, true}; /* 3x3 goes through Winograd, which leaves products out */
   return measure_conv(bench, &dense, true);
 }
 
 /* ---- backbone ---- */
 
-typedef struct backbone_job {
-  tr_backbone *backbone;
-  float *images, *taps[TR_MAX_LAYERS];
-  size_t image_bytes, tap_bytes[TR_MAX_LAYERS]; /* of a lane */
-  int layers;
-} backbone_job;
-
-static tr_status run_backbone(void *context, size_t first, size_t count, int lane) {
-  (void)first;
-  const backbone_job *job = context;
-  float *taps[TR_MAX_LAYERS];
+void tr_bench_network_taps(const tr_bench_network *job, int lane, float *taps[TR_MAX_LAYERS]) {
   for (int i = 0; i < job->layers; ++i)
     taps[i] = tr_bench_at_lane(job->taps[i], lane, job->tap_bytes[i]);
+}
+
+tr_status tr_bench_network_run(void *context, size_t first, size_t count, int lane) {
+  (void)first;
+  const tr_bench_network *job = context;
+  float *taps[TR_MAX_LAYERS];
+  tr_bench_network_taps(job, lane, taps);
   return tr_backbone_run(job->backbone, lane, (int)count, tr_bench_at_lane(job->images, lane, job->image_bytes), taps);
 }
 
-static tr_status prepare_backbone(tr_bench *bench, const tr_backbone_options *options, backbone_job *job, double *bytes) {
+tr_status tr_bench_network_prepare(tr_bench *bench, const tr_backbone_options *options, tr_bench_network *job, double *bytes) {
   size_t input = bench->chunk * (size_t)options->in_h * (size_t)options->in_w * 3;
   job->layers = options->layer_count;
   job->image_bytes = input * sizeof(float);
@@ -220,13 +217,13 @@ static tr_status measure_backbone(tr_bench *bench, const char *architecture, con
   TR_TRY(tr_backbone_forecast(bench->device, &options, &device_bytes, &macs));
   char shape[96];
   snprintf(shape, sizeof shape, "%s to %s, %dx%d", architecture, second, side, side);
-  backbone_job job = {0};
-  tr_status status = prepare_backbone(bench, &options, &job, &bytes);
+  tr_bench_network job = {0};
+  tr_status status = tr_bench_network_prepare(bench, &options, &job, &bytes);
   if (status == TR_OK)
     status = tr_bench_measure(
         bench,
         &(tr_bench_case){
-            .name = "backbone", .shape = shape, .flops = 2 * macs, .bytes = bytes, .fn = run_backbone, .context = &job},
+            .name = "backbone", .shape = shape, .flops = 2 * macs, .bytes = bytes, .fn = tr_bench_network_run, .context = &job},
         false);
   tr_backbone_destroy(job.backbone);
   tr_bench_release(bench);

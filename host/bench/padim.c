@@ -1,6 +1,7 @@
-/* Cases of PaDiM's operators: channels, gaussian. */
+/* Cases of PaDiM's operators, channels and gaussian, and of its fit beside the backbone alone. */
 #include "host/base/status.h"
 #include "host/bench/cases.h"
+#include "host/methods/method.h"
 #include "kernels/operators.h"
 #include <stdio.h>
 
@@ -137,7 +138,7 @@ static void count_gaussian(const gaussian_job *job, double *fit_flops, double *d
 
 static tr_status measure_gaussian(tr_bench *bench, size_t samples, int d) {
   gaussian_job job = {.device = bench->device};
-  size_t positions = (size_t)(bench->options->quick ? 16 : 784);
+  size_t positions = (size_t)(bench->options->quick ? 16 : 56 * 56);
   job.args.spec = (tr_gaussian_spec){
       .positions = positions, .samples = samples, .d = d, .epsilon = 0.01, .form = tr_gaussian_best_form(samples, d)};
   job.args.positions = positions;
@@ -180,6 +181,98 @@ tr_status tr_bench_gaussian(tr_bench *bench) {
     return measure_gaussian(bench, 150, 60);
   }
   TR_TRY(measure_gaussian(bench, 391, 550)); /* hazelnut by WideResNet50, as in PaDiM's paper: the most images */
+  TR_TRY(measure_gaussian(bench, 120, 550)); /* bottle by ResNet50 */
   TR_TRY(measure_gaussian(bench, 60, 550));  /* toothbrush: the fewest */
   return measure_gaussian(bench, 209, 100);  /* bottle by ResNet18 */
+}
+
+/* ---- padim: the fit of a class, backbone included ---- */
+
+typedef struct fit_job {
+  tr_device *device;
+  tr_bench_network network;
+  tr_method_options options;
+  tr_model *model; /* NULL: the backbone alone */
+  size_t images;
+} fit_job;
+
+static tr_status fit_chunk(void *context, size_t first, size_t count, int lane) {
+  fit_job *job = context;
+  float *taps[TR_MAX_LAYERS];
+  TR_TRY(tr_bench_network_run(&job->network, first, count, lane));
+  tr_bench_network_taps(&job->network, lane, taps);
+  TR_TRY(tr_device_sync(job->device));
+  return job->model ? tr_method_padim.fit_images(job->model, lane, first, count, (const float *const *)taps) : TR_OK;
+}
+
+static tr_status pass_images(void *context, size_t first, size_t count, int lane) {
+  (void)first;
+  (void)count;
+  (void)lane;
+  fit_job *job = context;
+  return tr_device_for_chunks(job->device, job->images, fit_chunk, job);
+}
+
+static tr_status fit_model(void *context, size_t first, size_t count, int lane) {
+  fit_job *job = context;
+  TR_TRY(tr_method_padim.create(&job->options, &job->model));
+  tr_status status = pass_images(context, first, count, lane);
+  if (status == TR_OK)
+    status = tr_method_padim.fit_end(job->model);
+  tr_method_padim.destroy(job->model);
+  job->model = NULL;
+  return status;
+}
+
+/* The backbone's median first, then the fit's, as a multiple of it. */
+static tr_status measure_fit(tr_bench *bench, fit_job *job, const char *backbone, double flops, double bytes) {
+  tr_bench_case item = {.name = "padim",
+                        .shape = "backbone alone",
+                        .mode = TR_BENCH_WHOLE,
+                        .flops = flops,
+                        .bytes = bytes,
+                        .fn = pass_images,
+                        .context = job};
+  TR_TRY(tr_bench_measure(bench, &item, true));
+  double alone = bench->last.median;
+  item.fn = fit_model;
+  TR_TRY(tr_bench_measure(bench, &item, true));
+  tr_bench_row *row = &bench->last;
+  row->times_backbone = row->median / alone;
+  snprintf(row->shape, sizeof row->shape, "fit of %zu images, %s: %.2f of the backbone", job->images, backbone,
+           row->times_backbone);
+  bench->options->row(bench->options->context, &bench->limits, row);
+  return TR_OK;
+}
+
+/* MVTec bottle's 120 images by ResNet50. */
+tr_status tr_bench_padim(tr_bench *bench) {
+  static const char *const layers[] = {"layer1", "layer2", "layer3"};
+  bool quick = bench->options->quick;
+  const char *backbone = quick ? "resnet18" : "resnet50_v1";
+  int side = tr_bench_side(bench);
+  size_t device_bytes;
+  double macs, bytes = 0;
+  /* Random weights make large features, and every lane has one image: a covariance that only a large epsilon makes definite. */
+  tr_variant variant = {.dimension = quick ? 50 : 550, .placement = TR_PLACE_NEAREST, .epsilon = 1e6};
+  tr_backbone_options options = {.architecture = backbone, .layers = layers, .layer_count = 3, .in_h = side, .in_w = side};
+  fit_job job = {.device = bench->device, .images = quick ? bench->lanes * bench->chunk : 120};
+  if (!tr_device_operators(bench->device)->gaussian_add)
+    return TR_OK;
+  job.options = (tr_method_options){.device = bench->device,
+                                    .aggregate = {.kind = TR_AGGREGATE_CONCAT, .layers = 3, .patch = 1, .stride = 1},
+                                    .in_h = side,
+                                    .in_w = side,
+                                    .train_images = job.images,
+                                    .variants = &variant,
+                                    .variant_count = 1};
+  tr_aggregate_spec *maps = &job.options.aggregate;
+  TR_TRY(tr_backbone_shapes(bench->device, &options, maps->h, maps->w, maps->c));
+  TR_TRY(tr_backbone_forecast(bench->device, &options, &device_bytes, &macs));
+  tr_status status = tr_bench_network_prepare(bench, &options, &job.network, &bytes);
+  if (status == TR_OK)
+    status = measure_fit(bench, &job, backbone, 2 * macs * (double)job.images, bytes * (double)job.images);
+  tr_backbone_destroy(job.network.backbone);
+  tr_bench_release(bench);
+  return status;
 }
