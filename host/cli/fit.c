@@ -125,9 +125,22 @@ static size_t parent_length(const char *key) {
   return key[length] == '.' ? length : 0;
 }
 
+/* In quotes, unless it is a list, a mapping or quoted already: a value may have YAML's own marks in it. */
+static void write_value(FILE *out, const char *value) {
+  if (strchr("[{\"'", *value)) {
+    fputs(value, out);
+    return;
+  }
+  fputc('\'', out);
+  for (; *value; ++value)
+    fputs(*value == '\'' ? "''" : (const char[]){*value, '\0'}, out);
+  fputc('\'', out);
+}
+
 static void write_key(FILE *out, const char *key) {
   size_t name = strcspn(key, "=");
-  fprintf(out, "%.*s: %s", (int)name, key, key + name + 1);
+  fprintf(out, "%.*s: ", (int)name, key);
+  write_value(out, key + name + 1);
 }
 
 /* "image.resize=256", "image.crop=0" -> image: {resize: 256, crop: 0} */

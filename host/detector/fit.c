@@ -6,7 +6,6 @@
 #include "host/base/status.h"
 #include "host/detector/about.h"
 #include "host/detector/scorer.h"
-#include "host/search/search.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -152,8 +151,6 @@ static tr_status forecast(const tr_fit_options *o, tr_fit_plan *plan) {
 static tr_status check_setting(const tr_setting *s) {
   if (s->member_count)
     return tr_fail(TR_EINVAL, "a detector has one backbone; an ensemble is several, each a detector of its own");
-  if (tr_search_factory(s->search))
-    return tr_fail(TR_EINVAL, "search: a detector searches its bank exactly, found %s", s->search);
   if (s->train_images)
     return tr_fail(TR_EINVAL, "train_images: a detector is fitted on all images of its folder; give a folder of %d",
                    s->train_images);

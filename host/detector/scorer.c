@@ -38,19 +38,6 @@ static size_t round_of(const tr_device *device) {
 
 /* ---- set-up ---- */
 
-static tr_variant variant_of(const tr_setting *s) {
-  return (tr_variant){.seed = s->seed,
-                      .subsampling = s->subsampling,
-                      .percent = s->percent,
-                      .projection = s->projection,
-                      .image_score = s->image_score,
-                      .distance = s->distance,
-                      .neighbours = s->neighbours,
-                      .dimension = s->dimension,
-                      .placement = s->placement,
-                      .epsilon = s->epsilon};
-}
-
 static tr_backbone_options backbone_options(const tr_scorer_options *o) {
   return (tr_backbone_options){.architecture = o->setting->backbone,
                                .layers = o->setting->layers,
@@ -62,12 +49,7 @@ static tr_backbone_options backbone_options(const tr_scorer_options *o) {
 static tr_status method_options(const tr_scorer_options *o, const tr_variant *variant, tr_method_options *out) {
   const tr_setting *s = o->setting;
   *out = (tr_method_options){.device = o->device,
-                             .aggregate = {.kind = s->aggregate,
-                                           .layers = s->layer_count,
-                                           .patch = s->patch,
-                                           .stride = s->stride,
-                                           .layer_dimension = s->layer_dimension,
-                                           .dimension = s->dimension},
+                             .aggregate = tr_setting_aggregate(s),
                              .in_h = o->in_h,
                              .in_w = o->in_w,
                              .gallery = s->gallery,
@@ -91,7 +73,7 @@ static tr_status check_maps(const tr_scorer *s, const tr_aggregate_spec *maps) {
 
 static tr_status create_model(tr_scorer *s) {
   const tr_scorer_options *o = &s->options;
-  tr_variant variant = variant_of(o->setting);
+  tr_variant variant = tr_setting_variant(o->setting);
   tr_method_options options;
   tr_method_needs needs;
   TR_TRY(method_options(o, &variant, &options));
@@ -192,7 +174,7 @@ static size_t feed_bytes(const tr_scorer_options *o, const tr_aggregate_spec *ma
 }
 
 tr_status tr_scorer_forecast(const tr_scorer_options *o, size_t image_bytes, tr_scorer_needs *out) {
-  tr_variant variant = variant_of(o->setting);
+  tr_variant variant = tr_setting_variant(o->setting);
   tr_method_options options;
   tr_method_needs needs;
   double macs;

@@ -934,6 +934,7 @@ static bool has_value(const key *k, const char *field) {
     return in_bounds(k, number_of(k, field));
   case VALUE_NAME:
   case VALUE_TEXT:
+  case VALUE_SEARCH:
     memcpy(&text, field, sizeof text);
     return text != NULL;
   case VALUE_MAPPING:
@@ -961,6 +962,7 @@ static cJSON *value_to_json(const tr_setting *setting, const key *k) {
     return cJSON_CreateString(k->names(&count)[(int)number_of(k, field)]);
   case VALUE_NAME:
   case VALUE_TEXT:
+  case VALUE_SEARCH:
     memcpy(&text, field, sizeof text);
     return cJSON_CreateString(text);
   case VALUE_BOOLEAN:

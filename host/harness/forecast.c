@@ -22,22 +22,8 @@ tr_backbone_options tr_pass_backbone_options(const tr_pass *pass) {
 
 void tr_group_method_options(const tr_pass *pass, const tr_group *group, tr_device *device, tr_variant *variants,
                              tr_method_options *out) {
-  for (size_t i = 0; i < group->run_count; ++i) {
-    const tr_setting *v = group->runs[i].setting;
-    variants[group->runs[i].variant] = (tr_variant){.seed = v->seed,
-                                                    .subsampling = v->subsampling,
-                                                    .percent = v->percent,
-                                                    .projection = v->projection,
-                                                    .search = v->search,
-                                                    .nprobe = v->nprobe,
-                                                    .ef_search = v->ef_search,
-                                                    .image_score = v->image_score,
-                                                    .distance = v->distance,
-                                                    .neighbours = v->neighbours,
-                                                    .dimension = v->dimension,
-                                                    .placement = v->placement,
-                                                    .epsilon = v->epsilon};
-  }
+  for (size_t i = 0; i < group->run_count; ++i)
+    variants[group->runs[i].variant] = tr_setting_variant(group->runs[i].setting);
   *out = (tr_method_options){.device = device,
                              .aggregate = group->aggregate,
                              .in_h = pass->in_h,
@@ -53,12 +39,7 @@ void tr_group_method_options(const tr_pass *pass, const tr_group *group, tr_devi
 /* ---- a model ---- */
 
 static tr_aggregate_spec aggregate_of(const tr_setting *s, const tr_plan_network *network) {
-  tr_aggregate_spec spec = {.kind = s->aggregate,
-                            .layers = s->layer_count,
-                            .patch = s->patch,
-                            .stride = s->stride,
-                            .layer_dimension = s->layer_dimension,
-                            .dimension = s->dimension};
+  tr_aggregate_spec spec = tr_setting_aggregate(s);
   for (int i = 0; i < s->layer_count; ++i) {
     spec.h[i] = network->h[i];
     spec.w[i] = network->w[i];

@@ -226,6 +226,31 @@ void tr_setting_normalise(tr_setting *setting) {
     setting->normalise = TR_NORMALISE_OFFICIAL;
 }
 
+tr_variant tr_setting_variant(const tr_setting *s) {
+  return (tr_variant){.seed = s->seed,
+                      .subsampling = s->subsampling,
+                      .percent = s->percent,
+                      .projection = s->projection,
+                      .search = s->search,
+                      .nprobe = s->nprobe,
+                      .ef_search = s->ef_search,
+                      .image_score = s->image_score,
+                      .distance = s->distance,
+                      .neighbours = s->neighbours,
+                      .dimension = s->dimension,
+                      .placement = s->placement,
+                      .epsilon = s->epsilon};
+}
+
+tr_aggregate_spec tr_setting_aggregate(const tr_setting *s) {
+  return (tr_aggregate_spec){.kind = s->aggregate,
+                             .layers = s->layer_count,
+                             .patch = s->patch,
+                             .stride = s->stride,
+                             .layer_dimension = s->layer_dimension,
+                             .dimension = s->dimension};
+}
+
 /* "layer2" -> "2", "blocks.4" -> "4", "pool" -> "pool". */
 static const char *layer_number(const char *layer) {
   size_t digits = strcspn(layer, "0123456789");

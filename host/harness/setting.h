@@ -56,6 +56,10 @@ const char *tr_setting_default_layers(const char *method, const char *backbone);
 /* Values that decide nothing in this combination get one fixed value, so that equal work has an equal name. */
 void tr_setting_normalise(tr_setting *setting);
 
+/* What a model is given of a setting: its variant, and how features are made, without the shapes of the maps. */
+tr_variant tr_setting_variant(const tr_setting *setting);
+tr_aggregate_spec tr_setting_aggregate(const tr_setting *setting);
+
 /* Name of a run in the official style, IM224_RN50V1_L2-3_P10_D1024-1024_PS-3_AN-1_S0. P10 is greedy 10 %; whatever differs
  * from the official protocol adds a suffix, so that distinct normalised settings (of one data set) have distinct names.
  * malloc'd; NULL when out of memory. */

@@ -36,6 +36,15 @@ for method in patchcore padim spade; do
   sed 1d "$dir/alone.csv" | sort | diff - <(sort "$dir/example") || fail "the example's scores differ"
 done
 
+if "$program" info | grep -qE '^ *FAISS +[0-9]'; then # an index goes with the model
+  rm -rf "$dir/scores" "$dir/results"
+  make_experiment "$dir/e.yaml" 'search: faiss:"IVF4,Flat"' 'nprobe: 2'
+  code 0 run "$dir/e.yaml" --class "$one" --scores "$dir/scores"
+  code 0 fit --set dimension=64 --set 'search=faiss:IVF4,Flat' --set nprobe=2
+  code 0 score "$class/test" --out "$dir/all.csv"
+  same_scores "$dir/all.csv"
+fi
+
 # ---- where nominal images lie ----
 
 cp "$dir/model.patchcore" "$dir/model"

@@ -31,6 +31,9 @@ static const char *const experiments[] = {
     "sigma: 0}",
     "{name: t, dataset: folder, backbone: resnet18, patch: 5, stride: 2, projection: 64, image_score: smoothed_max, layers: "
     "layer3}",
+    "{name: t, dataset: folder, backbone: resnet18, search: 'faiss:IVF16,PQ8', nprobe: 5}",
+    "{name: t, dataset: folder, backbone: resnet18, search: 'faiss:HNSW32', ef_search: 40, subsampling: {kind: learned, percent: "
+    "2}}",
     "{name: t, dataset: folder, backbone: wide_resnet50_2, method: padim, placement: bilinear, epsilon: 0.001, image_score: max}",
     "{name: t, dataset: folder, backbone: efficientnet_lite0, method: spade, gallery: concatenated, neighbours: 7}",
 };
