@@ -3,6 +3,7 @@
 #include "datasets/npy.h"
 #include "datasets/image_codecs.h"
 #include "host/base/status.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,13 +118,17 @@ static size_t item_bytes(const char *descr) {
 
 /* ---- the file ---- */
 
-static tr_status check_values(const header *h, const char *name, size_t bytes, tr_npy *out) {
+static tr_status check_values(const header *h, bool floats, const char *name, size_t bytes, tr_npy *out) {
   if (h->fortran)
     return tr_fail(TR_EFORMAT, "%s: expected values in C order, found Fortran order; write it with numpy.ascontiguousarray",
                    name);
-  out->item_bytes = h->descr[0] ? item_bytes(h->descr) : 0;
+  if (floats)
+    out->item_bytes = strcmp(h->descr, "<f4") == 0 ? 4 : 0;
+  else
+    out->item_bytes = h->descr[0] ? item_bytes(h->descr) : 0;
   if (!out->item_bytes)
-    return tr_fail(TR_EFORMAT, "%s: expected whole numbers or booleans (as |u1 or |b1), found values of kind %s", name, h->descr);
+    return tr_fail(TR_EFORMAT, "%s: expected %s, found values of kind %s", name,
+                   floats ? "floats of 4 bytes (<f4)" : "whole numbers or booleans (as |u1 or |b1)", h->descr);
   size_t need = out->item_bytes;
   for (int i = 0; i < out->dimensions; ++i)
     if (__builtin_mul_overflow(need, out->shape[i], &need))
@@ -133,7 +138,7 @@ static tr_status check_values(const header *h, const char *name, size_t bytes, t
   return TR_OK;
 }
 
-tr_status tr_npy_parse(const void *data, size_t bytes, const char *name, tr_npy *out) {
+static tr_status parse(const void *data, size_t bytes, bool floats, const char *name, tr_npy *out) {
   *out = (tr_npy){0};
   const uint8_t *b = data;
   if (bytes < 10 || memcmp(b, "\x93NUMPY", 6) != 0 || b[6] < 1 || b[6] > 3)
@@ -150,19 +155,52 @@ tr_status tr_npy_parse(const void *data, size_t bytes, const char *name, tr_npy 
     return tr_fail(TR_EFORMAT, "%s: expected a header with descr, fortran_order and a shape of at most %d numbers, found %.*s",
                    name, (int)TR_NPY_MAX_DIMENSIONS, (int)(length < 120 ? length : 120), (const char *)b + start);
   out->data = b + start + length;
-  return check_values(&h, name, bytes - start - length, out);
+  return check_values(&h, floats, name, bytes - start - length, out);
 }
 
-tr_status tr_npy_open(const char *path, tr_npy *out) {
+tr_status tr_npy_parse(const void *data, size_t bytes, const char *name, tr_npy *out) {
+  return parse(data, bytes, false, name, out);
+}
+
+static tr_status open_file(const char *path, bool floats, tr_npy *out) {
   *out = (tr_npy){0};
   tr_mapping mapping;
   TR_TRY(tr_file_map(path, &mapping));
-  tr_status status = tr_npy_parse(mapping.data, mapping.bytes, path, out);
+  tr_status status = parse(mapping.data, mapping.bytes, floats, path, out);
   if (status == TR_OK)
     out->mapping = mapping;
   else
     tr_file_unmap(&mapping);
   return status;
+}
+
+tr_status tr_npy_open(const char *path, tr_npy *out) {
+  return open_file(path, false, out);
+}
+
+tr_status tr_npy_open_rows(const char *path, tr_npy *out) {
+  TR_TRY(open_file(path, true, out));
+  if (out->dimensions == 2 && out->shape[0] && out->shape[1])
+    return TR_OK;
+  tr_status status = tr_fail(TR_EFORMAT, "%s: expected rows of shape [n, d], found %d dimensions, the first of %zu", path,
+                             out->dimensions, out->dimensions ? out->shape[0] : 0);
+  tr_npy_close(out);
+  return status;
+}
+
+tr_status tr_npy_write_rows(const char *path, const float *rows, size_t n, size_t d) {
+  char dictionary[118], head[128] = "\x93NUMPY\x01";
+  snprintf(dictionary, sizeof dictionary, "{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %zu), }", n, d);
+  head[8] = sizeof head - 10; /* the header's length, in two bytes; padded by spaces, it ends with a newline */
+  snprintf(head + 10, sizeof head - 10, "%-117s", dictionary);
+  head[sizeof head - 1] = '\n';
+  tr_file_writer writer;
+  TR_TRY(tr_file_writer_open(path, &writer));
+  tr_status status = tr_file_writer_add(&writer, head, sizeof head);
+  if (status == TR_OK)
+    status = tr_file_writer_add(&writer, rows, n * d * sizeof *rows);
+  tr_status closed = tr_file_writer_close(&writer, status == TR_OK);
+  return status != TR_OK ? status : closed;
 }
 
 void tr_npy_close(tr_npy *npy) {

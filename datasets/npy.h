@@ -1,5 +1,5 @@
-/* NumPy's .npy files, versions 1 to 3: whole numbers and booleans in C order, mapped, so that reading one frame of a video's masks
- * touches that frame alone. Source: numpy.lib.format. Internal to datasets/. */
+/* NumPy's .npy files, versions 1 to 3, in C order and mapped, so that reading one frame of a video's masks touches that frame alone:
+ * whole numbers and booleans, or floats of 4 bytes. Source: numpy.lib.format. */
 #ifndef TR_DATASETS_NPY_H
 #define TR_DATASETS_NPY_H
 
@@ -20,6 +20,10 @@ typedef struct tr_npy {
  * objects), Fortran order, more dimensions than TR_NPY_MAX_DIMENSIONS, fewer bytes than the shape needs. */
 tr_status tr_npy_parse(const void *data, size_t bytes, const char *name, tr_npy *out);
 tr_status tr_npy_open(const char *path, tr_npy *out);
+/* Rows [n, d] of <f4 (little-endian floats): out->shape has two dimensions, and neither is 0. */
+tr_status tr_npy_open_rows(const char *path, tr_npy *out);
+/* Writes such rows beside `path` and renames. */
+tr_status tr_npy_write_rows(const char *path, const float *rows, size_t n, size_t d);
 void tr_npy_close(tr_npy *npy);
 
 /* Frame `frame` of [frames, h, w] as a mask of one channel: 255 where the value is not 0. EFORMAT: not three dimensions, or fewer

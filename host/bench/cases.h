@@ -93,6 +93,7 @@ tr_status tr_bench_aggregate(tr_bench *bench);
 tr_status tr_bench_project(tr_bench *bench);
 tr_status tr_bench_coreset(tr_bench *bench);
 tr_status tr_bench_nearest(tr_bench *bench);
+tr_status tr_bench_search(tr_bench *bench);
 tr_status tr_bench_reweight(tr_bench *bench);
 tr_status tr_bench_squared_norms(tr_bench *bench);
 tr_status tr_bench_channels(tr_bench *bench);

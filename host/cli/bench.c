@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 typedef struct bench_arguments {
-  const char *device, *json, *results;
+  const char *device, *json, *results, *bank, *queries;
   long threads;
   bool quick;
   tr_strings operators;
@@ -103,8 +103,13 @@ static tr_status bench(const bench_arguments *a, tr_device *device) {
     TR_TRY(open_file(a->json, "w", &out.json));
   else if (a->results)
     TR_TRY(open_results(a->results, device, &out.json));
-  tr_status status = tr_bench_run(
-      &(tr_bench_options){.device = device, .operators = &a->operators, .quick = a->quick, .row = show_row, .context = &out});
+  tr_status status = tr_bench_run(&(tr_bench_options){.device = device,
+                                                      .operators = &a->operators,
+                                                      .bank = a->bank,
+                                                      .queries = a->queries,
+                                                      .quick = a->quick,
+                                                      .row = show_row,
+                                                      .context = &out});
   if (out.json && fclose(out.json) != 0 && out.status == TR_OK)
     out.status = tr_fail_errno(TR_EIO, "closing the file of measurements");
   return status != TR_OK ? status : out.status;
@@ -120,6 +125,12 @@ static int parse_option(bench_arguments *a, int c) {
     return CLI_OK;
   case 'r':
     a->results = optarg;
+    return CLI_OK;
+  case 'b':
+    a->bank = optarg;
+    return CLI_OK;
+  case 'Q':
+    a->queries = optarg;
     return CLI_OK;
   case 'q':
     a->quick = true;
@@ -138,6 +149,8 @@ static int parse_arguments(int argc, char **argv, bench_arguments *a, bool *help
                                           {"threads", required_argument, NULL, 't'},
                                           {"json", required_argument, NULL, 'j'},
                                           {"results", required_argument, NULL, 'r'},
+                                          {"bank", required_argument, NULL, 'b'},
+                                          {"queries", required_argument, NULL, 'Q'},
                                           {"quick", no_argument, NULL, 'q'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
@@ -204,6 +217,8 @@ const cli_command cli_bench = {
         "  --device NAME   cpu (default), cuda, cuda:N\n"
         "  --threads N     (default: all processors)\n"
         "  --quick         small shapes: whether all runs, not how fast\n"
+        "  --bank FILE     rows for `search`, exact and by FAISS's Flat index in turn: floats [n, d] as .npy (bank export)\n"
+        "  --queries FILE  likewise: at most 784 queries\n"
         "  --json FILE     writes a line of JSON for each row\n"
         "  --results DIR   appends the lines to DIR/<processor>/" TR_BENCH_NAME ".jsonl\n",
 };

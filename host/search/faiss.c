@@ -16,6 +16,7 @@
 
 #include "host/search/faiss_shim.h"
 
+#include <cblas.h>
 #include <errno.h>
 #include <faiss/c_api/AutoTune_c.h>
 #include <faiss/c_api/error_c.h>
@@ -396,6 +397,16 @@ tr_status tr_index_search(tr_index *index, tr_effort effort, const float *querie
     TR_TRY(tr_device_sync(index->device)); /* the next group takes the same memory */
   }
   return TR_OK;
+}
+
+tr_status tr_index_search_alone(tr_index *index, const float *queries, size_t count, int k, int threads, float *distances,
+                                int64_t *labels) {
+  omp_set_num_threads(threads);
+  openblas_set_num_threads(threads);
+  int code = faiss_Index_search(index->faiss, (faiss_idx_t)count, queries, k, distances, labels);
+  omp_set_num_threads(1);
+  openblas_set_num_threads(1);
+  return code == 0 ? TR_OK : failed(TR_EINTERNAL, "searching an index");
 }
 
 #endif
