@@ -1,6 +1,6 @@
 /* Exact search and FAISS's Flat index in turn, on the same queries, with the same number of threads: an image's patches at a time, as
- * someone waits for a single image. FAISS is called as it runs by itself, one call for all queries; its product is OpenBLAS's, as ours
- * is not. Rows and queries are made up, or read from .npy files (`totalrecall bank export`). */
+ * someone waits for a single image. FAISS is called as it runs by itself, one call for all queries; its product is OpenBLAS's, in
+ * all threads, which is nearly all of its work. Rows and queries are made up, or read from .npy files (`totalrecall bank export`). */
 #include "host/search/search.h"
 #include "datasets/npy.h"
 #include "host/base/status.h"

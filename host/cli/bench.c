@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct bench_arguments {
   const char *device, *json, *results, *bank, *queries;
@@ -97,12 +98,14 @@ static tr_status open_results(const char *results, tr_device *device, FILE **out
   return status;
 }
 
+tr_status cli_bench_file(const char *json, const char *results, tr_device *device, FILE **out) {
+  return json ? open_file(json, "w", out) : open_results(results, device, out);
+}
+
 static tr_status bench(const bench_arguments *a, tr_device *device) {
   bench_output out = {.device = device, .quick = a->quick};
-  if (a->json)
-    TR_TRY(open_file(a->json, "w", &out.json));
-  else if (a->results)
-    TR_TRY(open_results(a->results, device, &out.json));
+  if (a->json || a->results)
+    TR_TRY(cli_bench_file(a->json, a->results, device, &out.json));
   tr_status status = tr_bench_run(&(tr_bench_options){.device = device,
                                                       .operators = &a->operators,
                                                       .bank = a->bank,
@@ -193,6 +196,8 @@ static int print_help(void) {
 }
 
 static int run(int argc, char **argv) {
+  if (argc > 1 && strcmp(argv[1], "latency") == 0)
+    return cli_bench_latency(argc - 1, argv + 1);
   bench_arguments a = {.device = "cpu"};
   bool help = false;
   int code = parse_arguments(argc, argv, &a, &help);
@@ -209,7 +214,8 @@ const cli_command cli_bench = {
     .summary = "measure the operators",
     .run = run,
     .help =
-        "usage: totalrecall bench [OPERATOR ...] [options]\n\n"
+        "usage: totalrecall bench [OPERATOR ...] [options]\n"
+        "       totalrecall bench latency MODEL IMAGE|FOLDER... [options]     (see bench latency --help)\n\n"
         "Times operators (all, when none is named) on the shapes of MVTec bottle, and sets them beside the fastest matrix "
         "product\n"
         "and the fastest copy of this machine, measured at the beginning. Work is counted as the plain formulas have it, inputs\n"

@@ -5,6 +5,8 @@
 
 #include "host/base/progress.h"
 #include "host/totalrecall.h"
+#include "kernels/device.h"
+#include <stdio.h>
 
 enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
@@ -16,6 +18,11 @@ typedef struct cli_command {
 
 extern const cli_command cli_run, cli_fit, cli_score, cli_report, cli_compare, cli_merge, cli_verify, cli_synthesize, cli_bench,
     cli_info;
+
+/* `totalrecall bench latency`; argv[0] is "latency". */
+int cli_bench_latency(int argc, char **argv);
+/* Where measurements go: a new file, or the end of <results>/<processor>/bench.jsonl. One of the two is NULL. */
+tr_status cli_bench_file(const char *json, const char *results, tr_device *device, FILE **out);
 
 /* Prints "totalrecall: <text of the last error>" and returns CLI_FAILED. */
 int cli_failed(void);

@@ -377,6 +377,14 @@ static tr_status score_all(tr_detector *d, const tr_score_options *o) {
   return status;
 }
 
+tr_scorer *tr_detector_scorer(tr_detector *d) {
+  return d->scorer;
+}
+
+tr_device *tr_detector_device(tr_detector *d) {
+  return d->device;
+}
+
 tr_status tr_detector_score_all(tr_detector *d, const tr_score_options *options) {
   TR_TRY(check_names(options));
   pthread_mutex_lock(&d->lock);

@@ -5,6 +5,11 @@
 #include "datasets/dataset.h"
 #include "host/base/progress.h"
 #include "host/harness/picture.h"
+#include "kernels/device.h"
+
+/* For measurements: what the detector scores with, and on. Not while it scores. */
+struct tr_scorer *tr_detector_scorer(tr_detector *detector);
+tr_device *tr_detector_device(tr_detector *detector);
 
 typedef struct tr_scored {
   const tr_sample *sample;

@@ -252,6 +252,18 @@ tr_status tr_scorer_score_image(tr_scorer *s, const tr_image *image, const char 
   return finish_scores(s, 1, score);
 }
 
+tr_status tr_scorer_spent(const tr_scorer *s, tr_scorer_seconds *out) {
+  tr_model_info info;
+  TR_TRY(s->method->info(s->model, 0, &info));
+  tr_feed_seconds feed = tr_feed_spent(s->feed);
+  double lanes = tr_device_lanes(s->options.device);
+  *out = (tr_scorer_seconds){.prepare = lanes * feed.decode,
+                             .backbone = lanes * feed.backbone,
+                             .aggregate = lanes * info.aggregate_seconds,
+                             .search = lanes * info.nearest_seconds};
+  return TR_OK;
+}
+
 /* ---- maps ---- */
 
 static tr_status prepare_evaluation(tr_scorer *s) {

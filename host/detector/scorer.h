@@ -45,6 +45,13 @@ tr_status tr_scorer_score(tr_scorer *scorer, const tr_sample *samples, size_t n,
 /* One that is decoded already, three channels; `name` stands for it in errors. */
 tr_status tr_scorer_score_image(tr_scorer *scorer, const tr_image *image, const char *name, float *score);
 
+/* Seconds of what was scored by now, all lanes' together: to normalised images, of files decoding included; backbone; patch features; and
+ * the search in the bank, or the method's own distances. The device is waited for at the end of each. */
+typedef struct tr_scorer_seconds {
+  double prepare, backbone, aggregate, search;
+} tr_scorer_seconds;
+tr_status tr_scorer_spent(const tr_scorer *scorer, tr_scorer_seconds *out);
+
 /* The anomaly maps of the images scored last: made on the device, their maxima, and one of them, [in_h, in_w], from any thread. */
 tr_status tr_scorer_maps(tr_scorer *scorer);
 tr_status tr_scorer_peaks(tr_scorer *scorer, float *peaks);

@@ -110,8 +110,9 @@ size_t tr_index_search_scratch(const tr_index *index, size_t group, int k);
 tr_status tr_index_search(tr_index *index, tr_effort effort, const float *queries, size_t count, size_t group, int k,
                           float *distances, uint32_t *indices, void *scratch, double *seconds);
 
-/* For measurements: as FAISS does it by itself, all queries (host) in one call, with that many OpenMP threads and products on that many
- * of OpenBLAS's. Not while anything else runs. */
+/* For measurements: as FAISS does a flat index by itself, all queries (host) in one call, its product on so many of OpenBLAS's threads
+ * and the rest on one: as many OpenMP threads besides are slower than either (784 queries, 16,385 x 1,024, two cores: 195 ms; with two
+ * of each 290, two of OpenMP alone 295, one of each 294). Not while anything else runs. */
 tr_status tr_index_search_alone(tr_index *index, const float *queries, size_t count, int k, int threads, float *distances,
                                 int64_t *labels);
 
