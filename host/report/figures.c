@@ -95,7 +95,7 @@ static void explain(tr_evidence *evidence, const tr_ablation_runs *r, tr_figure 
 
 /* One figure with a series a metric. */
 static void draw_together(tr_evidence *evidence, const tr_ablation_runs *r, tr_figure figure) {
-  figure.y_title = "%";
+  figure.y_title = "metric, %";
   tr_report_figure(evidence->report, &figure);
   for (int m = 0; m < METRICS; ++m)
     add_pair(evidence, r, 0, metrics[m], metrics[m]->title, m);

@@ -144,6 +144,16 @@ static void write_log_tics(FILE *out, const char *axis, range r) {
   fprintf(out, ")\n");
 }
 
+/* Neighbourhoods, strides: nothing stands between the whole numbers. */
+static bool whole_numbers(const tr_figure *figure) {
+  range r = x_range(figure);
+  for (const tr_series *s = figure->series; s; s = s->next)
+    for (const tr_point *p = s->points; p; p = p->next)
+      if (p->x != round(p->x))
+        return false;
+  return r.high - r.low <= 12;
+}
+
 static void write_axis(FILE *out, const char *axis, bool logarithmic, range r) {
   fprintf(out, "set %srange [%.10g:%.10g]\n", axis, r.low, r.high);
   if (logarithmic)
@@ -266,6 +276,8 @@ static void write_script(FILE *out, const tr_figure *figure) {
     x = (range){x_range(figure).low - 0.5, x_range(figure).high + 0.5};
   write_axis(out, "x", figure->x_log, x);
   write_axis(out, "y", figure->y_log, y);
+  if (!figure->x_log && whole_numbers(figure))
+    fprintf(out, "set xtics 1\n");
   write_axis_titles(out, figure);
   write_categories(out, figure);
   size_t index = 0;
