@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a fresh clone to a table: sets up, builds, runs an experiment and writes paper-repro.md.
+# From a fresh clone to a table: sets up, builds, runs an experiment and writes paper-repro.md and the same as a page, build/report.html.
 #   scripts/reproduce.sh                                     the embedded default: synthetic images, EfficientNet-Lite0
 #   scripts/reproduce.sh --data ROOT --weights DIR [EXPERIMENT.yaml ...]   real data; default experiments: mvtec.yaml and mtd.yaml
 # ROOT holds mvtec/ or mtd/ as README.md says. Other options of `totalrecall run` may follow after "--".
@@ -35,13 +35,13 @@ else
 fi
 
 failed=0
-scores=()
+folders=()
 for experiment in "${experiments[@]}"; do
   name=$(basename "$experiment" .yaml)
   "$program" run "$experiment" --data "$data" --weights "$weights" --scores "build/scores/$name" --maps "build/maps/$name" \
     "${extra[@]}" || failed=1
-  scores+=(--scores "build/scores/$name")
+  folders+=(--scores "build/scores/$name" --maps "build/maps/$name")
 done
-"$program" report --out paper-repro.md "${scores[@]}"
-echo "paper-repro.md is written; scores are in build/scores, heat maps in build/maps"
+"$program" report --out paper-repro.md --html build/report.html "${folders[@]}"
+echo "paper-repro.md and build/report.html are written; scores are in build/scores, heat maps in build/maps"
 exit $failed

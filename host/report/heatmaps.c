@@ -9,19 +9,19 @@
 
 enum { JPEG_QUALITY = 85 };
 
-/* Copies of `given`, or <results>/<machine>/NAME of all machines that have such a folder. */
+/* <results>/<machine>/NAME of all machines that have such a folder, then `given`. */
 static tr_status folders_of(const char *results, const tr_strings *machines, const char *name, const tr_strings *given,
                             tr_strings *out) {
   *out = (tr_strings){0};
-  for (size_t i = 0; i < given->count; ++i)
-    TR_TRY(tr_strings_add(out, given->items[i]));
-  for (size_t i = 0; i < machines->count && !given->count; ++i) {
+  for (size_t i = 0; i < machines->count; ++i) {
     char *folder = tr_format("%s/%s/%s", results, machines->items[i], name);
     if (folder && !tr_is_folder(folder))
       free(folder);
     else
       TR_TRY(tr_strings_take(out, folder));
   }
+  for (size_t i = 0; i < given->count; ++i)
+    TR_TRY(tr_strings_add(out, given->items[i]));
   return TR_OK;
 }
 

@@ -33,9 +33,9 @@ typedef struct tr_heat_maps {
   tr_runs runs;
 } tr_heat_maps;
 
-/* Looks for <maps>/<run>/<class>/ in each folder of `maps`, and for <scores>/<run>_<class>.csv in each of `scores`; an empty list stands for
- * <results>/<machine>/maps and <results>/<machine>/scores of all machines. Of several runs of a class and method the one with the highest image
- * AUROC is taken. Runs that <results> has no line of, or without scores, are left out with a warning. */
+/* Looks for <maps>/<run>/<class>/ in each folder of `maps` and in <results>/<machine>/maps of all machines, and for
+ * <scores>/<run>_<class>.csv likewise. Of several runs of a class and method the one with the highest image AUROC is taken. Runs that
+ * <results> has no line of, or without scores, are left out with a warning. */
 tr_status tr_heat_maps_read(const char *results, const tr_strings *maps, const tr_strings *scores, tr_progress *progress,
                             tr_heat_maps *out);
 void tr_heat_maps_free(tr_heat_maps *heat_maps);
