@@ -1,6 +1,7 @@
 /* Libraries of this build and their versions. */
 #include "host/harness/features.h"
 #include "datasets/video.h"
+#include "host/report/plot.h"
 #include "host/search/search.h"
 #include <cjson/cJSON.h>
 #include <pthread.h>
@@ -14,7 +15,7 @@
 #include <cblas.h>
 #endif
 
-enum { ONEDNN, OPENBLAS, FAISS, STB, LIBAV, LIBYAML, CJSON, FEATURES };
+enum { ONEDNN, OPENBLAS, FAISS, STB, LIBAV, LIBYAML, CJSON, GNUPLOT, FEATURES };
 
 static tr_feature features[FEATURES] = {
     [ONEDNN] = {"oneDNN", NULL, "convolutions", "plain C, many times slower"},
@@ -24,6 +25,7 @@ static tr_feature features[FEATURES] = {
     [LIBAV] = {"libav", NULL, "videos (mSTC)", "extracted frames only"},
     [LIBYAML] = {"libyaml", NULL, "experiment files", NULL},
     [CJSON] = {"cJSON", NULL, "results", NULL},
+    [GNUPLOT] = {"gnuplot", NULL, "figures of the report", "their numbers only"},
 };
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -32,6 +34,7 @@ static void find_versions(void) {
   features[CJSON].version = cJSON_Version();
   features[LIBAV].version = tr_video_library();
   features[FAISS].version = tr_index_library();
+  features[GNUPLOT].version = tr_plot_possible() ? "in PATH" : NULL; /* a program, looked for when it is needed */
 #ifdef TR_HAVE_ONEDNN
   static char onednn[32];
   const dnnl_version_t *version = dnnl_version();

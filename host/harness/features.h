@@ -1,4 +1,4 @@
-/* What this build was linked with, for `info`. */
+/* What this build was linked with or finds, for `info`. */
 #ifndef TR_HARNESS_FEATURES_H
 #define TR_HARNESS_FEATURES_H
 

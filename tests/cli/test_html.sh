@@ -41,6 +41,8 @@ mv "$dir/maps" "$dir/scores" "$dir/results/$machine/"
 
 # Without gnuplot the page has the figures' numbers.
 mkdir "$dir/bin"
+PATH=$dir/bin code 0 "$program" info
+says out "gnuplot     missing"
 PATH=$dir/bin code 0 report --out "$dir/bare.md" --html "$dir/bare.html"
 says err "warning: no figures are drawn" "gnuplot-nox"
 says bare.md "not drawn" "gnuplot-nox"
