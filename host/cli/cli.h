@@ -16,8 +16,8 @@ typedef struct cli_command {
   const char *help;
 } cli_command;
 
-extern const cli_command cli_run, cli_fit, cli_score, cli_report, cli_compare, cli_merge, cli_verify, cli_synthesize, cli_bench,
-    cli_info;
+extern const cli_command cli_run, cli_fit, cli_score, cli_report, cli_compare, cli_merge, cli_bank, cli_verify, cli_synthesize,
+    cli_bench, cli_info;
 
 /* `totalrecall bench latency`; argv[0] is "latency". */
 int cli_bench_latency(int argc, char **argv);

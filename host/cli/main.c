@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const cli_command *const commands[] = {&cli_run,   &cli_fit,    &cli_score,      &cli_report, &cli_compare,
-                                              &cli_merge, &cli_verify, &cli_synthesize, &cli_bench,  &cli_info};
+static const cli_command *const commands[] = {&cli_run,  &cli_fit,    &cli_score,      &cli_report, &cli_compare, &cli_merge,
+                                              &cli_bank, &cli_verify, &cli_synthesize, &cli_bench,  &cli_info};
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_usage(FILE *out) {

@@ -302,6 +302,17 @@ static void shape_text(const tr_model_array *array, char *out, size_t bytes) {
   snprintf(out + used, bytes - (size_t)used, "]");
 }
 
+tr_status tr_model_file_find(const tr_model_file *file, const char *name, tr_model_array *out) {
+  size_t offset;
+  bool found;
+  TR_TRY(find_array(file, name, out, &offset, &found));
+  if (!found)
+    return tr_fail(TR_EFORMAT, "%s: the model has no array \"%s\"", file->path, name);
+  out->data = file->mapping.data + offset;
+  out->on_device = false;
+  return TR_OK;
+}
+
 tr_status tr_model_file_array(const tr_model_file *file, const tr_model_array *wanted, const void **data) {
   tr_model_array array;
   size_t offset;

@@ -58,6 +58,8 @@ const struct cJSON *tr_model_file_about(const tr_model_file *file); /* NULL: non
 /* An array that must be there with the type and shape that `wanted` names (its data is not looked at): *data in the mapping; or copied to
  * new memory of a device. EFORMAT says what was expected and found. */
 tr_status tr_model_file_array(const tr_model_file *file, const tr_model_array *wanted, const void **data);
+/* An array by its name, whatever its type and shape; out->data in the mapping. `name` must outlive it. EFORMAT: there is none. */
+tr_status tr_model_file_find(const tr_model_file *file, const char *name, tr_model_array *out);
 tr_status tr_model_file_upload(const tr_model_file *file, tr_device *device, const tr_model_array *wanted, void **out);
 
 /* For the methods' settings: the shapes of the maps that a model is fitted on, as member "maps". */

@@ -109,6 +109,7 @@ struct tr_model {
   bank_index *indexes;
   size_t index_count;
   char *loaded_search; /* of a loaded model's variant */
+  size_t given_rows;   /* of a bank that was given and not selected (host/detector/bank.h); 0: selected */
   size_t patches, train_rows;
   int d;
   size_t chunk;
@@ -1312,6 +1313,8 @@ static tr_status write_settings(const tr_model *model, const tr_variant *v, size
                   cJSON_AddStringToObject(out, "search", v->search ? v->search : TR_SEARCH_EXACT);
   for (size_t i = 0; complete && i < sizeof numbers / sizeof *numbers; ++i)
     complete = cJSON_AddItemToObject(out, numbers[i].name, tr_json_number(numbers[i].value));
+  if (complete && model->given_rows)
+    complete = cJSON_AddItemToObject(out, "bank_rows", tr_json_number((double)model->given_rows));
   return complete ? tr_model_maps_to_json(a, out) : tr_fail(TR_ENOMEM, "writing a model's settings: out of memory");
 }
 
@@ -1407,6 +1410,21 @@ static tr_status read_settings(const cJSON *settings, tr_method_options *options
   return TR_OK;
 }
 
+/* Any number of rows, in place of the variant's percentage. */
+static tr_status take_given_rows(const cJSON *settings, tr_model *model) {
+  double rows;
+  if (!cJSON_HasObjectItem(settings, "bank_rows"))
+    return TR_OK;
+  TR_TRY(tr_json_get_whole(settings, "bank_rows", 1, UINT32_MAX - 1.0, &rows));
+  const tr_variant *v = &model->variants[0];
+  if (v->subsampling != TR_SUBSAMPLE_LEARNED || model->index_count)
+    return tr_fail(TR_EFORMAT, "a bank whose rows are given has no selection and no index");
+  if (v->image_score == TR_SCORE_REWEIGHTED && v->neighbours > rows)
+    return tr_fail(TR_EFORMAT, "a bank of %.0f rows for the %d neighbours of its image score", rows, v->neighbours);
+  model->given_rows = model->selections[0].rows = model->searches[0].rows = (size_t)rows;
+  return TR_OK;
+}
+
 static tr_status load_bank(const tr_model_file *file, tr_model *model) {
   selection *s = &model->selections[0];
   size_t rows = model->searches[0].rows;
@@ -1470,6 +1488,8 @@ static tr_status load(tr_device *device, const tr_model_file *file, tr_model **o
     status = plan_model(&options, false, &model);
   if (status == TR_OK)
     status = keep_search_name(model);
+  if (status == TR_OK)
+    status = take_given_rows(tr_model_file_settings(file), model);
   if (status == TR_OK) {
     place_memory(model, room_for(&options), false);
     status = allocate_aggregate_scratch(model);

@@ -7,7 +7,7 @@ code 2 "$program" rnu
 says err 'no command `rnu`'
 code 0 "$program" --help
 code 0 "$program" --version
-for command in run report compare verify synthesize bench info; do
+for command in run bank report compare verify synthesize bench info; do
   code 0 "$program" $command --help
   says out "usage: totalrecall $command"
   code 2 "$program" $command --no-such-option
