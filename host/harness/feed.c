@@ -13,6 +13,8 @@ typedef struct lane_state {
   size_t pixels_bytes, scratch_bytes;
   float *images; /* device, [chunk, in_h, in_w, 3] */
   float *taps[TR_MAX_TAPS];
+  uint8_t *resized; /* device, [chunk, in_h, in_w, 3]; where images are kept */
+  void *kept;       /* host, an image or an image's maps of a tap, on its way to or from a cache */
   tr_feed_seconds seconds;
 } lane_state;
 
@@ -22,23 +24,33 @@ struct tr_feed {
   size_t chunk;
   int lanes;
   lane_state *lane;
-  tr_ring *ring; /* NULL: lanes decode for themselves */
+  size_t image_bytes;            /* of a resized image */
+  size_t tap_bytes[TR_MAX_TAPS]; /* of an image */
+  tr_ring *ring;                 /* NULL: lanes decode for themselves */
 };
+
+static size_t larger(size_t a, size_t b) {
+  return a > b ? a : b;
+}
 
 static tr_status allocate_lane(tr_feed *feed, lane_state *lane) {
   const tr_feed_options *o = &feed->options;
   lane->decoded = feed->ring ? NULL : calloc(feed->chunk, sizeof *lane->decoded);
   if (!lane->decoded && !feed->ring)
     return tr_fail(TR_ENOMEM, "reading images: out of memory");
-  size_t input = feed->chunk * (size_t)o->in_h * (size_t)o->in_w * 3 * sizeof(float);
+  size_t input = feed->chunk * feed->image_bytes * sizeof(float), most = feed->image_bytes;
   TR_TRY(tr_device_alloc(o->device, input, (void **)&lane->images));
   for (int i = 0; i < o->layers; ++i) {
     int h, w, c;
     tr_backbone_tap_shape(o->backbone, i, &h, &w, &c);
-    size_t bytes = feed->chunk * (size_t)h * (size_t)w * (size_t)c * sizeof(float);
-    TR_TRY(tr_device_alloc(o->device, bytes, (void **)&lane->taps[i]));
+    feed->tap_bytes[i] = (size_t)h * (size_t)w * (size_t)c * sizeof(float);
+    most = larger(most, feed->tap_bytes[i]);
+    TR_TRY(tr_device_alloc(o->device, feed->chunk * feed->tap_bytes[i], (void **)&lane->taps[i]));
   }
-  return TR_OK;
+  if (o->image_cache)
+    TR_TRY(tr_device_alloc(o->device, feed->chunk * feed->image_bytes, (void **)&lane->resized));
+  lane->kept = o->image_cache || o->map_cache ? malloc(most) : NULL;
+  return lane->kept || !(o->image_cache || o->map_cache) ? TR_OK : tr_fail(TR_ENOMEM, "keeping images: out of memory");
 }
 
 tr_status tr_feed_create(const tr_feed_options *options, tr_feed **out) {
@@ -47,6 +59,7 @@ tr_status tr_feed_create(const tr_feed_options *options, tr_feed **out) {
   if (!feed)
     return tr_fail(TR_ENOMEM, "reading images: out of memory");
   feed->options = *options;
+  feed->image_bytes = (size_t)options->in_h * (size_t)options->in_w * 3;
   feed->chunk = tr_device_chunk(options->device);
   feed->lanes = tr_device_lanes(options->device);
   feed->lane = calloc((size_t)feed->lanes, sizeof *feed->lane);
@@ -54,7 +67,7 @@ tr_status tr_feed_create(const tr_feed_options *options, tr_feed **out) {
   if (status == TR_OK)
     status = tr_backbone_normalisation(options->architecture, feed->mean, feed->std);
   if (status == TR_OK && tr_device_works_alone(options->device))
-    status = tr_ring_create(options->device, options->image_bytes, &feed->ring);
+    status = tr_ring_create(options->device, larger(options->image_bytes, feed->image_bytes), &feed->ring);
   for (int i = 0; status == TR_OK && i < feed->lanes; ++i)
     status = allocate_lane(feed, &feed->lane[i]);
   if (status != TR_OK) {
@@ -75,6 +88,8 @@ void tr_feed_destroy(tr_feed *feed) {
     tr_device_free(device, lane->pixels);
     tr_device_free(device, lane->scratch);
     tr_device_free(device, lane->images);
+    tr_device_free(device, lane->resized);
+    free(lane->kept);
     for (int t = 0; t < TR_MAX_TAPS; ++t)
       tr_device_free(device, lane->taps[t]);
   }
@@ -94,60 +109,107 @@ static tr_status grow(tr_device *device, void **memory, size_t *have, size_t wan
   return TR_OK;
 }
 
-/* Pixels on the device, resized, cropped and normalised. */
-static tr_status resize(tr_feed *feed, lane_state *lane, const uint8_t *pixels, int src_h, int src_w, const char *path,
-                        float *dst) {
-  const tr_feed_options *o = &feed->options;
+/* An image on the device. */
+typedef struct source {
+  const uint8_t *pixels;
   int h, w;
-  tr_status status = tr_resize_shape(&o->image, src_h, src_w, &h, &w);
+  bool resized; /* came from the cache as it was put there */
+  const char *path;
+} source;
+
+/* Resized, cropped and normalised to image `place` of the lane's chunk. */
+static tr_status resize(tr_feed *feed, lane_state *lane, const source *from, size_t place) {
+  const tr_feed_options *o = &feed->options;
+  tr_image_spec spec = from->resized ? (tr_image_spec){0} : o->image;
+  int h, w;
+  tr_status status = tr_resize_shape(&spec, from->h, from->w, &h, &w);
   if (status != TR_OK)
-    return tr_fail_context(status, "%s", path);
+    return tr_fail_context(status, "%s", from->path);
   if (h != o->in_h || w != o->in_w)
     return tr_fail(TR_EFORMAT, "%s is %dx%d after the resize, the first image of its class %dx%d; a `crop` makes them equal",
-                   path, w, h, o->in_w, o->in_h);
-  TR_TRY(grow(o->device, &lane->scratch, &lane->scratch_bytes, tr_resize_scratch(&o->image, src_h, src_w, 3)));
-  return tr_resize(o->device, &(tr_resize_args){.src = pixels,
-                                                .src_h = src_h,
-                                                .src_w = src_w,
+                   from->path, w, h, o->in_w, o->in_h);
+  TR_TRY(grow(o->device, &lane->scratch, &lane->scratch_bytes, tr_resize_scratch(&spec, from->h, from->w, 3)));
+  return tr_resize(o->device, &(tr_resize_args){.src = from->pixels,
+                                                .src_h = from->h,
+                                                .src_w = from->w,
                                                 .channels = 3,
-                                                .spec = o->image,
+                                                .spec = spec,
                                                 .mean = feed->mean,
                                                 .std = feed->std,
-                                                .dst = dst,
+                                                .dst_u8 = lane->resized ? lane->resized + place * feed->image_bytes : NULL,
+                                                .dst = lane->images + place * feed->image_bytes,
                                                 .scratch = lane->scratch});
+}
+
+/* ---- what is fed ---- */
+
+typedef struct feed_job {
+  tr_feed *feed;
+  const char *stage;
+  const tr_sample *samples;
+  const size_t *items; /* in the caches; NULL: they are not used */
+  size_t count;
+  bool maps_there; /* of all samples */
+  atomic_size_t done;
+  tr_feed_fn fn;
+  void *context;
+} feed_job;
+
+/* Images are put into the cache when their chunk is done, so the answer does not change from an image's reading to its resizing. */
+static bool is_kept(const feed_job *job, size_t i) {
+  const tr_cache *cache = job->feed->options.image_cache;
+  return cache && job->items && tr_cache_has(cache, job->items[i]);
+}
+
+static tr_status read_kept(const feed_job *job, size_t i, tr_image *out) {
+  const tr_feed *feed = job->feed;
+  *out = (tr_image){.h = feed->options.in_h, .w = feed->options.in_w, .channels = 3, .pixels = malloc(feed->image_bytes)};
+  tr_status status = out->pixels ? tr_cache_get(feed->options.image_cache, job->items[i], 0, feed->image_bytes, out->pixels)
+                                 : tr_fail(TR_ENOMEM, "reading images: out of memory");
+  if (status != TR_OK)
+    tr_image_free(out);
+  return status;
+}
+
+static tr_status read_image(void *context, size_t i, const tr_sample *sample, tr_image *out) {
+  const feed_job *job = context;
+  return is_kept(job, i) ? read_kept(job, i, out) : tr_sample_image(sample, out);
 }
 
 /* ---- lanes that decode ---- */
 
 typedef struct decode_job {
-  const tr_sample *samples;
+  feed_job *job;
+  size_t first;
   tr_image *images;
 } decode_job;
 
 static tr_status decode_one(void *context, size_t i) {
-  decode_job *job = context;
+  decode_job *d = context;
+  size_t image = d->first + i;
   if (tr_cancel_requested())
     return tr_fail(TR_ECANCELED, "stopped");
-  return tr_sample_image(&job->samples[i], &job->images[i]);
+  return read_image(d->job, image, &d->job->samples[image], &d->images[i]);
 }
 
-static tr_status upload_and_resize(tr_feed *feed, lane_state *lane, const tr_image *image, const char *path, float *dst) {
+static tr_status upload_and_resize(tr_feed *feed, lane_state *lane, const tr_image *image, bool resized, const char *path,
+                                   size_t place) {
   size_t bytes = (size_t)image->h * (size_t)image->w * 3;
   void *pixels = lane->pixels;
   tr_status status = grow(feed->options.device, &pixels, &lane->pixels_bytes, bytes);
   lane->pixels = pixels;
   TR_TRY(status);
   TR_TRY(tr_device_upload(feed->options.device, lane->pixels, image->pixels, bytes));
-  return resize(feed, lane, lane->pixels, image->h, image->w, path, dst);
+  return resize(feed, lane, &(source){lane->pixels, image->h, image->w, resized, path}, place);
 }
 
-static tr_status decode_chunk(tr_feed *feed, lane_state *lane, const tr_sample *samples, size_t n) {
-  decode_job job = {samples, lane->decoded};
-  size_t input = (size_t)feed->options.in_h * (size_t)feed->options.in_w * 3;
-  tr_status status = tr_pool_run(tr_device_pool(feed->options.device), n, decode_one, &job);
+static tr_status decode_chunk(feed_job *job, lane_state *lane, size_t first, size_t n) {
+  tr_feed *feed = job->feed;
+  decode_job d = {job, first, lane->decoded};
+  tr_status status = tr_pool_run(tr_device_pool(feed->options.device), n, decode_one, &d);
   for (size_t i = 0; i < n; ++i) {
     if (status == TR_OK)
-      status = upload_and_resize(feed, lane, &lane->decoded[i], samples[i].path, lane->images + i * input);
+      status = upload_and_resize(feed, lane, &lane->decoded[i], is_kept(job, first + i), job->samples[first + i].path, i);
     tr_image_free(&lane->decoded[i]);
   }
   TR_TRY(status);
@@ -156,42 +218,112 @@ static tr_status decode_chunk(tr_feed *feed, lane_state *lane, const tr_sample *
 
 /* ---- the lane that takes from the ring ---- */
 
-static tr_status take_chunk(tr_feed *feed, lane_state *lane, const tr_sample *samples, size_t n) {
-  size_t input = (size_t)feed->options.in_h * (size_t)feed->options.in_w * 3;
+static tr_status take_chunk(feed_job *job, lane_state *lane, size_t first, size_t n) {
+  tr_feed *feed = job->feed;
   for (size_t i = 0; i < n; ++i) {
     tr_ring_image image;
     TR_TRY(tr_ring_take(feed->ring, &image));
-    TR_TRY(resize(feed, lane, image.pixels, image.h, image.w, samples[i].path, lane->images + i * input));
+    source from = {image.pixels, image.h, image.w, is_kept(job, first + i), job->samples[first + i].path};
+    TR_TRY(resize(feed, lane, &from, i));
     TR_TRY(tr_ring_let_go(feed->ring));
   }
   return TR_OK;
 }
 
-typedef struct feed_job {
-  tr_feed *feed;
-  const char *stage;
-  const tr_sample *samples;
-  size_t count;
-  atomic_size_t done;
-  tr_feed_fn fn;
-  void *context;
-} feed_job;
+/* ---- caches ---- */
+
+/* The chunk's images, as they were resized. */
+static tr_status put_images(const feed_job *job, const lane_state *lane, size_t first, size_t n) {
+  const tr_feed *feed = job->feed;
+  tr_cache *cache = feed->options.image_cache;
+  for (size_t i = 0; cache && job->items && i < n; ++i) {
+    size_t item = job->items[first + i];
+    if (tr_cache_has(cache, item))
+      continue;
+    TR_TRY(tr_device_download(feed->options.device, lane->kept, lane->resized + i * feed->image_bytes, feed->image_bytes));
+    TR_TRY(tr_device_sync(feed->options.device));
+    TR_TRY(tr_cache_put(cache, item, 0, feed->image_bytes, lane->kept));
+    tr_cache_complete(cache, item);
+  }
+  return TR_OK;
+}
+
+static tr_status put_maps(const feed_job *job, const lane_state *lane, size_t first, size_t n) {
+  const tr_feed *feed = job->feed;
+  tr_cache *cache = feed->options.map_cache;
+  for (size_t i = 0; cache && job->items && i < n; ++i) {
+    size_t item = job->items[first + i], offset = 0;
+    if (tr_cache_has(cache, item))
+      continue;
+    for (int t = 0; t < feed->options.layers; offset += feed->tap_bytes[t++]) {
+      const char *map = (const char *)lane->taps[t] + i * feed->tap_bytes[t];
+      TR_TRY(tr_device_download(feed->options.device, lane->kept, map, feed->tap_bytes[t]));
+      TR_TRY(tr_device_sync(feed->options.device));
+      TR_TRY(tr_cache_put(cache, item, offset, feed->tap_bytes[t], lane->kept));
+    }
+    tr_cache_complete(cache, item);
+  }
+  return TR_OK;
+}
+
+static tr_status get_maps(const feed_job *job, const lane_state *lane, size_t first, size_t n) {
+  const tr_feed *feed = job->feed;
+  if (tr_cancel_requested())
+    return tr_fail(TR_ECANCELED, "stopped");
+  for (size_t i = 0; i < n; ++i) {
+    size_t offset = 0;
+    for (int t = 0; t < feed->options.layers; offset += feed->tap_bytes[t++]) {
+      if (feed->options.unread[t])
+        continue;
+      TR_TRY(tr_cache_get(feed->options.map_cache, job->items[first + i], offset, feed->tap_bytes[t], lane->kept));
+      TR_TRY(
+          tr_device_upload(feed->options.device, (char *)lane->taps[t] + i * feed->tap_bytes[t], lane->kept, feed->tap_bytes[t]));
+      TR_TRY(tr_device_sync(feed->options.device));
+    }
+  }
+  return TR_OK;
+}
+
+static bool are_maps_there(const tr_feed *feed, const size_t *items, size_t count) {
+  if (!feed->options.map_cache || !items)
+    return false;
+  for (size_t i = 0; i < count; ++i)
+    if (!tr_cache_has(feed->options.map_cache, items[i]))
+      return false;
+  return true;
+}
+
+/* ---- a chunk ---- */
+
+static tr_status make_maps(feed_job *job, lane_state *lane, int index, size_t first, size_t n) {
+  const tr_feed *feed = job->feed;
+  double start = tr_seconds();
+  TR_TRY((feed->ring ? take_chunk : decode_chunk)(job, lane, first, n));
+  double prepared = tr_seconds();
+  TR_TRY(tr_backbone_run(feed->options.backbone, index, (int)n, lane->images, lane->taps));
+  TR_TRY(tr_device_sync(feed->options.device));
+  TR_TRY(put_images(job, lane, first, n));
+  TR_TRY(put_maps(job, lane, first, n));
+  lane->seconds.decode += prepared - start;
+  lane->seconds.backbone += tr_seconds() - prepared;
+  return TR_OK;
+}
+
+static tr_status read_maps(feed_job *job, lane_state *lane, size_t first, size_t n) {
+  double start = tr_seconds();
+  TR_TRY(get_maps(job, lane, first, n));
+  lane->seconds.backbone += tr_seconds() - start;
+  return TR_OK;
+}
 
 static tr_status feed_chunk(void *context, size_t first, size_t n, int index) {
   feed_job *job = context;
   tr_feed *feed = job->feed;
   lane_state *lane = &feed->lane[index];
-  double start = tr_seconds();
-  TR_TRY((feed->ring ? take_chunk : decode_chunk)(feed, lane, job->samples + first, n));
-  double prepared = tr_seconds();
-  TR_TRY(tr_backbone_run(feed->options.backbone, index, (int)n, lane->images, lane->taps));
-  TR_TRY(tr_device_sync(feed->options.device));
+  TR_TRY(job->maps_there ? read_maps(job, lane, first, n) : make_maps(job, lane, index, first, n));
   double mapped = tr_seconds();
   TR_TRY(job->fn(job->context, index, first, n, (const float *const *)lane->taps));
-  double end = tr_seconds();
-  lane->seconds.decode += prepared - start;
-  lane->seconds.backbone += mapped - prepared;
-  lane->seconds.method += end - mapped;
+  lane->seconds.method += tr_seconds() - mapped;
   size_t done = atomic_fetch_add(&job->done, n) + n;
   tr_progress_update(feed->options.progress, job->stage, done, job->count, "images");
   return TR_OK;
@@ -202,16 +334,25 @@ static tr_status feed_all(void *context) {
   return tr_device_for_chunks(job->feed->options.device, job->count, feed_chunk, job);
 }
 
-tr_status tr_feed_images(tr_feed *feed, const char *stage, const tr_sample *samples, size_t count, tr_feed_fn fn, void *context) {
-  feed_job job = {.feed = feed, .stage = stage, .samples = samples, .count = count, .fn = fn, .context = context};
+tr_status tr_feed_items(tr_feed *feed, const char *stage, const tr_sample *samples, const size_t *items, size_t count,
+                        tr_feed_fn fn, void *context) {
+  feed_job job = {.feed = feed, .stage = stage, .samples = samples, .items = items, .count = count, .fn = fn, .context = context};
+  job.maps_there = are_maps_there(feed, items, count);
   tr_progress_update(feed->options.progress, stage, 0, count, "images");
-  return feed->ring ? tr_ring_run(feed->ring, samples, count, feed_all, &job) : feed_all(&job);
+  if (!feed->ring || job.maps_there)
+    return feed_all(&job);
+  tr_ring_set_reader(feed->ring, read_image, &job);
+  return tr_ring_run(feed->ring, samples, count, feed_all, &job);
+}
+
+tr_status tr_feed_images(tr_feed *feed, const char *stage, const tr_sample *samples, size_t count, tr_feed_fn fn, void *context) {
+  return tr_feed_items(feed, stage, samples, NULL, count, fn, context);
 }
 
 tr_status tr_feed_image(tr_feed *feed, const tr_image *image, const char *name, tr_feed_fn fn, void *context) {
   lane_state *lane = &feed->lane[0];
   double start = tr_seconds();
-  TR_TRY(upload_and_resize(feed, lane, image, name, lane->images));
+  TR_TRY(upload_and_resize(feed, lane, image, false, name, 0));
   TR_TRY(tr_device_sync(feed->options.device));
   double prepared = tr_seconds();
   TR_TRY(tr_backbone_run(feed->options.backbone, 0, 1, lane->images, lane->taps));

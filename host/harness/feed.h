@@ -8,6 +8,7 @@
 #include "datasets/image.h"
 #include "host/backbone/graph.h"
 #include "host/base/progress.h"
+#include "host/harness/cache.h"
 #include "kernels/resize.h"
 
 typedef struct tr_feed_options {
@@ -18,6 +19,10 @@ typedef struct tr_feed_options {
   int in_h, in_w;     /* that every image must have after the resize */
   int layers;         /* tapped */
   size_t image_bytes; /* of the largest image, decoded to three channels */
+  /* What passes share, or NULL: resized images, [in_h, in_w, 3] of an item, and maps, all taps of an item one after the other. An item
+   * that is there is read, another one is made and put there. unread[t]: nobody looks at tap t, so it is not read. */
+  tr_cache *image_cache, *map_cache;
+  bool unread[TR_MAX_TAPS];
   tr_progress *progress;
 } tr_feed_options;
 
@@ -30,6 +35,10 @@ typedef tr_status (*tr_feed_fn)(void *context, int lane, size_t first, size_t n,
 
 /* An unreadable image is EIO or EFORMAT with its name; ECANCELED after tr_cancel_request. */
 tr_status tr_feed_images(tr_feed *feed, const char *stage, const tr_sample *samples, size_t count, tr_feed_fn fn, void *context);
+
+/* The same with the caches: items[i] is sample i's. */
+tr_status tr_feed_items(tr_feed *feed, const char *stage, const tr_sample *samples, const size_t *items, size_t count,
+                        tr_feed_fn fn, void *context);
 
 /* One image that is decoded already, as lane 0 on the calling thread, with all of the pool's threads for its operators; `name` stands
  * for it in errors. Not while tr_feed_images works. */

@@ -103,24 +103,39 @@ tr_status tr_planner_forecast_runs(tr_planner *p, const tr_pass *pass) {
 
 /* ---- a pass ---- */
 
-/* Layers of the architecture that a model of the pass taps, in the network's order; and where each model finds its own. */
-static void unite_layers(tr_pass *pass) {
-  size_t known;
-  const char *const *layers = tr_backbone_layers(pass->weights->backbone, &known);
-  pass->layer_count = 0;
-  for (size_t l = 0; l < known; ++l) {
-    bool tapped = false;
+static bool taps(const tr_pass *pass, const char *layer) {
+  for (size_t g = 0; g < pass->group_count; ++g) {
+    const tr_setting *s = pass->groups[g].runs[0].setting;
+    for (int i = 0; i < s->layer_count; ++i)
+      if (strcmp(s->layers[i], layer) == 0)
+        return true;
+  }
+  return false;
+}
+
+void tr_pass_set_layers(tr_pass *pass, const char *const *layers, int layer_count) {
+  pass->layer_count = layer_count;
+  for (int l = 0; l < layer_count; ++l) {
+    pass->layers[l] = layers[l];
     for (size_t g = 0; g < pass->group_count; ++g) {
       const tr_setting *s = pass->groups[g].runs[0].setting;
       for (int i = 0; i < s->layer_count; ++i)
-        if (strcmp(s->layers[i], layers[l]) == 0) {
-          pass->groups[g].tap[i] = pass->layer_count;
-          tapped = true;
-        }
+        if (strcmp(s->layers[i], layers[l]) == 0)
+          pass->groups[g].tap[i] = l;
     }
-    if (tapped)
-      pass->layers[pass->layer_count++] = layers[l];
   }
+}
+
+/* Layers of the architecture that a model of the pass taps, in the network's order. */
+static void unite_layers(tr_pass *pass) {
+  const char *united[TR_MAX_TAPS];
+  size_t known;
+  int count = 0;
+  const char *const *layers = tr_backbone_layers(pass->weights->backbone, &known);
+  for (size_t l = 0; l < known; ++l)
+    if (taps(pass, layers[l]))
+      united[count++] = layers[l];
+  tr_pass_set_layers(pass, united, count);
 }
 
 /* Images while they are decoded (the file's rows, the decoder's and our copy) and copies on the device: one of each a lane, or those
@@ -133,14 +148,13 @@ static size_t decoding_bytes(const tr_device *device, size_t pixels) {
 
 /* What images are on their way to the models: decoded, the resize's scratch, and a chunk of normalised images and tapped maps a
  * lane. */
-static size_t feed_bytes(const tr_pass *pass, const tr_device *device, const tr_plan_network *network) {
+static size_t feed_bytes(const tr_pass *pass, const tr_device *device) {
   const tr_plan_class *c = pass->class_;
   size_t pixels = (size_t)c->most_h * (size_t)c->most_w * 3, chunk = tr_device_chunk(device);
   size_t input = (size_t)pass->in_h * (size_t)pass->in_w * 3 * sizeof(float);
-  size_t taps = 0;
-  for (int i = 0; i < network->layer_count; ++i)
-    taps += (size_t)network->h[i] * (size_t)network->w[i] * (size_t)network->c[i] * sizeof(float);
-  size_t lane = tr_resize_scratch(&pass->image, c->most_h, c->most_w, 3) + chunk * (input + taps);
+  size_t lane = tr_resize_scratch(&pass->image, c->most_h, c->most_w, 3) + chunk * (input + pass->map_bytes);
+  if (pass->image_cache || pass->map_cache)
+    lane += chunk * input / sizeof(float) + (pass->map_cache ? pass->map_bytes : input / sizeof(float));
   return decoding_bytes(device, pixels) + (size_t)tr_device_lanes(device) * lane;
 }
 
@@ -218,14 +232,26 @@ static size_t scores_bytes(const tr_pass *pass) {
   return pass->class_->test_images * floats * sizeof(float);
 }
 
+/* Beside the pass, from its beginning at the latest to its end. */
+static size_t kept_bytes(const tr_pass *pass) {
+  size_t image = (size_t)pass->in_h * (size_t)pass->in_w * 3, bytes = 0;
+  bytes += pass->image_cache == TR_CACHE_MEMORY ? image : 0;
+  bytes += pass->map_cache == TR_CACHE_MEMORY ? pass->map_bytes : 0;
+  return bytes * (pass->class_->train_images + pass->class_->test_images);
+}
+
 tr_status tr_planner_forecast_pass(tr_planner *p, tr_pass *pass) {
   tr_forecast *f = &pass->forecast;
   const tr_plan_network *network;
-  unite_layers(pass);
+  if (!pass->map_cache) /* else its layers are those of other passes, too */
+    unite_layers(pass);
   pass->train_images = count_train_images(pass);
   TR_TRY(tr_planner_network(p, pass->weights->backbone, pass->layers, pass->layer_count, pass->in_h, pass->in_w, &network));
-  size_t feed = feed_bytes(pass, p->device, network), scores = scores_bytes(pass);
-  size_t base = p->plan->base_bytes + SLACK_BYTES;
+  pass->map_bytes = 0;
+  for (int i = 0; i < network->layer_count; ++i)
+    pass->map_bytes += (size_t)network->h[i] * (size_t)network->w[i] * (size_t)network->c[i] * sizeof(float);
+  size_t feed = feed_bytes(pass, p->device), scores = scores_bytes(pass);
+  size_t base = p->plan->base_bytes + SLACK_BYTES + kept_bytes(pass);
   *f = (tr_forecast){.backbone_macs = network->macs,
                      .load_bytes = base + pass->weights->bytes + network->bytes,
                      .fit_bytes = base + network->bytes + feed + fit_bytes(pass),

@@ -32,8 +32,11 @@ void tr_pass_work_release(tr_pass_work *w) {
   }
   free(w->models);
   free(w->train);
+  free(w->train_items);
+  free(w->test_items);
   w->models = NULL;
   w->train = NULL;
+  w->train_items = w->test_items = NULL;
 }
 
 static tr_status create_backbone(tr_pass_work *w) {
@@ -47,16 +50,23 @@ static tr_status create_backbone(tr_pass_work *w) {
 
 static tr_status create_feed(tr_pass_work *w) {
   const tr_pass *pass = w->pass;
-  return tr_feed_create(&(tr_feed_options){.device = w->device,
-                                           .backbone = w->backbone,
-                                           .architecture = pass->weights->backbone,
-                                           .image = pass->image,
-                                           .in_h = pass->in_h,
-                                           .in_w = pass->in_w,
-                                           .layers = pass->layer_count,
-                                           .image_bytes = (size_t)pass->class_->most_h * (size_t)pass->class_->most_w * 3,
-                                           .progress = w->progress},
-                        &w->feed);
+  tr_feed_options options = {.device = w->device,
+                             .backbone = w->backbone,
+                             .architecture = pass->weights->backbone,
+                             .image = pass->image,
+                             .in_h = pass->in_h,
+                             .in_w = pass->in_w,
+                             .layers = pass->layer_count,
+                             .image_bytes = (size_t)pass->class_->most_h * (size_t)pass->class_->most_w * 3,
+                             .image_cache = w->caches->images,
+                             .map_cache = w->caches->maps,
+                             .progress = w->progress};
+  for (int t = 0; t < pass->layer_count; ++t)
+    options.unread[t] = true;
+  for (size_t g = 0; g < pass->group_count; ++g)
+    for (int i = 0; i < pass->groups[g].aggregate.layers; ++i)
+      options.unread[pass->groups[g].tap[i]] = false;
+  return tr_feed_create(&options, &w->feed);
 }
 
 /* What the other models will take besides what they have allocated by now. */
@@ -103,15 +113,21 @@ static tr_status draw_images(const tr_pass_work *w, uint8_t *drawn) {
 static tr_status list_images(tr_pass_work *w, const uint8_t *drawn) {
   size_t images = w->class_->train_count;
   w->train = calloc(images, sizeof *w->train);
-  if (!w->train)
+  w->train_items = calloc(images, sizeof *w->train_items);
+  w->test_items = calloc(w->class_->test_count + 1, sizeof *w->test_items);
+  if (!w->train || !w->train_items || !w->test_items)
     return tr_fail(TR_ENOMEM, "training images of %s: out of memory", w->class_->name);
   for (size_t image = 0; image < images; ++image) {
     bool seen = false;
     for (size_t i = 0; i < w->pass->group_count; ++i)
       seen = seen || drawn[i * images + image];
-    if (seen)
-      w->train[w->train_count++] = w->class_->train[image];
+    if (!seen)
+      continue;
+    w->train_items[w->train_count] = image;
+    w->train[w->train_count++] = w->class_->train[image];
   }
+  for (size_t i = 0; i < w->class_->test_count; ++i)
+    w->test_items[i] = images + i;
   return TR_OK;
 }
 
@@ -200,9 +216,9 @@ static tr_status score_images(void *context, int lane, size_t first, size_t n, c
   return TR_OK;
 }
 
-static tr_status feed(tr_pass_work *w, const char *stage, const tr_sample *samples, size_t count) {
+static tr_status feed(tr_pass_work *w, const char *stage, const tr_sample *samples, const size_t *items, size_t count) {
   double start = tr_seconds();
-  TR_TRY(tr_feed_images(w->feed, stage, samples, count, fit_images, w));
+  TR_TRY(tr_feed_items(w->feed, stage, samples, items, count, fit_images, w));
   w->train_seconds += tr_seconds() - start;
   return TR_OK;
 }
@@ -215,6 +231,7 @@ typedef struct tr_repeat {
   uint8_t *wanted;
   uint32_t *number;
   tr_sample *samples;
+  size_t *items; /* of samples, in the caches */
   size_t count;
 } tr_repeat;
 
@@ -223,6 +240,7 @@ static void release_repeat(tr_repeat *r) {
   free(r->wanted);
   free(r->number);
   free(r->samples);
+  free(r->items);
 }
 
 static bool ask_for_images(const tr_pass_work *w, tr_repeat *r) {
@@ -245,8 +263,10 @@ static void list_repeated(const tr_pass_work *w, tr_repeat *r) {
       r->number[i * images + r->count] = by_this ? number : TR_NOT_SEEN;
       wanted = wanted || by_this;
     }
-    if (wanted)
-      r->samples[r->count++] = w->train[image];
+    if (!wanted)
+      continue;
+    r->items[r->count] = w->train_items[image];
+    r->samples[r->count++] = w->train[image];
   }
 }
 
@@ -259,7 +279,7 @@ static tr_status feed_repeated(tr_pass_work *w, const tr_repeat *r) {
     place[i] = w->models[i].place;
     w->models[i].place = r->number + i * w->train_count;
   }
-  tr_status status = feed(w, "training images again", r->samples, r->count);
+  tr_status status = feed(w, "training images again", r->samples, r->items, r->count);
   for (size_t i = 0; i < models; ++i)
     w->models[i].place = place[i];
   free(place);
@@ -271,9 +291,10 @@ static tr_status fit_again(tr_pass_work *w) {
   tr_repeat r = {.again = calloc(models, sizeof *r.again),
                  .wanted = calloc(models * images + 1, 1),
                  .number = malloc((models * images + 1) * sizeof *r.number),
-                 .samples = calloc(images + 1, sizeof *r.samples)};
+                 .samples = calloc(images + 1, sizeof *r.samples),
+                 .items = calloc(images + 1, sizeof *r.items)};
   tr_status status = TR_OK;
-  if (!r.again || !r.wanted || !r.number || !r.samples)
+  if (!r.again || !r.wanted || !r.number || !r.samples || !r.items)
     status = tr_fail(TR_ENOMEM, "training images of %s: out of memory", w->class_->name);
   else if (ask_for_images(w, &r)) {
     list_repeated(w, &r);
@@ -287,7 +308,7 @@ static tr_status fit_again(tr_pass_work *w) {
 }
 
 static tr_status fit(tr_pass_work *w) {
-  TR_TRY(feed(w, "training images", w->train, w->train_count));
+  TR_TRY(feed(w, "training images", w->train, w->train_items, w->train_count));
   for (size_t i = 0; i < w->pass->group_count; ++i)
     TR_TRY(w->models[i].method->fit_end(w->models[i].model));
   return fit_again(w);
@@ -295,7 +316,7 @@ static tr_status fit(tr_pass_work *w) {
 
 static tr_status score(tr_pass_work *w) {
   tr_feed_seconds before = tr_feed_spent(w->feed);
-  TR_TRY(tr_feed_images(w->feed, "test images", w->class_->test, w->class_->test_count, score_images, w));
+  TR_TRY(tr_feed_items(w->feed, "test images", w->class_->test, w->test_items, w->class_->test_count, score_images, w));
   for (size_t i = 0; i < w->pass->group_count; ++i)
     if (w->models[i].method->score_end)
       TR_TRY(w->models[i].method->score_end(w->models[i].model));
@@ -351,18 +372,22 @@ static void moments(const float *values, size_t count, double *mean, double *dev
 }
 
 /* Files of the wanted images: their numbers count the images that the model sees. */
-static void list_nominal(const tr_pass_work *w, const tr_pass_model *m, const size_t *numbers, size_t count, tr_sample *out) {
+static void list_nominal(const tr_pass_work *w, const tr_pass_model *m, const size_t *numbers, size_t count, tr_sample *out,
+                         size_t *items) {
   size_t next = 0;
   for (size_t i = 0; i < w->train_count && next < count; ++i)
-    if ((m->place ? m->place[i] : i) == numbers[next])
+    if ((m->place ? m->place[i] : i) == numbers[next]) {
+      items[next] = w->train_items[i];
       out[next++] = w->train[i];
+    }
 }
 
 static tr_status fill_nominal(tr_pass_work *w, nominal_work *n, size_t count) {
   tr_sample images[TR_NOMINAL_IMAGES] = {{0}};
   tr_nominal *out = &n->model->nominal[n->variant];
-  list_nominal(w, n->model, n->numbers, count, images);
-  TR_TRY(tr_feed_images(w->feed, "nominal images", images, count, score_nominal, n));
+  size_t items[TR_NOMINAL_IMAGES];
+  list_nominal(w, n->model, n->numbers, count, images, items);
+  TR_TRY(tr_feed_items(w->feed, "nominal images", images, items, count, score_nominal, n));
   out->known = true;
   moments(n->image_scores, count, &out->image_mean, &out->image_deviation);
   moments(n->patch_scores, count * n->model->grid, &out->patch_mean, &out->patch_deviation);
@@ -398,9 +423,9 @@ static tr_status find_all_nominal(tr_pass_work *w) {
   return TR_OK;
 }
 
-tr_status tr_pass_execute(const tr_pass *pass, tr_device *device, const tr_class *class_, tr_progress *progress,
-                          tr_pass_work *out) {
-  *out = (tr_pass_work){.pass = pass, .device = device, .progress = progress, .class_ = class_};
+tr_status tr_pass_execute(const tr_pass *pass, tr_device *device, const tr_class *class_, const tr_pass_caches *caches,
+                          tr_progress *progress, tr_pass_work *out) {
+  *out = (tr_pass_work){.pass = pass, .device = device, .progress = progress, .class_ = class_, .caches = caches};
   TR_TRY(prepare(out));
   TR_TRY(fit(out));
   TR_TRY(score(out));

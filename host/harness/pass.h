@@ -23,14 +23,21 @@ typedef struct tr_pass_model {
   tr_nominal *nominal; /* [variants]: of those that an ensemble wants it of */
 } tr_pass_model;
 
+/* What passes of a class keep for each other; NULL: nothing. */
+typedef struct tr_pass_caches {
+  tr_cache *images, *maps;
+} tr_pass_caches;
+
 typedef struct tr_pass_work {
   const tr_pass *pass;
   tr_device *device;
   tr_progress *progress;
   const tr_class *class_;
+  const tr_pass_caches *caches;
   tr_backbone *backbone;
   tr_feed *feed;
-  tr_sample *train; /* the training images that a model sees; their texts are class_'s */
+  tr_sample *train;                 /* the training images that a model sees; their texts are class_'s */
+  size_t *train_items, *test_items; /* in the caches */
   size_t train_count;
   tr_pass_model *models;                       /* [pass->group_count] */
   double train_seconds;                        /* of the training images, wall clock; of those that pass again, too */
@@ -39,8 +46,8 @@ typedef struct tr_pass_work {
 
 /* Fits and scores. The backbone and the models are gone afterwards, so that what comes next finds their memory free. `class_`, listed, and
  * `progress` must outlive the work, which is to be released after a failure too. */
-tr_status tr_pass_execute(const tr_pass *pass, tr_device *device, const tr_class *class_, tr_progress *progress,
-                          tr_pass_work *out);
+tr_status tr_pass_execute(const tr_pass *pass, tr_device *device, const tr_class *class_, const tr_pass_caches *caches,
+                          tr_progress *progress, tr_pass_work *out);
 void tr_pass_work_release(tr_pass_work *work);
 
 #endif

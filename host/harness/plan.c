@@ -403,6 +403,7 @@ static tr_status make_plan(tr_planner *p, const tr_experiments *experiments, tr_
   TR_TRY(tr_planner_take_shard(p));
   TR_TRY(tr_planner_take_ensembles(p));
   TR_TRY(place_drafts(p));
+  TR_TRY(tr_planner_keep(p));
   TR_TRY(tr_planner_check_ensembles(p));
   return check_use(p);
 }
@@ -429,6 +430,7 @@ tr_status tr_plan_create(const tr_plan_options *options, tr_device *device, cons
     for (size_t i = 0; i < p.draft_count; ++i)
       tr_pass_release(&p.drafts[i]);
     free(p.drafts);
+    tr_profile_free(&p.profile);
     for (size_t i = 0; i < p.ensemble_count; ++i)
       tr_plan_ensemble_release(&p.ensembles[i]);
     free(p.ensembles);

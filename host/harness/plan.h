@@ -85,6 +85,9 @@ typedef struct tr_group {
   double alone_fit_macs, alone_score_macs; /* summed up over the runs as if each had a model to itself; only of a forecast */
 } tr_group;
 
+/* Where one pass keeps what the next ones need, too (plan_keep.c). */
+typedef enum tr_cache_place { TR_CACHE_NONE, TR_CACHE_MEMORY, TR_CACHE_FILE } tr_cache_place;
+
 /* One pass of a backbone over the training and the test images of a class, and the models that are fitted and score on the way. */
 typedef struct tr_pass {
   const tr_plan_class *class_;
@@ -96,6 +99,9 @@ typedef struct tr_pass {
   tr_group *groups;
   size_t group_count;
   size_t train_images; /* that go through the backbone, at most */
+  size_t map_bytes;    /* of an image's maps of all taps */
+  tr_cache_place image_cache, map_cache;
+  bool images_there, maps_there; /* an earlier pass made them */
   tr_forecast forecast;
   char *refused; /* why it cannot run, or NULL */
   size_t link;   /* passes of one number, not 0, give an ensemble's members */

@@ -188,6 +188,15 @@ static void add_to_totals(totals *sum, const tr_pass *pass, const estimates *e) 
   sum->models += pass->group_count;
 }
 
+/* What the pass shares with others beside what its own models do. */
+static void write_kept(FILE *out, const tr_pass *pass, const char *what, tr_cache_place place, size_t bytes, const char *stem) {
+  if (place == TR_CACHE_NONE)
+    return;
+  fprintf(out, "%s├─ %s kept in %s for other passes: ", stem, what, place == TR_CACHE_FILE ? "a temporary file" : "memory");
+  write_bytes(out, bytes * (pass->class_->train_images + pass->class_->test_images));
+  fprintf(out, "\n");
+}
+
 static tr_status write_pass(FILE *out, const tr_plan *plan, const tr_profile *profile, size_t index) {
   const tr_pass *pass = &plan->passes[index];
   const char *stem = stem_of(plan, index);
@@ -196,6 +205,8 @@ static tr_status write_pass(FILE *out, const tr_plan *plan, const tr_profile *pr
     write_refused(out, pass, stem);
     return TR_OK;
   }
+  write_kept(out, pass, "resized images", pass->image_cache, (size_t)pass->in_h * (size_t)pass->in_w * 3, stem);
+  write_kept(out, pass, "tapped maps", pass->map_cache, pass->map_bytes, stem);
   for (size_t i = 0; i < pass->group_count; ++i)
     TR_TRY(write_group(out, &pass->groups[i], stem));
   estimates e = estimate(plan, profile, pass);

@@ -3,6 +3,7 @@
 #define TR_HARNESS_PLANNER_H
 
 #include "host/harness/plan.h"
+#include "host/harness/profile.h"
 
 typedef struct tr_planner {
   const tr_plan_options *options;
@@ -14,6 +15,8 @@ typedef struct tr_planner {
   size_t draft_count;
   tr_plan_ensemble *ensembles; /* all, the finished ones too */
   size_t ensemble_count, last_link;
+  bool measured;
+  tr_profile profile;       /* rates of this machine, where they are measured */
   double file_rate;         /* bytes a second that a temporary file takes; 0: not measured yet */
   tr_status missing_status; /* of the first thing that is not at hand */
 } tr_planner;
@@ -63,6 +66,12 @@ void tr_plan_ensemble_release(tr_plan_ensemble *ensemble);
 /* plan_place.c: takes a draft over and appends it to the plan, as several passes where it does not fit into memory, without the runs
  * that cannot be. */
 tr_status tr_planner_place(tr_planner *p, tr_pass *draft);
+
+/* plan_keep.c, when passes are placed: what they keep for each other. */
+tr_status tr_planner_keep(tr_planner *p);
+
+/* The pass taps these layers, and its models find theirs among them. */
+void tr_pass_set_layers(tr_pass *pass, const char *const *layers, int layer_count);
 
 /* Groups of a pass; the array grows. Each takes what it is given over, on failure too. */
 tr_status tr_pass_add_group(tr_pass *pass, tr_group *group);

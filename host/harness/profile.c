@@ -5,6 +5,7 @@
 #include "host/base/status.h"
 #include "host/harness/resized.h"
 #include "host/harness/ring.h"
+#include "host/methods/picks.h"
 #include "host/metrics/metrics.h"
 #include "kernels/nearest.h"
 #include "kernels/smooth.h"
@@ -269,6 +270,35 @@ static tr_status measure_metrics(tr_device *device, tr_profile *out) {
   return status;
 }
 
+/* ---- files ---- */
+
+enum { FILE_BYTES = 32 << 20 };
+
+static tr_status time_file(tr_feature_file *file, void *block, tr_profile *out) {
+  double start = tr_seconds();
+  TR_TRY(tr_feature_file_write(file, 0, block, FILE_BYTES));
+  TR_TRY(tr_feature_file_flush(file));
+  TR_TRY(tr_feature_file_read(file, 0, block, FILE_BYTES));
+  out->file_bytes = 2.0 * FILE_BYTES / (tr_seconds() - start);
+  return TR_OK;
+}
+
+/* A temporary file, written to the disk and read again. Where there can be none the rate stays unknown. */
+static tr_status measure_file(tr_profile *out) {
+  const char *folder = getenv("TMPDIR");
+  tr_feature_file *file;
+  void *block = calloc(1, FILE_BYTES);
+  if (!block)
+    return no_memory();
+  if (tr_feature_file_create(folder ? folder : "/tmp", FILE_BYTES, &file) == TR_OK) {
+    if (time_file(file, block, out) != TR_OK)
+      out->file_bytes = 0;
+    tr_feature_file_close(file);
+  }
+  free(block);
+  return TR_OK;
+}
+
 /* ---- the whole ---- */
 
 /* Where no image can be read: a processor core decodes and resizes about as much of MVTec AD's PNG files a second. */
@@ -329,6 +359,8 @@ tr_status tr_profile_measure(tr_device *device, const tr_plan *plan, tr_profile 
     status = measure_search(device, out);
   if (status == TR_OK)
     status = measure_metrics(device, out);
+  if (status == TR_OK)
+    status = measure_file(out);
   out->seconds = tr_seconds() - start;
   if (status != TR_OK)
     tr_profile_free(out);

@@ -12,7 +12,7 @@ typedef struct tr_profile {
   double *backbones;    /* [plan->weights_count]: of each, 0 where it was not measured; or NULL */
   double search_macs;   /* multiply-adds of bank searches per second, which other methods' products come near */
   double metric_pixels; /* pixels of anomaly maps smoothed and evaluated per second */
-  double file_bytes;    /* written to and read from a temporary file per second */
+  double file_bytes;    /* of a temporary file, written to the disk or read, per second */
   double seconds;       /* that measuring took */
   bool decodes_ahead;   /* while the device works (host/harness/ring.h) */
   bool decode_assumed;  /* no image could be read */

@@ -32,6 +32,8 @@ struct tr_ring {
   bool stopped;
   tr_ring_fn taker;
   void *context;
+  tr_ring_read_fn read; /* NULL: tr_sample_image */
+  void *read_context;
 };
 
 size_t tr_ring_slots(const tr_device *device) {
@@ -98,11 +100,12 @@ static tr_status queue_upload(const tr_ring *ring, slot *s, const tr_image *imag
   return tr_mark_set(ring->device, s->uploaded, TR_QUEUE_UPLOADS);
 }
 
-static tr_status decode(const tr_ring *ring, slot *s, const tr_sample *sample) {
+static tr_status decode(const tr_ring *ring, slot *s, size_t i) {
+  const tr_sample *sample = &ring->samples[i];
   if (tr_cancel_requested())
     return tr_fail(TR_ECANCELED, "stopped");
   tr_image image;
-  TR_TRY(tr_sample_image(sample, &image));
+  TR_TRY(ring->read ? ring->read(ring->read_context, i, sample, &image) : tr_sample_image(sample, &image));
   tr_status status = TR_OK;
   if ((size_t)image.h * (size_t)image.w * 3 > ring->image_bytes)
     status = tr_fail(TR_EIO, "%s is %dx%d, larger than any image when the run was planned", sample->path, image.w, image.h);
@@ -121,7 +124,7 @@ static void claim_and_decode(tr_ring *ring) {
   size_t i = ring->claimed++;
   slot *s = &ring->slots[i % ring->slot_count];
   pthread_mutex_unlock(&ring->lock);
-  tr_status status = decode(ring, s, &ring->samples[i]);
+  tr_status status = decode(ring, s, i);
   pthread_mutex_lock(&ring->lock);
   s->status = status;
   if (status != TR_OK)
@@ -186,6 +189,11 @@ static tr_status run_thread(void *context, size_t task) {
   pthread_cond_broadcast(&ring->changed);
   pthread_mutex_unlock(&ring->lock);
   return status;
+}
+
+void tr_ring_set_reader(tr_ring *ring, tr_ring_read_fn read, void *context) {
+  ring->read = read;
+  ring->read_context = context;
 }
 
 tr_status tr_ring_run(tr_ring *ring, const tr_sample *samples, size_t count, tr_ring_fn taker, void *context) {

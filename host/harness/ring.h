@@ -9,6 +9,7 @@
 #define TR_HARNESS_RING_H
 
 #include "datasets/dataset.h"
+#include "datasets/image.h"
 #include "kernels/device.h"
 
 typedef struct tr_ring tr_ring;
@@ -24,6 +25,10 @@ size_t tr_ring_slots(const tr_device *device);
  * sample in turn, and may stop early. */
 typedef tr_status (*tr_ring_fn)(void *context);
 tr_status tr_ring_run(tr_ring *ring, const tr_sample *samples, size_t count, tr_ring_fn taker, void *context);
+
+/* How image i of a run is read; from any thread. Without a reader it is tr_sample_image. */
+typedef tr_status (*tr_ring_read_fn)(void *context, size_t i, const tr_sample *sample, tr_image *out);
+void tr_ring_set_reader(tr_ring *ring, tr_ring_read_fn read, void *context);
 
 typedef struct tr_ring_image {
   const uint8_t *pixels; /* device, [h, w, 3] */

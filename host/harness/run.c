@@ -58,7 +58,9 @@ typedef struct runner {
   tr_device *device;
   open_store *stores;
   size_t store_count;
-  tr_kept_run *kept; /* of the class at hand, for its ensembles */
+  tr_pass_caches caches;
+  const tr_pass *caches_of; /* the pass that they were made for */
+  tr_kept_run *kept;        /* of the class at hand, for its ensembles */
   size_t kept_count;
   tr_class listed; /* of listed_of */
   const tr_plan_class *listed_of;
@@ -243,12 +245,45 @@ static tr_status list_class(runner *r, const tr_plan_class *class_) {
   return TR_OK;
 }
 
+static void drop_images(runner *r) {
+  tr_cache_destroy(r->caches.images);
+  r->caches.images = NULL;
+}
+
+static void drop_maps(runner *r) {
+  tr_cache_destroy(r->caches.maps);
+  r->caches.maps = NULL;
+}
+
+/* Makes a cache that the pass wants and that is not there. Without it the pass does without. */
+static void make_cache(const runner *r, const tr_pass *pass, tr_cache_place place, size_t item_bytes, tr_cache **cache) {
+  const char *folder = getenv("TMPDIR");
+  if (place == TR_CACHE_NONE || *cache)
+    return;
+  size_t items = pass->class_->train_images + pass->class_->test_images;
+  if (tr_cache_create(items, item_bytes, place == TR_CACHE_FILE ? (folder ? folder : "/tmp") : NULL, cache) != TR_OK)
+    tr_progress_line(r->crew->options->progress, "warning: %s; it is computed again instead", tr_last_error());
+}
+
+static void prepare_caches(runner *r, const tr_pass *pass) {
+  const tr_pass *of = r->caches_of;
+  bool same_images = of && of->class_ == pass->class_ && of->image.resize == pass->image.resize &&
+                     of->image.crop == pass->image.crop && of->image.squash == pass->image.squash;
+  if (!same_images || !pass->image_cache)
+    drop_images(r);
+  if (!same_images || of->weights != pass->weights || !pass->map_cache)
+    drop_maps(r);
+  r->caches_of = pass;
+  make_cache(r, pass, pass->image_cache, (size_t)pass->in_h * (size_t)pass->in_w * 3, &r->caches.images);
+  make_cache(r, pass, pass->map_cache, pass->map_bytes, &r->caches.maps);
+}
+
 static tr_status execute_pass(runner *r, const tr_pass *pass, tr_progress *progress) {
   double start = tr_seconds();
   tr_pass_work work;
   malloc_trim(0);
   tr_memory_reset_peak();
-  tr_status status = tr_pass_execute(pass, r->device, &r->listed, progress, &work);
+  tr_status status = tr_pass_execute(pass, r->device, &r->listed, &r->caches, progress, &work);
   if (status == TR_OK)
     status = evaluate_pass(r, &work, start);
   tr_pass_work_release(&work);
@@ -275,6 +310,7 @@ static tr_status run_pass(runner *r, size_t index) {
   if (pass->refused)
     return tr_fail(TR_EINVAL, "%s", pass->refused);
   TR_TRY(list_class(r, pass->class_));
+  prepare_caches(r, pass);
   size_t finished = r->summary.finished;
   tr_status status = execute_pass(r, pass, &label.progress);
   if (status == TR_ENOMEM && pass->group_count > 1 && r->summary.finished == finished)
@@ -416,8 +452,11 @@ static tr_status run_passes(runner *r) {
     if (r->crew->device_of[i] != r->index)
       continue;
     TR_TRY(try_pass(r, i));
-    if (i + 1 == plan->pass_count || plan->passes[i + 1].class_ != plan->passes[i].class_)
-      TR_TRY(run_ensembles(r, plan->passes[i].class_));
+    if (i + 1 < plan->pass_count && plan->passes[i + 1].class_ == plan->passes[i].class_)
+      continue;
+    drop_images(r);
+    drop_maps(r);
+    TR_TRY(run_ensembles(r, plan->passes[i].class_));
   }
   return TR_OK;
 }
@@ -433,6 +472,8 @@ static void *run_device(void *argument) {
     tr_store_close(r->stores[i].store);
   free(r->stores);
   drop_kept(r);
+  drop_images(r);
+  drop_maps(r);
   tr_class_free(&r->listed);
   return NULL;
 }

@@ -10,6 +10,7 @@
 #define H100_CORES         16
 #define H100_PIXELS_A_CORE 30e6
 #define H100_METRIC_PIXELS 200e6
+#define H100_FILE_BYTES    1e9 /* a local NVMe disk */
 
 /* About what two cores with AVX-512 do. */
 tr_profile tr_profile_common(void) {
@@ -21,13 +22,14 @@ tr_profile tr_profile_h100(void) {
                       .backbone_macs = H100_MACS / 2,
                       .search_macs = H100_MACS * 2 / 3,
                       .metric_pixels = H100_METRIC_PIXELS,
+                      .file_bytes = H100_FILE_BYTES,
                       .decodes_ahead = true};
 }
 
 const char *tr_profile_h100_text(void) {
   return "H100: from constants, not measured: 67 TFLOP/s in float (NVIDIA's data sheet of the SXM module), of which convolutions "
          "reach half and searches two thirds (kernels/cuda/README.md); 16 cores that decode 30 megapixels/s each meanwhile; 200 "
-         "megapixels/s of maps evaluated.";
+         "megapixels/s of maps evaluated; temporary files at 1 GB/s.";
 }
 
 static double per(double work, double rate) {
@@ -68,6 +70,10 @@ tr_pass_seconds tr_profile_pass(const tr_profile *profile, const tr_plan *plan, 
       .score = per(score, profile->search_macs),
       .metrics = per(maps * pass->in_h * pass->in_w, profile->metric_pixels),
   };
+  if (pass->images_there || pass->maps_there)
+    s.decode = 0;
+  if (pass->maps_there)
+    s.backbone = pass->map_cache == TR_CACHE_FILE ? per(images * (double)pass->map_bytes, profile->file_bytes) : 0;
   add_up(profile, &s);
   return s;
 }

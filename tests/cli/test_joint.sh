@@ -40,5 +40,31 @@ diff -r "$dir/scores" "$dir/scores1" || fail "scores differ"
 diff -r "$dir/maps" "$dir/maps1" || fail "pictures differ"
 diff <(lasting "$dir"/joint/*/*.jsonl) <(lasting "$dir"/results/*/*.jsonl) || fail "results differ"
 
-# The same where memory makes several passes of it, and in shards that cut a class.
-code 0 run "$dir/joint.yaml" --class "$one" --dry-run
+# Less memory makes several passes of one, which keep images or maps for each other or compute them again: all the same.
+rm -rf "$dir/data" "$dir/results" "$dir/joint"
+make_data "$dir/data" --train 12 --size 256
+cat >"$dir/many.yaml" <<EOF
+{name: m, dataset: synthetic, backbone: resnet18, image: {resize: 256, crop: 224}, dimension: 256, patch: [1, 3, 5],
+ layers: [layer2+layer3, layer1+layer2], subsampling: {percent: [5, 1]}}
+EOF
+code 0 run "$dir/many.yaml" --class "$one" --dry-run
+[ "$(grep -c 'backbone pass:' "$dir/out")" = 1 ] || fail "a pass was parted without a limit"
+whole=$(sed -nE 's/^In all: peak ([0-9]+)[0-9.]* MiB.*/\1/p' "$dir/out")
+code 0 run "$dir/many.yaml" --class "$one" --scores "$dir/whole"
+cp -r "$dir/results" "$dir/unlimited"
+for part in 80 65 52; do
+  rm -rf "$dir/results" "$dir/scores"
+  code 0 run "$dir/many.yaml" --class "$one" --memory-limit $((whole * part / 100))M --dry-run
+  [ "$(grep -c 'backbone pass:' "$dir/out")" -gt 1 ] || fail "one pass in $part % of its memory"
+  [ "$part" = 80 ] || says out "kept in"
+  code 0 run "$dir/many.yaml" --class "$one" --memory-limit $((whole * part / 100))M --scores "$dir/scores"
+  diff -r "$dir/whole" "$dir/scores" || fail "scores in $part % of the memory"
+  diff <(lasting "$dir"/unlimited/*/m.jsonl) <(lasting "$dir"/results/*/m.jsonl) || fail "results in $part % of the memory"
+done
+
+# Joint passes keep their forecast.
+forecasts_hold || exit 0
+while read -r forecast peak; do
+  awk -v f="$forecast" -v p="$peak" 'BEGIN { exit !(f > 0 && f >= 0.8 * p && f <= 1.2 * p) }' ||
+    fail "forecast $forecast bytes, peak $peak"
+done < <(sed -E 's/.*"peak_bytes":([0-9]+),"forecast_bytes":([0-9]+).*/\2 \1/' "$dir"/unlimited/*/m.jsonl "$dir"/results/*/m.jsonl)
