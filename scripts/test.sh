@@ -4,6 +4,7 @@
 #   scripts/test.sh [STEP ...]   steps: format gcc clang asan lint emulated nvcc; default: all of these
 #   scripts/test.sh seeds        the GPU code of every operator in 20 orders of threads and streams (TR_SEEDS="4 7": in these), and under
 #                                AddressSanitizer and UBSan: half an hour
+#   scripts/test.sh quick        experiments/quick.yaml on the emulated GPU against the cpu, in two orders of threads: half an hour
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -78,6 +79,22 @@ for step in "${steps[@]}"; do
       echo "-- sanitizers"
       TR_TEST_DEVICE=cuda:0 ctest --test-dir build/emulated-asan --output-on-failure --no-tests=error -j "$jobs" -L '^kernels$'
       ;;
+    quick) # scores within 1e-4 of the cpu's, and the same bits whatever the order of threads
+      cmake --preset cpu -G Ninja -DCMAKE_C_COMPILER=gcc >/dev/null
+      cmake --preset emulated -G Ninja -DCMAKE_C_COMPILER=gcc >/dev/null
+      cmake --build build/cpu --target totalrecall
+      cmake --build build/emulated --target totalrecall
+      rm -rf build/quick
+      quick() { # build device folder
+        "build/$1/totalrecall" run experiments/quick.yaml --device "$2" --data build/quick/data --results "build/quick/$3" \
+          --scores "build/quick/$3-scores" >"build/quick/$3.txt"
+      }
+      mkdir -p build/quick
+      quick cpu cpu cpu
+      for seed in 1 2; do TR_EMU_SEED=$seed quick emulated cuda "cuda$seed"; done
+      scripts/compare_scores.sh build/quick/cpu-scores build/quick/cuda1-scores 1e-4
+      diff -r build/quick/cuda1-scores build/quick/cuda2-scores
+      ;;
     nvcc) # the real compiler: warnings and spills are errors
       if ! PATH=$PATH:/usr/local/cuda/bin command -v nvcc >/dev/null; then
         echo "skipped: no nvcc"
@@ -89,7 +106,7 @@ for step in "${steps[@]}"; do
       fi
       ;;
     *)
-      echo "scripts/test.sh: unknown step $step (format gcc clang asan lint emulated nvcc seeds)" >&2
+      echo "scripts/test.sh: unknown step $step (format gcc clang asan lint emulated nvcc seeds quick)" >&2
       exit 2
       ;;
   esac

@@ -39,6 +39,7 @@ static void labelled_line(tr_progress *self, const char *text) {
 typedef struct crew {
   const tr_plan *plan;
   const tr_plan_options *options;
+  size_t device_count;
   const size_t *device_of; /* [pass_count] */
   bool *broken;            /* [pass_count]: files that cannot be used */
   tr_results *results;
@@ -184,13 +185,27 @@ static tr_status keep_scores(runner *r, const tr_pass_work *w, size_t model, siz
   return complete ? TR_OK : tr_fail(TR_ENOMEM, "keeping scores of %s: out of memory", of->name);
 }
 
+/* The process's peak is every device's: with several of them nobody may begin it anew. */
+static void reset_peaks(const runner *r) {
+  if (r->crew->device_count == 1) {
+    malloc_trim(0);
+    tr_memory_reset_peak();
+  }
+  tr_device_reset_peak(r->device);
+}
+
+static void note_peaks(const runner *r, tr_result *result) {
+  result->peak_bytes = tr_memory_peak_bytes();
+  result->device_peak_bytes = tr_device_peak_bytes(r->device);
+}
+
 static tr_status evaluate_run(runner *r, const tr_pass_work *w, size_t model, size_t run, tr_evaluation *evaluation,
                               double start) {
   const tr_group *group = w->models[model].group;
   tr_result result;
   tr_status status = tr_outcome_evaluate(w, model, &group->runs[run], evaluation, r->crew->options, &result);
   if (status == TR_OK) {
-    result.peak_bytes = tr_memory_peak_bytes();
+    note_peaks(r, &result);
     status = keep_equal_runs(r, group, run, &result);
   }
   if (status == TR_OK && is_member(group, group->runs[run].variant))
@@ -281,8 +296,7 @@ static void prepare_caches(runner *r, const tr_pass *pass) {
 static tr_status execute_pass(runner *r, const tr_pass *pass, tr_progress *progress) {
   double start = tr_seconds();
   tr_pass_work work;
-  malloc_trim(0);
-  tr_memory_reset_peak();
+  reset_peaks(r);
   tr_status status = tr_pass_execute(pass, r->device, &r->listed, &r->caches, progress, &work);
   if (status == TR_OK)
     status = evaluate_pass(r, &work, start);
@@ -349,7 +363,7 @@ static tr_status find_members(const runner *r, const tr_plan_ensemble *e, const 
 static tr_status evaluate_ensemble(runner *r, const tr_plan_ensemble *e, const tr_kept_run *const *members,
                                    tr_evaluation *evaluation, tr_result *result) {
   TR_TRY(tr_outcome_evaluate_ensemble(e, members, r->device, &r->listed, evaluation, r->crew->options, result));
-  result->peak_bytes = tr_memory_peak_bytes();
+  note_peaks(r, result);
   return keep_result(r, &e->run, result);
 }
 
@@ -367,8 +381,7 @@ static tr_status run_ensemble(runner *r, const tr_plan_ensemble *e) {
     size_t positions = (size_t)members[i]->grid_h * (size_t)members[i]->grid_w;
     options.most_positions = positions > options.most_positions ? positions : options.most_positions;
   }
-  malloc_trim(0);
-  tr_memory_reset_peak();
+  reset_peaks(r);
   tr_evaluation *evaluation;
   tr_result result = {0};
   TR_TRY(tr_evaluation_create(&options, &evaluation));
@@ -562,7 +575,13 @@ tr_status tr_plan_run_all(const tr_plan *plan, const tr_plan_options *options, c
   if (status == TR_OK) {
     double load[TR_MAX_DEVICES] = {0};
     share_out(plan, devices->count, load, device_of);
-    crew c = {.plan = plan, .options = options, .device_of = device_of, .broken = broken, .results = results};
+    crew c = {.plan = plan,
+              .options = options,
+              .device_count = devices->count,
+              .device_of = device_of,
+              .broken = broken,
+              .results = results};
+    tr_memory_reset_peak();
     status = run_crew(&c, devices, summary);
   }
   free(device_of);

@@ -91,6 +91,7 @@ static const field fields[] = {
     {"normalise", AT(normalise), FIELD_TEXT, false},
     {"peak_bytes", AT(peak_bytes), FIELD_SIZE, false},
     {"forecast_bytes", AT(forecast_bytes), FIELD_SIZE, false},
+    {"device_peak_bytes", AT(device_peak_bytes), FIELD_SIZE, false},
     {"device", AT(device), FIELD_TEXT, false},
     {"processor", AT(processor), FIELD_TEXT, false},
     {"threads", AT(threads), FIELD_INT, false},

@@ -52,6 +52,7 @@ static tr_result sample(const char *run) {
       .seed = 9007199254740991u,
       .seconds = {.decode = 1e-9, .score_per_image = 0.1234567890123456},
       .peak_bytes = 123456789012,
+      .device_peak_bytes = 98765432109,
       .threads = 2,
   };
 }
@@ -112,6 +113,7 @@ static void test_round_trip(void **state) {
   assert_true(r->percent == 0.1 && r->seconds.decode == 1e-9 && r->seconds.score_per_image == 0.1234567890123456);
   assert_int_equal(r->seed, expected.seed);
   assert_int_equal(r->peak_bytes, expected.peak_bytes);
+  assert_int_equal(r->device_peak_bytes, expected.device_peak_bytes);
   assert_int_equal(r->bank_rows, 16385);
   assert_null(r->layers);
   assert_int_equal(r->low_shot, 5);
