@@ -105,6 +105,7 @@ tr_status open_libraries(cuda_state *s) {
 
 void cuda_close(void *state) {
   cuda_state *s = of(state);
+  (void)cudaSetDevice(s->ordinal);
   if (s->dnn)
     cudnnDestroy(s->dnn);
   if (s->blas)
@@ -219,6 +220,7 @@ void cuda_free(void *state, void *memory) {
     std::lock_guard<std::mutex> hold(s->lock);
     s->sizes.erase(memory);
   }
+  (void)cudaSetDevice(s->ordinal); /* whose work cudaFree waits for */
   (void)cudaFree(memory);
 }
 
