@@ -6,7 +6,7 @@
 #include "host/harness/feed.h"
 #include "host/harness/plan.h"
 
-enum { TR_NOT_SEEN = UINT32_MAX };
+#define TR_NOT_SEEN UINT32_MAX
 
 /* A model and what it gave. */
 typedef struct tr_pass_model {

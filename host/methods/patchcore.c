@@ -58,7 +58,7 @@ typedef struct bank_index {
   tr_index *index;
 } bank_index;
 
-enum { NONE = UINT32_MAX };
+#define NONE SIZE_MAX
 
 /* One pass of nearest neighbours: the first `rows` rows of a selection's bank, or an index over them. */
 typedef struct search {
