@@ -239,9 +239,13 @@ static const char *machine_title(tr_evidence *evidence, const tr_result *machine
   return text ? text : "";
 }
 
-static const char *classes_title(tr_evidence *evidence, const tr_selection *of) {
-  const char *text =
-      of->count == 1 ? class_of(of->groups[0]) : tr_report_text(evidence->report, "mean over %zu classes", of->count);
+/* "MVTec AD, bottle", "MTD", "Synthetic, mean over 5 classes" */
+static const char *classes_title(tr_evidence *evidence, const char *dataset, const tr_selection *of) {
+  const char *name = tr_dataset_title(dataset), *text = name;
+  if (of->count > 1)
+    text = tr_report_text(evidence->report, "%s, mean over %zu classes", name, of->count);
+  else if (strcmp(class_of(of->groups[0]), dataset) != 0)
+    text = tr_report_text(evidence->report, "%s, %s", name, class_of(of->groups[0]));
   return text ? text : "";
 }
 
@@ -250,17 +254,17 @@ static bool draw_speed(tr_evidence *evidence, const char *dataset, const tr_resu
   if (list->count < 2)
     return false;
   const tr_selection *first = &list->items[0].selection;
-  tr_figure figure = {
-      .id = tr_report_text(evidence->report, "speed_%s_%zu", dataset, number),
-      .title = tr_figure_title(evidence, first, machine_title(evidence, machine)),
-      .x_title = "milliseconds an image",
-      .y_title = "Image AUROC, %",
-      .x_log = true,
-      .y_ceiling = 100,
-      .caption = tr_report_text(evidence->report,
-                                "%s, %s. Time: decoding, backbone, search and map of an image when a whole class is scored; "
-                                "throughput, not latency.",
-                                tr_dataset_title(dataset), classes_title(evidence, first))};
+  tr_figure figure = {.id = tr_report_text(evidence->report, "speed_%s_%zu", dataset, number),
+                      .title = tr_figure_title(evidence, first, machine_title(evidence, machine)),
+                      .x_title = "milliseconds an image",
+                      .y_title = "Image AUROC, %",
+                      .x_log = true,
+                      .y_ceiling = 100,
+                      .caption =
+                          tr_report_text(evidence->report,
+                                         "%s. Time: decoding, backbone, search and map of an image when a whole class is scored; "
+                                         "throughput, not latency.",
+                                         classes_title(evidence, dataset, first))};
   tr_report_figure(evidence->report, &figure);
   add_families(evidence, list);
   return true;
@@ -373,10 +377,10 @@ static bool draw_bank(tr_evidence *evidence, const char *dataset, const tr_resul
                       .y_title = "1,000 queries a second",
                       .y_log = true,
                       .caption = tr_report_text(evidence->report,
-                                                "%s, %s: `%s`, %zu rows of %d dimensions. Numbers beside points: lists looked at "
+                                                "%s: `%s`, %zu rows of %d dimensions. Numbers beside points: lists looked at "
                                                 "(`nprobe`) or candidates of the graph (`ef_search`).",
-                                                tr_dataset_title(dataset), classes_title(evidence, first),
-                                                bank_of(evidence, &list->items[0]), run->bank_rows, run->dimension)};
+                                                classes_title(evidence, dataset, first), bank_of(evidence, &list->items[0]),
+                                                run->bank_rows, run->dimension)};
   tr_report_figure(evidence->report, &figure);
   families of = families_of(list);
   for (size_t f = 0; f < of.count; ++f)
