@@ -810,19 +810,19 @@ static tr_status yaml_problem(const char *file, const yaml_parser_t *parser) {
 }
 
 /* One document; more than one is refused, a list does the same. */
-static tr_status parse_documents(reader *r, yaml_parser_t *parser) {
+static tr_status parse_documents(reader r, yaml_parser_t *parser) {
   yaml_document_t document;
   if (!yaml_parser_load(parser, &document))
-    return yaml_problem(r->file, parser);
-  r->document = &document;
-  tr_status status = read_root(r);
+    return yaml_problem(r.file, parser);
+  r.document = &document;
+  tr_status status = read_root(&r);
   yaml_document_delete(&document);
   if (status != TR_OK)
     return status;
   if (!yaml_parser_load(parser, &document))
-    return yaml_problem(r->file, parser);
+    return yaml_problem(r.file, parser);
   if (yaml_document_get_root_node(&document))
-    status = tr_fail(TR_EFORMAT, "%s:%zu: a second document; write several experiments as a list", r->file,
+    status = tr_fail(TR_EFORMAT, "%s:%zu: a second document; write several experiments as a list", r.file,
                      line_of(yaml_document_get_root_node(&document)));
   yaml_document_delete(&document);
   return status;
@@ -835,7 +835,7 @@ static tr_status parse_text(reader *r, const char *text, size_t bytes) {
   if (!yaml_parser_initialize(&parser))
     return tr_fail(TR_ENOMEM, "reading %s", r->file);
   yaml_parser_set_input_string(&parser, (const unsigned char *)text, bytes);
-  tr_status status = parse_documents(r, &parser);
+  tr_status status = parse_documents(*r, &parser);
   yaml_parser_delete(&parser);
   return status;
 }

@@ -217,7 +217,7 @@ static tr_status move_tile(void *context, size_t tile) {
   const job *j = context;
   const tr_proxies_step *s = j->step;
   size_t first = tile * TILE, count = tile_rows(s, tile), d = (size_t)s->d, batch = s->batch;
-  float *proxies = s->proxies + first * d, masses[TILE], pulls[TILE];
+  float *proxies = s->proxies + first * d, masses[TILE] = {0}, pulls[TILE] = {0};
   tr_sections sections = tr_sections_of(j->m.workers + (size_t)tr_pool_worker() * worker_bytes(d, batch));
   worker w = lay_out_worker(&sections, d, batch);
   tr_cpu_gemm(&(tr_gemm){.m = count,
