@@ -68,10 +68,10 @@ static size_t group_bytes(const char *path) {
   FILE *file = fopen(path, "r");
   if (!file)
     return SIZE_MAX;
-  unsigned long bytes;
-  bool found = fscanf(file, "%lu", &bytes) == 1;
+  char line[32], *end = line;
+  size_t bytes = fgets(line, sizeof line, file) ? strtoul(line, &end, 10) : 0;
   fclose(file);
-  return found ? bytes : SIZE_MAX;
+  return end > line ? bytes : SIZE_MAX;
 }
 
 /* Control groups of both versions, as containers mount them. */

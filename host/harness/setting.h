@@ -32,14 +32,14 @@ typedef struct tr_setting {
   int layer_dimension, dimension; /* 0 with TR_AGGREGATE_CONCAT, which keeps every channel */
   int projection;                 /* d* of the greedy selection; 0 without one */
   tr_subsampling subsampling;
-  double percent; /* 100 with TR_SUBSAMPLE_NONE */
   tr_distance distance;
   tr_image_score image_score;
   int neighbours;         /* b of Eq. 7; spade: K; else 1 */
-  double sigma;           /* of the map's Gaussian, in pixels */
   tr_placement placement; /* padim: of deeper layers; else nearest */
-  double epsilon;         /* padim: on the covariance's diagonal; else 0 */
   tr_gallery gallery;     /* spade; else separate */
+  double percent;         /* 100 with TR_SUBSAMPLE_NONE */
+  double sigma;           /* of the map's Gaussian, in pixels */
+  double epsilon;         /* padim: on the covariance's diagonal; else 0 */
   uint64_t seed;
   const struct tr_setting *members; /* of an ensemble: normalised, without members; the experiments' memory */
   int member_count;                 /* 0: not an ensemble; else 2 to TR_MAX_MEMBERS */
