@@ -5,6 +5,9 @@
  * Variants with the same draw share its Gaussians, others nothing but the backbone. Images are gathered in batches
  * (batches.h), since a position's Gaussian is hundreds of kilobytes: for training images because sums are made batch by batch in
  * their order, for test images because a batch is scored in the time that reading the Gaussians for one image takes.
+ *
+ * The fit of bottle's 120 images by ResNet50 takes 1.18 times the backbone alone (`totalrecall bench padim`). In a process of its own the
+ * first touch of the samples' 843 MB comes on top: 0.1 s, but 1.9 s of one core in a virtual machine that gives free pages back.
  */
 #include "host/base/clock.h"
 #include "host/base/json.h"

@@ -1,6 +1,7 @@
 /* gaussian on the cpu: position after position, in the order of memory; the algebra is triangle.c's.
  *
- * PaDiM's 3,136 positions of 550 channels, one core of an EPYC 9004 (see README.md for whole runs): */
+ * PaDiM's 3,136 positions of 550 channels on two cores of an EPYC 9004 (`totalrecall bench gaussian`): 0.24 s for 120 vectors, 49 % of
+ * sgemm's peak; 7.8 s for 391, 30 % counted as covariance and Cholesky, twice that as the reflections it does. */
 #include "host/base/progress.h"
 #include "host/base/status.h"
 #include "kernels/cpu/cpu.h"
