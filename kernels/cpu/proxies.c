@@ -26,8 +26,7 @@ typedef struct memory {
   float *tile_minima;         /* [tiles, batch] */
   float *tile_sums;           /* [tiles, batch] */
   float *minima, *scales;     /* [batch]: least distance; 1 / sum of weights */
-  float *errors;              /* [batch, d]: r - m; rows follow */
-  float *rows;                /* [batch, d] */
+  float *errors;              /* [2 batch, d]: r - m, then the rows m */
   float *products;            /* [batch]: (r - m) . r */
   char *workers;
 } memory;
@@ -65,7 +64,6 @@ static memory lay_out(tr_sections *s, const tr_device *device, size_t count, siz
   m.minima = tr_section(s, batch * sizeof(float));
   m.scales = tr_section(s, batch * sizeof(float));
   m.errors = tr_section(s, 2 * batch * d * sizeof(float));
-  m.rows = m.errors ? m.errors + batch * d : NULL;
   m.products = tr_section(s, batch * sizeof(float));
   m.workers = tr_section(s, (size_t)tr_pool_threads(tr_device_pool(device)) * worker_bytes(d, batch));
   return m;
@@ -273,7 +271,7 @@ tr_status tr_cpu_proxies_step(tr_device *device, const tr_proxies_step *step) {
   size_t d = (size_t)step->d;
   tr_sections sections = tr_sections_of(step->scratch);
   job j = {step, lay_out(&sections, device, step->count, d, step->batch), tile_count(step->count)};
-  memcpy(j.m.rows, step->rows, step->batch * d * sizeof(float));
+  memcpy(j.m.errors + step->batch * d, step->rows, step->batch * d * sizeof(float));
   TR_TRY(tr_pool_run(pool, j.tiles, measure_tile, &j));
   find_minima(&j);
   TR_TRY(tr_pool_run(pool, j.tiles, weigh_tile, &j));
