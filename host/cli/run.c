@@ -156,6 +156,8 @@ static int run_plan(const run_arguments *a, const tr_devices *devices, const tr_
   if (summary.finished)
     tr_progress_line(progress, "%zu runs in %.0f s; results in %s/%s", summary.finished, tr_seconds() - start, a->plan.results,
                      a->plan.machine);
+  if (summary.elsewhere)
+    tr_progress_line(progress, "%zu runs were finished by another process meanwhile", summary.elsewhere);
   if (summary.failed)
     fprintf(stderr, "totalrecall: %zu runs failed\n", summary.failed);
   for (size_t i = 0; i < plan->missing.count; ++i)

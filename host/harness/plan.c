@@ -121,8 +121,7 @@ static bool exists(char *path, bool (*is)(const char *)) {
   return found;
 }
 
-/* The files that --scores and --maps ask for. */
-static bool files_there(const tr_plan_options *options, const char *run, const char *class_name) {
+bool tr_plan_files_there(const tr_plan_options *options, const char *run, const char *class_name) {
   if (options->scores && !exists(tr_format("%s/%s_%s.csv", options->scores, run, class_name), tr_is_file))
     return false;
   return !options->maps || exists(tr_format("%s/%s/%s", options->maps, run, class_name), tr_is_folder);
@@ -179,7 +178,7 @@ static tr_status name_run(const tr_planner *p, const request *w, const char *sha
     return tr_planner_no_memory();
   const tr_result *line = w->stored ? find_result(w->stored, w->class_, sha256, out->name) : NULL;
   out->in_store = line != NULL;
-  out->finished = line && files_there(p->options, out->name, w->class_->name) ? line : NULL;
+  out->finished = line && tr_plan_files_there(p->options, out->name, w->class_->name) ? line : NULL;
   return TR_OK;
 }
 

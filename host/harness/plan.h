@@ -154,6 +154,9 @@ typedef struct tr_plan {
 tr_status tr_plan_create(const tr_plan_options *options, tr_device *device, const tr_experiments *experiments, tr_plan **out);
 void tr_plan_destroy(tr_plan *plan);
 
+/* The files that --scores and --maps ask for of a run. */
+bool tr_plan_files_there(const tr_plan_options *options, const char *run, const char *class_name);
+
 /* Runs in a pass. */
 size_t tr_pass_runs(const tr_pass *pass);
 

@@ -3,6 +3,7 @@
 #include "host/base/clock.h"
 #include "host/base/status.h"
 #include "host/harness/outcome.h"
+#include "host/harness/units.h"
 #include <malloc.h>
 #include <math.h>
 #include <pthread.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* ---- progress with the class's name in front ---- */
 
@@ -42,23 +44,18 @@ typedef struct crew {
   size_t device_count;
   const size_t *device_of; /* [pass_count] */
   bool *broken;            /* [pass_count]: files that cannot be used */
+  bool *deferred;          /* [pass_count]: the first of a unit that another process works on */
   tr_results *results;
   pthread_mutex_t lock; /* of results */
   atomic_bool stopped;  /* one of the devices met an error that ends the run */
 } crew;
-
-typedef struct open_store {
-  const tr_experiment *experiment;
-  tr_store *store;
-} open_store;
 
 /* One device: its passes, in order. */
 typedef struct runner {
   crew *crew;
   size_t index;
   tr_device *device;
-  open_store *stores;
-  size_t store_count;
+  tr_stores stores;
   tr_pass_caches caches;
   const tr_pass *caches_of; /* the pass that they were made for */
   tr_kept_run *kept;        /* of the class at hand, for its ensembles */
@@ -70,23 +67,6 @@ typedef struct runner {
   tr_status status;
   char text[TR_ERROR_TEXT_BYTES]; /* of status */
 } runner;
-
-/* The store of an experiment, opened when it is first wanted. */
-static tr_status find_store(runner *r, const tr_experiment *experiment, tr_store **out) {
-  const tr_plan_options *o = r->crew->options;
-  for (size_t i = 0; i < r->store_count; ++i)
-    if (r->stores[i].experiment == experiment) {
-      *out = r->stores[i].store;
-      return TR_OK;
-    }
-  open_store *stores = realloc(r->stores, (r->store_count + 1) * sizeof *stores);
-  if (!stores)
-    return tr_fail(TR_ENOMEM, "opening the results of %s: out of memory", experiment->name);
-  r->stores = stores;
-  TR_TRY(tr_store_open(o->results, o->machine, experiment->name, o->progress, out));
-  stores[r->store_count++] = (open_store){experiment, *out};
-  return TR_OK;
-}
 
 /* A result that cannot be written is told in full. */
 static tr_status report_lost(runner *r, const tr_result *result, tr_status status) {
@@ -103,7 +83,7 @@ static tr_status report_lost(runner *r, const tr_result *result, tr_status statu
 static tr_status keep_result(runner *r, const tr_plan_run *run, const tr_result *result) {
   crew *c = r->crew;
   tr_store *store;
-  tr_status status = find_store(r, run->experiment, &store);
+  tr_status status = tr_stores_get(&r->stores, run->experiment, &store);
   if (status == TR_OK && !run->in_store)
     status = tr_store_append(store, result);
   if (status != TR_OK)
@@ -459,31 +439,90 @@ static tr_status try_pass(runner *r, size_t index) {
   return TR_OK;
 }
 
-static tr_status run_passes(runner *r) {
+/* ---- units, which other processes on the same results may have ---- */
+
+static tr_status run_unit(runner *r, size_t first) {
   const tr_plan *plan = r->crew->plan;
-  for (size_t i = 0; i < plan->pass_count && !atomic_load(&r->crew->stopped); ++i) {
-    if (r->crew->device_of[i] != r->index)
+  for (size_t i = first; i < plan->pass_count && !atomic_load(&r->crew->stopped); ++i)
+    if (tr_same_unit(plan, first, i))
+      TR_TRY(try_pass(r, i));
+  if (!plan->passes[first].link)
+    return TR_OK;
+  drop_images(r);
+  drop_maps(r);
+  return run_ensembles(r, plan->passes[first].class_);
+}
+
+/* What another process finished since the plan was made is taken as it is. */
+static tr_status run_claimed(runner *r, size_t first) {
+  crew *c = r->crew;
+  bool finished;
+  pthread_mutex_lock(&c->lock);
+  size_t before = c->results->count;
+  tr_status status = tr_unit_finished(&r->stores, c->plan, first, c->results, &finished);
+  r->summary.elsewhere += c->results->count - before;
+  pthread_mutex_unlock(&c->lock);
+  return status != TR_OK || finished ? status : run_unit(r, first);
+}
+
+/* Runs the unit, or puts it off: nobody does what another one is at. */
+static tr_status try_unit(runner *r, size_t first) {
+  crew *c = r->crew;
+  bool claimed;
+  TR_TRY(tr_unit_claim(&r->stores, c->plan, first, &claimed));
+  c->deferred[first] = !claimed;
+  if (!claimed)
+    return TR_OK;
+  tr_status status = run_claimed(r, first);
+  tr_unit_release(&r->stores, c->plan, first);
+  return status;
+}
+
+/* The units that were put off, again and again, until others have finished them or left them to us. *left: how many there still are. */
+static tr_status try_deferred(runner *r, size_t *left) {
+  crew *c = r->crew;
+  *left = 0;
+  for (size_t i = 0; i < c->plan->pass_count && !atomic_load(&c->stopped); ++i) {
+    if (!c->deferred[i] || c->device_of[i] != r->index)
       continue;
-    TR_TRY(try_pass(r, i));
-    if (i + 1 < plan->pass_count && plan->passes[i + 1].class_ == plan->passes[i].class_)
-      continue;
-    drop_images(r);
-    drop_maps(r);
-    TR_TRY(run_ensembles(r, plan->passes[i].class_));
+    TR_TRY(try_unit(r, i));
+    *left += c->deferred[i];
   }
   return TR_OK;
 }
 
+static tr_status wait_for_others(runner *r) {
+  size_t left, told = 0;
+  drop_images(r);
+  drop_maps(r);
+  TR_TRY(try_deferred(r, &left));
+  while (left && !atomic_load(&r->crew->stopped)) {
+    if (told != left)
+      tr_progress_line(r->crew->options->progress, "waiting for another process, which works on %zu of the passes", told = left);
+    if (tr_cancel_requested())
+      return tr_fail(TR_ECANCELED, "stopped");
+    nanosleep(&(struct timespec){.tv_nsec = 200 * 1000 * 1000}, NULL);
+    TR_TRY(try_deferred(r, &left));
+  }
+  return TR_OK;
+}
+
+static tr_status run_units(runner *r) {
+  const tr_plan *plan = r->crew->plan;
+  for (size_t i = 0; i < plan->pass_count && !atomic_load(&r->crew->stopped); ++i)
+    if (r->crew->device_of[i] == r->index && tr_is_first_of_unit(plan, i))
+      TR_TRY(try_unit(r, i));
+  return wait_for_others(r);
+}
+
 static void *run_device(void *argument) {
   runner *r = argument;
-  r->status = run_passes(r);
+  r->status = run_units(r);
   if (r->status != TR_OK) {
     snprintf(r->text, sizeof r->text, "%s", tr_last_error());
     atomic_store(&r->crew->stopped, true);
   }
-  for (size_t i = 0; i < r->store_count; ++i)
-    tr_store_close(r->stores[i].store);
-  free(r->stores);
+  tr_stores_close(&r->stores);
   drop_kept(r);
   drop_images(r);
   drop_maps(r);
@@ -554,6 +593,7 @@ static tr_status run_crew(crew *c, const tr_devices *devices, tr_run_summary *su
     runners[i].crew = c;
     runners[i].index = i;
     runners[i].device = devices->items[i];
+    runners[i].stores.options = c->options;
   }
   pthread_mutex_init(&c->lock, NULL);
   tr_status status = run_devices(runners, devices->count);
@@ -561,6 +601,7 @@ static tr_status run_crew(crew *c, const tr_devices *devices, tr_run_summary *su
   for (size_t i = 0; i < devices->count; ++i) {
     summary->finished += runners[i].summary.finished;
     summary->failed += runners[i].summary.failed;
+    summary->elsewhere += runners[i].summary.elsewhere;
   }
   free(runners);
   return status;
@@ -569,9 +610,10 @@ static tr_status run_crew(crew *c, const tr_devices *devices, tr_run_summary *su
 tr_status tr_plan_run_all(const tr_plan *plan, const tr_plan_options *options, const tr_devices *devices, tr_results *results,
                           tr_run_summary *summary) {
   *summary = (tr_run_summary){0};
-  bool *broken = calloc(plan->pass_count + 1, sizeof *broken);
+  bool *broken = calloc(plan->pass_count + 1, sizeof *broken), *deferred = calloc(plan->pass_count + 1, sizeof *deferred);
   size_t *device_of = calloc(plan->pass_count + 1, sizeof *device_of);
-  tr_status status = broken && device_of ? TR_OK : tr_fail(TR_ENOMEM, "running %zu passes: out of memory", plan->pass_count);
+  tr_status status =
+      broken && deferred && device_of ? TR_OK : tr_fail(TR_ENOMEM, "running %zu passes: out of memory", plan->pass_count);
   if (status == TR_OK) {
     double load[TR_MAX_DEVICES] = {0};
     share_out(plan, devices->count, load, device_of);
@@ -580,11 +622,13 @@ tr_status tr_plan_run_all(const tr_plan *plan, const tr_plan_options *options, c
               .device_count = devices->count,
               .device_of = device_of,
               .broken = broken,
+              .deferred = deferred,
               .results = results};
     tr_memory_reset_peak();
     status = run_crew(&c, devices, summary);
   }
   free(device_of);
+  free(deferred);
   free(broken);
   return status;
 }
@@ -628,6 +672,13 @@ static bool can_open_synthetic(const char *root) {
   return true;
 }
 
+static bool holds_something(const char *folder) {
+  tr_strings names = {0};
+  bool found = tr_is_folder(folder) && tr_folder_list(folder, &names) == TR_OK && names.count > 0;
+  tr_strings_free(&names);
+  return found;
+}
+
 /* Another process may draw the same set at the same time: who is second finds it there. */
 static tr_status draw_synthetic(const char *root, const char *folder, tr_progress *progress) {
   tr_progress_line(progress, "drawing the synthetic data set into %s", folder);
@@ -644,8 +695,8 @@ tr_status tr_run_draw_synthetic(const tr_experiments *experiments, const char *d
   char *folder = synthetic_folder(root);
   if (!folder)
     return tr_fail(TR_ENOMEM, "looking for the synthetic data set: out of memory");
-  /* Something else stands there: the error of opening it tells what. */
-  tr_status status = tr_is_folder(folder) ? TR_EIO : draw_synthetic(root, folder, progress);
+  /* Something else stands there: the error of opening it tells what. An empty folder may be another process's, which draws. */
+  tr_status status = holds_something(folder) ? TR_EIO : draw_synthetic(root, folder, progress);
   free(folder);
   return status;
 }

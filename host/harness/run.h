@@ -5,11 +5,15 @@
 #include "host/harness/plan.h"
 
 typedef struct tr_run_summary {
-  size_t finished; /* runs that got their result line now */
-  size_t failed;   /* runs that did not */
+  size_t finished;  /* runs that got their result line now */
+  size_t failed;    /* runs that did not */
+  size_t elsewhere; /* runs that another process on the same results finished meanwhile */
 } tr_run_summary;
 
-/* Classes are shared out over the devices; what a class gives does not depend on that where the devices are alike. Peak bytes of a
+/* Several processes may work on one results folder: each leaves alone what another one is at, and at its end waits for what is still
+ * missing, of which it does what the other one leaves undone.
+ *
+ * Classes are shared out over the devices; what a class gives does not depend on that where the devices are alike. Peak bytes of a
  * result are those of the process, whatever the other devices did meanwhile.
  *
  * A pass that fails (an unreadable image, a forecast over the limit) is reported through options->progress and does not stop

@@ -1,5 +1,6 @@
 # A sweep that is killed (kill -9) at random instants and started again ends with the lines of one that was not: one process, shards
-# side by side in one folder, and shards with a folder each that are merged. KILLS (default 5) for each; SEED draws the instants.
+# side by side in one folder, two processes that both do the whole, and shards with a folder each that are merged. KILLS (default 5) for
+# each; SEED draws the instants.
 . "$(dirname "$0")/common.sh" "$@"
 kills=${KILLS:-5}
 RANDOM=${SEED:-1}
@@ -88,6 +89,7 @@ storm() {
 
 storm one "--results $dir/one"
 storm shared "--results $dir/shared --shard 1/3" "--results $dir/shared --shard 2/3" "--results $dir/shared --shard 3/3"
+storm both "--results $dir/both" "--results $dir/both"
 storm "a b" "--results $dir/a --shard 1/2" "--results $dir/b --shard 2/2"
 code 0 "$program" merge "$dir/merged" "$dir/a.done" "$dir/b.done"
 found_lines merged | lasting | diff - "$dir/wanted" || fail "merged shards are not the whole"
