@@ -244,9 +244,12 @@ const cli_command cli_run = {
         "                     place of OLD. May be given several times\n"
         "  --scores DIR       writes <run>_<class>.csv: image,label,score\n"
         "  --maps DIR         draws <run>/<class>/<image>.png: image, heat map over it, mask\n"
-        "  --shard I/N        only every N-th group of runs, beginning with the I-th (1/N … N/N share the work)\n"
-        "  --memory-limit B   refuse what is forecast to need more, as 8G\n"
+        "  --shard I/N        only the I-th of N parts that are forecast to cost about the same (1/N … N/N share the work)\n"
+        "  --memory-limit B   more passes and temporary files (in $TMPDIR, else /tmp) where memory would not do; refuse what is\n"
+        "                     forecast to need more even so, as 8G\n"
         "  --threads N        (default: all processors)\n"
-        "  --dry-run          print the plan: what is shared, bytes and seconds expected\n\n"
+        "  --dry-run          print the plan as a tree: what is shared, bytes and seconds expected here and on one H100. Files "
+        "may be\n"
+        "                     empty, weights and data missing\n\n"
         "A data set `synthetic` that is not there is drawn first. Exit code: 0 all runs finished, 1 not all, 2 wrong usage.\n",
 };

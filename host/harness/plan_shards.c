@@ -192,7 +192,12 @@ static tr_status deal_drafts(const deck *d, const tr_plan_options *o, size_t *sh
 static tr_status keep_shard(const tr_planner *p, deck *d) {
   size_t *shard_of = calloc(d->count + 1, sizeof *shard_of);
   size_t *firsts = calloc(d->count + 1, sizeof *firsts);
-  tr_status status = shard_of && firsts ? deal_drafts(d, p->options, shard_of) : tr_planner_no_memory();
+  if (!shard_of || !firsts) {
+    free(shard_of);
+    free(firsts);
+    return tr_planner_no_memory();
+  }
+  tr_status status = deal_drafts(d, p->options, shard_of);
   for (size_t i = 0; status == TR_OK && i < d->count; ++i)
     firsts[i] = first_of(d, i);
   size_t kept = 0, count = d->count;
