@@ -288,7 +288,7 @@ static tr_status feed_repeated(tr_pass_work *w, const tr_repeat *r) {
 
 static tr_status fit_again(tr_pass_work *w) {
   size_t models = w->pass->group_count, images = w->train_count;
-  tr_repeat r = {.again = calloc(models, sizeof *r.again),
+  tr_repeat r = {.again = calloc(models + 1, sizeof *r.again),
                  .wanted = calloc(models * images + 1, 1),
                  .number = malloc((models * images + 1) * sizeof *r.number),
                  .samples = calloc(images + 1, sizeof *r.samples),
