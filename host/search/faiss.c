@@ -11,6 +11,7 @@
 #include "host/base/status.h"
 #include "host/base/text.h"
 #include "host/search/search.h"
+#include "kernels/sections.h"
 
 #ifdef TR_HAVE_FAISS
 
@@ -302,28 +303,19 @@ typedef struct group_memory {
   uint32_t *indices;
 } group_memory;
 
-static size_t aligned(size_t bytes) {
-  return (bytes + 63) / 64 * 64;
+static void lay_out(group_memory *m, tr_sections *s, const tr_index *index, size_t group, int k) {
+  size_t results = group * (size_t)k;
+  m->queries = tr_section(s, group * (size_t)index->d * sizeof(float));
+  m->distances = tr_section(s, results * sizeof(float));
+  m->labels = tr_section(s, results * sizeof(faiss_idx_t));
+  m->indices = tr_section(s, results * sizeof(uint32_t));
 }
 
 size_t tr_index_search_scratch(const tr_index *index, size_t group, int k) {
-  size_t results = group * (size_t)k;
-  return aligned(group * (size_t)index->d * sizeof(float)) + aligned(results * sizeof(float)) +
-         aligned(results * sizeof(faiss_idx_t)) + aligned(results * sizeof(uint32_t));
-}
-
-static group_memory lay_out(const tr_index *index, size_t group, int k, void *scratch) {
-  size_t results = group * (size_t)k;
-  char *next = scratch;
   group_memory m;
-  m.queries = (float *)next;
-  next += aligned(group * (size_t)index->d * sizeof(float));
-  m.distances = (float *)next;
-  next += aligned(results * sizeof(float));
-  m.labels = (faiss_idx_t *)next;
-  next += aligned(results * sizeof(faiss_idx_t));
-  m.indices = (uint32_t *)next;
-  return m;
+  tr_sections counted = TR_SECTIONS_COUNT;
+  lay_out(&m, &counted, index, group, k);
+  return counted.used;
 }
 
 typedef struct search_job {
@@ -384,7 +376,9 @@ tr_status tr_index_search(tr_index *index, tr_effort effort, const float *querie
   if (group == 0 || k < 1 || (size_t)k > index->rows)
     return tr_fail(TR_EINVAL, "FAISS: expected groups of at least one query and k of 1 to the %zu rows, found %zu and %d",
                    index->rows, group, k);
-  group_memory memory = lay_out(index, group, k, scratch);
+  group_memory memory;
+  tr_sections sections = tr_sections_of(scratch);
+  lay_out(&memory, &sections, index, group, k);
   size_t d = (size_t)index->d, width = (size_t)k;
   *seconds = 0;
   for (size_t first = 0; first < count; first += group) {
