@@ -55,7 +55,8 @@ PYTHON
     echo "python's faiss is not here: left out"
   fi
   head -c 100 "$dir/bank.index" >"$dir/cut.index"
-  code 1 "$program" bank import "$dir/model" "$dir/cut.index" "$dir/no"
+  # FAISS forgets what it has read of it.
+  code 1 env ASAN_OPTIONS=detect_leaks=0 "$program" bank import "$dir/model" "$dir/cut.index" "$dir/no"
   says err "$dir/cut.index"
   code 1 "$program" bank import "$dir/model" "$root/tests/golden/faiss_flat.index" "$dir/no"
   says err "the model's 64 dimensions, found 16"
