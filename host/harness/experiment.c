@@ -816,6 +816,7 @@ static tr_status parse_documents(reader r, yaml_parser_t *parser) {
     return yaml_problem(r.file, parser);
   r.document = &document;
   tr_status status = read_root(&r);
+  r.document = NULL;
   yaml_document_delete(&document);
   if (status != TR_OK)
     return status;

@@ -171,10 +171,13 @@ static size_t find_selection(tr_model *model, const tr_variant *variant, size_t 
   return i;
 }
 
+static bool same_index(const bank_index *index, size_t selection_index, size_t rows, const char *name) {
+  return index->selection == selection_index && index->rows == rows && index->search && strcmp(index->search, name) == 0;
+}
+
 static size_t find_index(tr_model *model, size_t selection_index, size_t rows, const char *name) {
   size_t i = 0;
-  while (i < model->index_count && (model->indexes[i].selection != selection_index || model->indexes[i].rows != rows ||
-                                    strcmp(model->indexes[i].search, name) != 0))
+  while (i < model->index_count && !same_index(&model->indexes[i], selection_index, rows, name))
     ++i;
   if (i == model->index_count)
     model->indexes[model->index_count++] = (bank_index){.selection = selection_index, .rows = rows, .search = name};
@@ -1045,7 +1048,7 @@ static tr_status search_exactly(tr_model *model, search *pass, const lane_buffer
 static void compare_image(const lane_buffers *b, const reference *exact, size_t first, size_t n, search *sums) {
   double error = 0;
   for (size_t i = first; i < first + n; ++i) {
-    double distance = sqrt(fmax(b->host_distances[i], 0)), nearest = sqrt(exact->distances[i]);
+    double distance = sqrt(fmax((double)b->host_distances[i], 0)), nearest = sqrt((double)exact->distances[i]);
     sums->right += b->host_indices[i] == exact->indices[i] || b->host_distances[i] == exact->distances[i];
     if (nearest > 0) {
       error += fabs(distance - nearest) / nearest;
