@@ -47,7 +47,8 @@ typedef struct tr_result {
   /* Most resident bytes of the process, host memory alone on a GPU; since the pass of the run began, or, with several devices at work,
    * since the run of them all did, what the others do included. And what was forecast for the pass. */
   size_t peak_bytes, forecast_bytes;
-  size_t device_peak_bytes; /* most memory that was allocated on the run's device, since its pass began; on the cpu a part of the above */
+  size_t
+      device_peak_bytes; /* most memory that was allocated on the run's device, since its pass began; on the cpu a part of the above */
   char *device, *processor;
   int threads;
   char *version, *date;
