@@ -120,7 +120,9 @@ typedef struct source {
 /* Resized, cropped and normalised to image `place` of the lane's chunk. */
 static tr_status resize(tr_feed *feed, lane_state *lane, const source *from, size_t place) {
   const tr_feed_options *o = &feed->options;
-  tr_image_spec spec = from->resized ? (tr_image_spec){0} : o->image;
+  tr_image_spec spec = o->image;
+  if (from->resized)
+    spec = (tr_image_spec){0};
   int h, w;
   tr_status status = tr_resize_shape(&spec, from->h, from->w, &h, &w);
   if (status != TR_OK)
