@@ -45,6 +45,7 @@ for step in "${steps[@]}"; do
     asan)
       cmake --preset asan -G Ninja -DCMAKE_C_COMPILER=gcc >/dev/null
       cmake --build build/asan
+      export LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp
       ctest --test-dir build/asan --output-on-failure --no-tests=error -j "$jobs" -E "^(test_parity|cli_test_slurm)$" # minutes of arithmetic; waiting
       ;;
     lint)

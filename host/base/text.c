@@ -186,7 +186,17 @@ static bool write_all(int file, const char *data, size_t bytes) {
   return true;
 }
 
+/* A pipe or a device, which must not be replaced. */
+static bool is_special(const char *path) {
+  struct stat info;
+  return stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+}
+
 tr_status tr_file_writer_open(const char *path, tr_file_writer *out) {
+  if (is_special(path)) {
+    *out = (tr_file_writer){.path = path, .file = open(path, O_WRONLY | O_CLOEXEC)};
+    return out->file >= 0 ? TR_OK : tr_fail_errno(TR_EIO, "writing %s", path);
+  }
   *out = (tr_file_writer){.path = path, .temporary = tr_format("%s.XXXXXX", path), .file = -1};
   if (!out->temporary)
     return tr_fail(TR_ENOMEM, "writing %s: out of memory", path);
@@ -204,6 +214,12 @@ tr_status tr_file_writer_add(const tr_file_writer *writer, const void *data, siz
 
 tr_status tr_file_writer_close(tr_file_writer *writer, bool keep) {
   tr_status status = TR_OK;
+  if (!writer->temporary) {
+    if (close(writer->file) != 0)
+      status = tr_fail_errno(TR_EIO, "writing %s", writer->path);
+    *writer = (tr_file_writer){.file = -1};
+    return status;
+  }
   mode_t mask = umask(0);
   umask(mask);
   if (keep && (fchmod(writer->file, 0666 & ~mask) != 0 || fsync(writer->file) != 0))

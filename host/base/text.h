@@ -37,7 +37,8 @@ typedef struct tr_mapping {
 tr_status tr_file_map(const char *path, tr_mapping *out);
 void tr_file_unmap(tr_mapping *mapping);
 
-/* Writes a temporary file beside `path`, fsyncs and renames it: readers see the old file or the whole new one. */
+/* Writes a temporary file beside `path`, fsyncs and renames it: readers see the old file or the whole new one. Where `path` is
+ * a pipe or a device, it is written to as it is. */
 tr_status tr_file_write(const char *path, const void *data, size_t bytes);
 
 /* The same piece by piece. Every writer that was opened is to be closed: with `keep` the file appears, without it, or when that fails,

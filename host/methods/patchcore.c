@@ -670,7 +670,7 @@ static tr_status create(const tr_method_options *options, tr_model **out) {
     status = allocate_aggregate_scratch(model);
   if (status != TR_OK) {
     release_model(model);
-    return tr_fail_context(status, "patchcore: memory for %zu patch features of %d dimensions", options->train_images, model->d);
+    return tr_fail_context(status, "patchcore: memory for the patch features of %zu images", options->train_images);
   }
   *out = model;
   return TR_OK;

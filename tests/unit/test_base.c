@@ -7,8 +7,10 @@
 #include "host/base/text.h"
 #include "host/base/threads.h"
 
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static void error_text_grows_by_context(void **state) {
   (void)state;
@@ -176,6 +178,27 @@ static void files_are_written_whole(void **state) {
   free(path);
 }
 
+/* As what is no plain file: it stays what it is. */
+static void pipes_are_written_to(void **state) {
+  (void)state;
+  char folder[] = "/tmp/totalrecall-test-XXXXXX", got[4] = "";
+  assert_non_null(mkdtemp(folder));
+  char *path = tr_format("%s/pipe", folder);
+  assert_int_equal(mkfifo(path, 0600), 0);
+  int pipe = open(path, O_RDWR);
+  assert_true(pipe >= 0);
+  assert_int_equal(tr_file_write(path, "abc", 3), TR_OK);
+  struct stat info;
+  assert_int_equal(stat(path, &info), 0);
+  assert_true(S_ISFIFO(info.st_mode));
+  assert_int_equal(read(pipe, got, 3), 3);
+  assert_string_equal(got, "abc");
+  close(pipe);
+  unlink(path);
+  rmdir(folder);
+  free(path);
+}
+
 static void peak_memory_follows_use(void **state) {
   (void)state;
   enum { BYTES = 64 << 20 };
@@ -192,10 +215,15 @@ static void peak_memory_follows_use(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(error_text_grows_by_context),      cmocka_unit_test(philox_gives_the_known_answers),
-      cmocka_unit_test(samples_are_distinct_and_uniform), cmocka_unit_test(streams_differ_by_seed_purpose_and_index),
-      cmocka_unit_test(pool_runs_each_task_once),         cmocka_unit_test(sizes_are_read_and_written),
-      cmocka_unit_test(nearest_name_finds_slips_only),    cmocka_unit_test(files_are_written_whole),
+      cmocka_unit_test(error_text_grows_by_context),
+      cmocka_unit_test(philox_gives_the_known_answers),
+      cmocka_unit_test(samples_are_distinct_and_uniform),
+      cmocka_unit_test(streams_differ_by_seed_purpose_and_index),
+      cmocka_unit_test(pool_runs_each_task_once),
+      cmocka_unit_test(sizes_are_read_and_written),
+      cmocka_unit_test(nearest_name_finds_slips_only),
+      cmocka_unit_test(files_are_written_whole),
+      cmocka_unit_test(pipes_are_written_to),
       cmocka_unit_test(peak_memory_follows_use),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
