@@ -46,7 +46,8 @@ for step in "${steps[@]}"; do
       cmake --preset asan -G Ninja -DCMAKE_C_COMPILER=gcc >/dev/null
       cmake --build build/asan
       export LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp
-      ctest --test-dir build/asan --output-on-failure --no-tests=error -j "$jobs" -E "^(test_parity|cli_test_slurm)$" # minutes of arithmetic; waiting
+      ctest --test-dir build/asan --output-on-failure --no-tests=error -j "$jobs" \
+        -E '^(test_parity|cli_test_(bounded|detector|dry_run|ensemble|experiments|joint|kill|processes|slurm))$' # minutes each
       ;;
     lint)
       cmake --preset cpu -B build/lint -G Ninja -DCMAKE_C_COMPILER=clang >/dev/null
