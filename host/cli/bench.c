@@ -118,7 +118,8 @@ static tr_status bench(const bench_arguments *a, tr_device *device) {
   return status != TR_OK ? status : out.status;
 }
 
-static int parse_option(bench_arguments *a, int c) {
+static int parse_option(void *arguments, int c) {
+  bench_arguments *a = arguments;
   switch (c) {
   case 'D':
     a->device = optarg;
@@ -139,9 +140,7 @@ static int parse_option(bench_arguments *a, int c) {
     a->quick = true;
     return CLI_OK;
   case 't':
-    return cli_parse_number(optarg, 1, 1024, &a->threads)
-               ? CLI_OK
-               : cli_wrong_usage(&cli_bench, "--threads takes a number from 1 to 1024, found `%s`", optarg);
+    return cli_parse_threads(&cli_bench, optarg, &a->threads);
   default:
     return cli_unknown_option(&cli_bench);
   }
@@ -157,15 +156,9 @@ static int parse_arguments(int argc, char **argv, bench_arguments *a, bool *help
                                           {"quick", no_argument, NULL, 'q'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
-  for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-    if (c == 'h') {
-      *help = true;
-      return CLI_OK;
-    }
-    int code = parse_option(a, c);
-    if (code != CLI_OK)
-      return code;
-  }
+  int code = cli_parse_options(argc, argv, options, parse_option, a, help);
+  if (code != CLI_OK || *help)
+    return code;
   if (a->json && a->results)
     return cli_wrong_usage(&cli_bench, "takes --json or --results, not both");
   for (int i = optind; i < argc; ++i)

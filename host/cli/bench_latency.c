@@ -36,7 +36,8 @@ static int wrong_number(const char *name, long most) {
   return cli_wrong_usage(&latency_command, "--%s takes a number from 1 to %ld, found `%s`", name, most, optarg);
 }
 
-static int parse_option(latency_arguments *a, int c) {
+static int parse_option(void *arguments, int c) {
+  latency_arguments *a = arguments;
   switch (c) {
   case 'w':
     a->detector.weights = optarg;
@@ -53,10 +54,7 @@ static int parse_option(latency_arguments *a, int c) {
   case 's':
     return cli_parse_number(optarg, 1, 1000000, &a->samples) ? CLI_OK : wrong_number("samples", 1000000);
   case 't':
-    if (!cli_parse_number(optarg, 1, 1024, &a->threads))
-      return wrong_number("threads", 1024);
-    a->detector.threads = (int)a->threads;
-    return CLI_OK;
+    return cli_parse_threads(&latency_command, optarg, &a->threads);
   default:
     return cli_unknown_option(&latency_command);
   }
@@ -67,19 +65,14 @@ static int parse_arguments(int argc, char **argv, latency_arguments *a, bool *he
                                           {"samples", required_argument, NULL, 's'}, {"threads", required_argument, NULL, 't'},
                                           {"json", required_argument, NULL, 'j'},    {"results", required_argument, NULL, 'r'},
                                           {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
-  for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-    if (c == 'h') {
-      *help = true;
-      return CLI_OK;
-    }
-    int code = parse_option(a, c);
-    if (code != CLI_OK)
-      return code;
-  }
+  int code = cli_parse_options(argc, argv, options, parse_option, a, help);
+  if (code != CLI_OK || *help)
+    return code;
   if (a->json && a->results)
     return cli_wrong_usage(&latency_command, "takes --json or --results, not both");
   if (argc - optind < 2)
     return cli_wrong_usage(&latency_command, "takes a model and images or folders, found %d arguments", argc - optind);
+  a->detector.threads = (int)a->threads;
   a->detector.model = argv[optind];
   a->images = (const char *const *)argv + optind + 1;
   a->image_count = (size_t)(argc - optind - 1);

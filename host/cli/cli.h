@@ -32,7 +32,15 @@ int cli_wrong_usage(const cli_command *command, const char *format, ...) __attri
 int cli_unknown_option(const cli_command *command);
 int cli_print_help(const cli_command *command);
 
-/* "--threads 4": a whole number of [low, high]. */
+struct option; /* of <getopt.h> */
+/* Hands each option to `take`, which gives CLI_OK to go on, else the exit code; --help, which is 'h', ends it and sets *help. What is no
+ * option begins at optind. */
+int cli_parse_options(int argc, char **argv, const struct option *options, int (*take)(void *arguments, int option),
+                      void *arguments, bool *help);
+
+/* The value of --threads, 1 to 1024: CLI_OK, or the exit code when the problem is printed. */
+int cli_parse_threads(const cli_command *command, const char *text, long *out);
+/* A whole number of [low, high]. */
 bool cli_parse_number(const char *text, long low, long high, long *out);
 
 /* Progress on stderr: on a terminal one line, rewritten, with rate and time left; else a plain line every few seconds. */

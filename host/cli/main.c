@@ -1,5 +1,6 @@
 /* Finds the command; help, version, and what all commands share. */
 #include "host/cli/cli.h"
+#include <getopt.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -37,6 +38,26 @@ int cli_wrong_usage(const cli_command *command, const char *format, ...) {
   fputc('\n', stderr);
   va_end(arguments);
   return cli_unknown_option(command);
+}
+
+int cli_parse_options(int argc, char **argv, const struct option *options, int (*take)(void *arguments, int option),
+                      void *arguments, bool *help) {
+  for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+    if (c == 'h') {
+      *help = true;
+      return CLI_OK;
+    }
+    int code = take(arguments, c);
+    if (code != CLI_OK)
+      return code;
+  }
+  return CLI_OK;
+}
+
+int cli_parse_threads(const cli_command *command, const char *text, long *out) {
+  return cli_parse_number(text, 1, 1024, out)
+             ? CLI_OK
+             : cli_wrong_usage(command, "--threads takes a number from 1 to 1024, found `%s`", text);
 }
 
 int cli_print_help(const cli_command *command) {

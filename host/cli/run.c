@@ -44,7 +44,8 @@ static int add_replacement(run_arguments *a) {
 }
 
 /* CLI_OK to go on; else the exit code. */
-static int parse_option(run_arguments *a, int c) {
+static int parse_option(void *arguments, int c) {
+  run_arguments *a = arguments;
   switch (c) {
   case 'd':
     a->plan.data = optarg;
@@ -76,9 +77,7 @@ static int parse_option(run_arguments *a, int c) {
   case 'M':
     return tr_parse_bytes(optarg, &a->plan.memory_limit) == TR_OK ? CLI_OK : cli_wrong_usage(&cli_run, "%s", tr_last_error());
   case 't':
-    return cli_parse_number(optarg, 1, 1024, &a->threads)
-               ? CLI_OK
-               : cli_wrong_usage(&cli_run, "--threads takes a number from 1 to 1024, found `%s`", optarg);
+    return cli_parse_threads(&cli_run, optarg, &a->threads);
   default:
     return cli_unknown_option(&cli_run);
   }
@@ -93,15 +92,9 @@ static int parse_arguments(int argc, char **argv, run_arguments *a, bool *help) 
       {"shard", required_argument, NULL, 'S'},   {"memory-limit", required_argument, NULL, 'M'},
       {"threads", required_argument, NULL, 't'}, {"dry-run", no_argument, NULL, 'n'},
       {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
-  for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-    if (c == 'h') {
-      *help = true;
-      return CLI_OK;
-    }
-    int code = parse_option(a, c);
-    if (code != CLI_OK)
-      return code;
-  }
+  int code = cli_parse_options(argc, argv, options, parse_option, a, help);
+  if (code != CLI_OK || *help)
+    return code;
   if (argc - optind != 1)
     return cli_wrong_usage(&cli_run, "takes one experiment file, found %d", argc - optind);
   a->experiment = argv[optind];

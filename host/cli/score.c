@@ -29,7 +29,8 @@ static int parse_threshold(score_arguments *a, const char *text) {
 }
 
 /* CLI_OK to go on; else the exit code. */
-static int parse_option(score_arguments *a, int c) {
+static int parse_option(void *arguments, int c) {
+  score_arguments *a = arguments;
   switch (c) {
   case 'o':
     a->out = optarg;
@@ -46,10 +47,7 @@ static int parse_option(score_arguments *a, int c) {
   case 'T':
     return parse_threshold(a, optarg);
   case 't':
-    if (!cli_parse_number(optarg, 1, 1024, &a->threads))
-      return cli_wrong_usage(&cli_score, "--threads takes a number from 1 to 1024, found `%s`", optarg);
-    a->detector.threads = (int)a->threads;
-    return CLI_OK;
+    return cli_parse_threads(&cli_score, optarg, &a->threads);
   default:
     return cli_unknown_option(&cli_score);
   }
@@ -64,17 +62,12 @@ static int parse_arguments(int argc, char **argv, score_arguments *a, bool *help
                                           {"threads", required_argument, NULL, 't'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
-  for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-    if (c == 'h') {
-      *help = true;
-      return CLI_OK;
-    }
-    int code = parse_option(a, c);
-    if (code != CLI_OK)
-      return code;
-  }
+  int code = cli_parse_options(argc, argv, options, parse_option, a, help);
+  if (code != CLI_OK || *help)
+    return code;
   if (argc - optind < 2)
     return cli_wrong_usage(&cli_score, "takes a model and images or folders, found %d arguments", argc - optind);
+  a->detector.threads = (int)a->threads;
   a->detector.model = argv[optind];
   a->images = (const char *const *)argv + optind + 1;
   a->image_count = (size_t)(argc - optind - 1);
