@@ -3,6 +3,7 @@
 #include "host/base/status.h"
 #include "host/base/text.h"
 #include "host/harness/replace.h"
+#include "host/search/search.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -307,6 +308,15 @@ void tr_runs_of_stem(const tr_runs *runs, tr_report *report, const char *dataset
   *out = (tr_selection){0};
   if (found)
     tr_runs_at(runs, report, (size_t)(first - runs->groups), out);
+}
+
+bool tr_is_exact(const tr_result *run) {
+  return !run->search || strcmp(run->search, TR_SEARCH_EXACT) == 0;
+}
+
+const char *tr_stem_of_bank(tr_report *report, const char *stem) {
+  const char *mark = strstr(stem, "_faiss-");
+  return mark ? tr_report_text(report, "%.*s%s", (int)(mark - stem), stem, mark + 1 + strcspn(mark + 1, "_")) : stem;
 }
 
 /* Of consecutive groups of one class (largest sets of images first) the first with these weights; classes[] grows. */

@@ -68,6 +68,13 @@ size_t tr_runs_at(const tr_runs *runs, tr_report *report, size_t first, tr_selec
 /* The setting of that name (without its seed) on a data set; no groups where it was not run. */
 void tr_runs_of_stem(const tr_runs *runs, tr_report *report, const char *dataset, const char *stem, tr_selection *out);
 
+/* Whether a run searched its bank exactly; methods without a bank did. */
+bool tr_is_exact(const tr_result *run);
+
+/* The setting's name without what names its index, so that of the exact search of the same bank. The report's memory, or `stem`; NULL when
+ * out of memory. */
+const char *tr_stem_of_bank(tr_report *report, const char *stem);
+
 /* Mean over classes (sum, for counts), and over the seeds that every class was run with; without such seeds the mean of the classes'
  * means. NaN where a class has no value. */
 tr_statistic tr_selection_statistic(const tr_selection *selection, const tr_metric *metric);

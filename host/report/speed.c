@@ -48,7 +48,7 @@ static const char *family_of(tr_evidence *evidence, const tr_result *run) {
     return "SPADE";
   if (strcmp(run->method, "padim") == 0)
     return "PaDiM";
-  if (!run->search || strcmp(run->search, "exact") == 0)
+  if (tr_is_exact(run))
     return EXACT_SEARCH;
   const char *text = tr_report_text(evidence->report, PATCHCORE "%s", run->search);
   return text ? text : "";
@@ -308,22 +308,14 @@ static const tr_metric recall_at_1 = {"Recall@1", "", offsetof(tr_result, recall
 static const tr_metric search_seconds = {"Search seconds per image", "", offsetof(tr_result, seconds.search_per_image),
                                          TR_UNIT_SECONDS};
 
-static bool is_exact(const tr_result *run) {
-  return !run->search || strcmp(run->search, "exact") == 0;
-}
-
 static bool was_timed(const contender *c) {
   const tr_result *run = c->selection.groups[0]->runs[0];
   return strcmp(run->method, "patchcore") == 0 && run->seconds.search_per_image > 0 && run->percent >= 1 &&
-         (is_exact(run) || isfinite(run->recall_at_1));
+         (tr_is_exact(run) || isfinite(run->recall_at_1));
 }
 
-/* The setting's name without what names the index. */
 static const char *bank_of(tr_evidence *evidence, const contender *c) {
-  const char *stem = c->selection.groups[0]->stem, *mark = strstr(stem, "_faiss-");
-  if (!mark)
-    return stem;
-  const char *text = tr_report_text(evidence->report, "%.*s%s", (int)(mark - stem), stem, mark + 1 + strcspn(mark + 1, "_"));
+  const char *text = tr_stem_of_bank(evidence->report, c->selection.groups[0]->stem);
   return text ? text : "";
 }
 
@@ -335,7 +327,7 @@ static double patches_of(const tr_result *run) {
 static tr_point search_point(tr_evidence *evidence, const contender *c) {
   const tr_result *run = c->selection.groups[0]->runs[0];
   tr_statistic recall = tr_selection_statistic(&c->selection, &recall_at_1);
-  tr_point point = {.x = is_exact(run) ? 100 : recall.mean,
+  tr_point point = {.x = tr_is_exact(run) ? 100 : recall.mean,
                     .y = patches_of(run) / 1000 / tr_selection_statistic(&c->selection, &search_seconds).mean,
                     .seeds = 1};
   int effort = run->nprobe ? run->nprobe : run->ef_search;
@@ -393,7 +385,7 @@ static bool draw_searches(tr_evidence *evidence, const char *dataset, const tr_r
   contenders bank = {tr_report_alloc(evidence->report, list->count, sizeof(contender)), 0};
   size_t drawn = 0;
   for (size_t i = 0; bank.items && i < list->count; ++i) {
-    if (!was_timed(&list->items[i]) || !is_exact(list->items[i].selection.groups[0]->runs[0]))
+    if (!was_timed(&list->items[i]) || !tr_is_exact(list->items[i].selection.groups[0]->runs[0]))
       continue;
     bank.count = 0;
     for (size_t j = 0; j < list->count; ++j)

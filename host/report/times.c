@@ -2,7 +2,6 @@
 #include "host/report/figures.h"
 #include "host/report/sections.h"
 #include "host/report/sweep.h"
-#include "host/search/search.h"
 #include <math.h>
 #include <string.h>
 
@@ -52,15 +51,12 @@ static void time_row(tr_evidence *evidence, const char *title, const char *publi
 static const tr_metric *const beside_exact[] = {&tr_metric_image_auroc, &tr_metric_pixel_auroc, &tr_metric_search_seconds};
 enum { BESIDE_EXACT = sizeof beside_exact / sizeof *beside_exact };
 
-/* The same setting with exact search on the same classes: its name is the index's without what names the index. */
+/* The same setting with exact search on the same classes. */
 static void exact_of(tr_evidence *evidence, tr_selection *index, tr_selection *out) {
-  const tr_result *run = index->groups[0]->runs[0];
-  const char *stem = index->groups[0]->stem, *mark = strstr(stem, "_faiss-");
-  const char *rest = mark ? mark + 1 + strcspn(mark + 1, "_") : "";
-  const char *exact = mark ? tr_report_text(evidence->report, "%.*s%s", (int)(mark - stem), stem, rest) : NULL;
+  const char *exact = tr_stem_of_bank(evidence->report, index->groups[0]->stem);
   *out = (tr_selection){0};
   if (exact)
-    tr_runs_of_stem(&evidence->runs, evidence->report, run->dataset, exact, out);
+    tr_runs_of_stem(&evidence->runs, evidence->report, index->groups[0]->runs[0]->dataset, exact, out);
   if (out->count)
     tr_sweep_pair(index, out);
 }
@@ -108,9 +104,9 @@ static void indexes_table(tr_evidence *evidence) {
   tr_selection selection;
   bool begun = false;
   for (size_t i = 0; i < runs->group_count;) {
-    const char *search = runs->groups[i].runs[0]->search;
+    bool exact = tr_is_exact(runs->groups[i].runs[0]);
     i += tr_runs_at(runs, evidence->report, i, &selection);
-    if (!search || strcmp(search, TR_SEARCH_EXACT) == 0 || !selection.count)
+    if (exact || !selection.count)
       continue;
     if (!begun)
       tr_report_table(evidence->report, "indexes", "Indexes beside exact search",
