@@ -65,6 +65,16 @@ static bool add_experiment(cJSON *json, const tr_setting *setting) {
   return false;
 }
 
+static bool add_train(cJSON *json, const tr_about *about) {
+  cJSON *train = cJSON_AddObjectToObject(json, "train");
+  if (!add_number(train, "images", (double)about->train_images) || tr_sources_to_json(&about->sources, train) != TR_OK)
+    return false;
+  if (!about->shard.of)
+    return true;
+  cJSON *shard = cJSON_AddObjectToObject(train, "shard");
+  return add_number(shard, "number", about->shard.number) && add_number(shard, "of", about->shard.of);
+}
+
 static bool add_all(cJSON *json, const tr_about *about, const float mean[3], const float std[3]) {
   char date[21], *run = tr_setting_run_name(about->setting);
   tr_date_utc(date);
@@ -75,8 +85,7 @@ static bool add_all(cJSON *json, const tr_about *about, const float mean[3], con
   cJSON *weights = good ? cJSON_AddObjectToObject(json, "weights") : NULL;
   good = weights && cJSON_AddStringToObject(weights, "file", about->weights_file) &&
          cJSON_AddStringToObject(weights, "sha256", about->weights_sha256) && add_image(json, about, mean, std);
-  cJSON *train = good ? cJSON_AddObjectToObject(json, "train") : NULL;
-  return train && add_number(train, "images", (double)about->train_images) && add_threshold(json, &about->threshold);
+  return good && add_train(json, about) && add_threshold(json, &about->threshold);
 }
 
 tr_status tr_about_write(const tr_about *about, char **out) {
@@ -94,7 +103,8 @@ static const cJSON *member(const cJSON *json, const char *name) {
   return cJSON_GetObjectItemCaseSensitive(json, name);
 }
 
-static tr_status read_setting(const cJSON *json, tr_experiments *texts, tr_about *about) {
+static tr_status read_setting(const cJSON *json, tr_about *about) {
+  tr_experiments *texts = &about->texts;
   const cJSON *keys = member(json, "experiment");
   if (!cJSON_IsObject(keys))
     return tr_fail(TR_EFORMAT, "no \"experiment\" with the model's settings");
@@ -103,16 +113,15 @@ static tr_status read_setting(const cJSON *json, tr_experiments *texts, tr_about
                           : tr_fail(TR_ENOMEM, "a model's settings: out of memory");
   free(text);
   TR_TRY(status);
-  if (texts->count != 1 || texts->items->setting_count != 1) {
-    tr_experiments_free(texts);
+  if (texts->count != 1 || texts->items->setting_count != 1)
     return tr_fail(TR_EFORMAT, "\"experiment\": expected one setting");
-  }
   about->setting = texts->items->settings;
   return TR_OK;
 }
 
 /* A hash is 64 hexadecimal digits. */
-static tr_status read_weights(const cJSON *json, tr_experiments *texts, tr_about *about) {
+static tr_status read_weights(const cJSON *json, tr_about *about) {
+  tr_experiments *texts = &about->texts;
   const cJSON *weights = member(json, "weights");
   const char *file = cJSON_GetStringValue(member(weights, "file")), *hash = cJSON_GetStringValue(member(weights, "sha256"));
   if (!file || !hash || strlen(hash) != 64 || strspn(hash, "0123456789abcdef") != 64)
@@ -163,23 +172,40 @@ static tr_status read_threshold(const cJSON *json, tr_threshold *out) {
   return TR_OK;
 }
 
-static tr_status read_rest(const cJSON *json, tr_experiments *texts, tr_about *about) {
-  double images;
-  TR_TRY(read_weights(json, texts, about));
-  TR_TRY(read_image(json, about));
-  TR_TRY(tr_json_get_whole(member(json, "train"), "images", 1, 0x1p53, &images));
+static tr_status read_train(const cJSON *json, tr_about *about) {
+  const cJSON *train = member(json, "train"), *shard = member(train, "shard");
+  double images, number, of;
+  TR_TRY(tr_json_get_whole(train, "images", 1, 0x1p53, &images));
   about->train_images = (size_t)images;
+  TR_TRY(tr_sources_from_json(train, about->train_images, &about->sources));
+  if (!shard)
+    return TR_OK;
+  TR_TRY(tr_json_get_whole(shard, "of", 1, INT32_MAX, &of));
+  TR_TRY(tr_json_get_whole(shard, "number", 1, of, &number));
+  about->shard = (tr_shard){(int)number, (int)of};
+  return TR_OK;
+}
+
+static tr_status read_all(const cJSON *json, tr_about *about) {
+  TR_TRY(read_setting(json, about));
+  TR_TRY(read_weights(json, about));
+  TR_TRY(read_image(json, about));
+  TR_TRY(read_train(json, about));
   return read_threshold(json, &about->threshold);
 }
 
-tr_status tr_about_read(const cJSON *json, tr_experiments *texts, tr_about *about) {
+tr_status tr_about_read(const cJSON *json, tr_about *about) {
   *about = (tr_about){0};
-  *texts = (tr_experiments){0};
   if (!json)
     return tr_fail(TR_EFORMAT, "it does not say what it was fitted with; `totalrecall fit` writes models that do");
-  TR_TRY(read_setting(json, texts, about));
-  tr_status status = read_rest(json, texts, about);
+  tr_status status = read_all(json, about);
   if (status != TR_OK)
-    tr_experiments_free(texts);
+    tr_about_free(about);
   return status;
+}
+
+void tr_about_free(tr_about *about) {
+  tr_sources_free(&about->sources);
+  tr_experiments_free(&about->texts);
+  *about = (tr_about){0};
 }

@@ -5,12 +5,13 @@
  *   experiment  the setting, as the keys of an experiment file
  *   weights     {file, sha256}: no others are accepted
  *   image       {height, width, mean, std}: what the backbone gets, after the experiment's `image`
- *   train       {images}
+ *   train       {images, sources, shard}: how many; what they are (host/detector/sources.h); and, of a part of a fit, {number, of}: 1 to `of`
  *   threshold   {score, quantile, images, calm, alarm}, or null: what `fit --quantile` found, and the heat maps' scale
  */
 #ifndef TR_DETECTOR_ABOUT_H
 #define TR_DETECTOR_ABOUT_H
 
+#include "host/detector/sources.h"
 #include "host/harness/experiment.h"
 #include "host/harness/picture.h"
 
@@ -21,19 +22,27 @@ typedef struct tr_threshold {
   tr_picture_scale scale;
 } tr_threshold;
 
+/* The images of a fit that a detector saw, where several each saw a part of them. */
+typedef struct tr_shard {
+  int number, of; /* 1 to `of`; 0, 0: all */
+} tr_shard;
+
 typedef struct tr_about {
   const tr_setting *setting;
   const char *weights_file, *weights_sha256; /* the former without its folder */
   int in_h, in_w;
   size_t train_images;
+  tr_sources sources;
+  tr_shard shard;
   tr_threshold threshold;
+  tr_experiments texts; /* of one that was read: what the above points to */
 } tr_about;
 
 /* JSON; malloc'd. */
 tr_status tr_about_write(const tr_about *about, char **json);
 
-/* Reads one. What `about` points to belongs to `texts` (empty before), which is freed after it. EFORMAT, with what is missing, wrong, or
- * different in this version of the program. */
-tr_status tr_about_read(const struct cJSON *json, tr_experiments *texts, tr_about *about);
+/* Reads one; free it with tr_about_free(). EFORMAT, with what is missing, wrong, or different in this version of the program. */
+tr_status tr_about_read(const struct cJSON *json, tr_about *about);
+void tr_about_free(tr_about *about);
 
 #endif

@@ -20,7 +20,6 @@ typedef struct whole_progress {
 
 struct tr_detector {
   tr_device *device;
-  tr_experiments texts; /* own what `about` points to */
   tr_about about;
   char *run;
   tr_scorer *scorer;
@@ -78,7 +77,7 @@ static tr_status load_scorer(tr_detector *d, const tr_model_file *file, const ch
 }
 
 static tr_status load(tr_detector *d, const tr_model_file *file, const tr_detector_options *o) {
-  tr_status status = tr_about_read(tr_model_file_about(file), &d->texts, &d->about);
+  tr_status status = tr_about_read(tr_model_file_about(file), &d->about);
   if (status == TR_OK && !(d->run = tr_setting_run_name(d->about.setting)))
     status = no_memory();
   if (status == TR_OK)
@@ -116,7 +115,7 @@ void tr_detector_destroy(tr_detector *d) {
     return;
   tr_scorer_destroy(d->scorer);
   tr_device_close(d->device);
-  tr_experiments_free(&d->texts);
+  tr_about_free(&d->about);
   free(d->run);
   pthread_mutex_destroy(&d->lock);
   free(d);

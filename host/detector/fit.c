@@ -253,6 +253,14 @@ static const char *base_name(const char *path) {
   return slash ? slash + 1 : path;
 }
 
+static tr_status save(const tr_scorer *scorer, const tr_about *about, const char *path) {
+  char *json;
+  TR_TRY(tr_about_write(about, &json));
+  tr_status status = tr_scorer_save(scorer, path, json);
+  free(json);
+  return status;
+}
+
 static tr_status fit_and_save(const tr_fit_options *o, const tr_fit_plan *plan, tr_scorer *scorer, const char *sha256,
                               const char *path) {
   tr_about about = {.setting = o->setting,
@@ -261,14 +269,14 @@ static tr_status fit_and_save(const tr_fit_options *o, const tr_fit_plan *plan, 
                     .in_h = plan->in_h,
                     .in_w = plan->in_w,
                     .train_images = plan->images.train_count};
-  char *json;
   TR_TRY(tr_scorer_make_room(scorer, plan->most_bytes));
   TR_TRY(tr_scorer_fit(scorer, plan->images.train));
   if (plan->images.test_count)
     TR_TRY(find_threshold(o, &plan->images, scorer, &about.threshold));
-  TR_TRY(tr_about_write(&about, &json));
-  tr_status status = tr_scorer_save(scorer, path, json);
-  free(json);
+  tr_status status = tr_sources_add(&about.sources, o->data, plan->images.train, plan->images.train_count);
+  if (status == TR_OK)
+    status = save(scorer, &about, path);
+  tr_about_free(&about);
   return status;
 }
 

@@ -85,16 +85,20 @@ static cJSON *make_about(size_t threshold_images) {
   tr_experiments e;
   char *text;
   parse(experiments[0], &e);
-  assert_ok(tr_about_write(
-      &(tr_about){
-          .setting = e.items->settings,
-          .weights_file = "r18.pth",
-          .weights_sha256 = HASH,
-          .in_h = 224,
-          .in_w = 200,
-          .train_images = 17,
-          .threshold = {.score = 1.25f, .quantile = 0.95, .images = threshold_images, .scale = {.calm = 0.1f, .alarm = 3}}},
-      &text));
+  tr_about about = {
+      .setting = e.items->settings,
+      .weights_file = "r18.pth",
+      .weights_sha256 = HASH,
+      .in_h = 224,
+      .in_w = 200,
+      .train_images = 3,
+      .shard = {2, 5},
+      .threshold = {.score = 1.25f, .quantile = 0.95, .images = threshold_images, .scale = {.calm = 0.1f, .alarm = 3}}};
+  const tr_sample samples[] = {{.path = "a//good/1.png"}, {.path = "a/good/\"2\".png"}, {.path = "ab/3.png"}};
+  assert_ok(tr_sources_add(&about.sources, "a/", samples, 2));
+  assert_ok(tr_sources_add(&about.sources, "a", samples + 2, 1));
+  assert_ok(tr_about_write(&about, &text));
+  tr_about_free(&about);
   cJSON *json = cJSON_Parse(text);
   assert_non_null(json);
   free(text);
@@ -106,28 +110,34 @@ static void read_what_was_written(void **state) {
   (void)state;
   for (size_t images = 0; images <= 19; images += 19) {
     cJSON *json = make_about(images);
-    tr_experiments texts;
     tr_about about;
-    assert_ok(tr_about_read(json, &texts, &about));
+    assert_ok(tr_about_read(json, &about));
     cJSON_Delete(json);
     assert_string_equal(about.setting->backbone, "resnet18");
     assert_string_equal(about.weights_file, "r18.pth");
     assert_string_equal(about.weights_sha256, HASH);
     assert_int_equal(about.in_h, 224);
     assert_int_equal(about.in_w, 200);
-    assert_int_equal(about.train_images, 17);
+    assert_int_equal(about.train_images, 3);
+    assert_true(about.shard.number == 2 && about.shard.of == 5);
+    const tr_source *source;
+    assert_string_equal(tr_sources_image(&about.sources, 0, &source), "good/1.png");
+    assert_string_equal(tr_sources_image(&about.sources, 1, &source), "good/\"2\".png");
+    assert_string_equal(source->folder, "a/");
+    assert_string_equal(tr_sources_image(&about.sources, 2, &source), "ab/3.png"); /* not below "a" */
+    assert_string_equal(source->folder, "a");
+    assert_null(tr_sources_image(&about.sources, 3, &source));
     assert_int_equal(about.threshold.images, images);
     if (images)
       assert_true(about.threshold.score == 1.25 && about.threshold.quantile == 0.95 && about.threshold.scale.calm == 0.1f &&
                   about.threshold.scale.alarm == 3);
-    tr_experiments_free(&texts);
+    tr_about_free(&about);
   }
 }
 
 static void refuse(cJSON *json, const char *text) {
-  tr_experiments texts;
   tr_about about;
-  assert_int_equal(tr_about_read(json, &texts, &about), TR_EFORMAT);
+  assert_int_equal(tr_about_read(json, &about), TR_EFORMAT);
   assert_non_null(strstr(tr_last_error(), text));
   cJSON_Delete(json);
 }
@@ -151,6 +161,37 @@ static void refuse_what_is_wrong(void **state) {
   json = make_about(0);
   cJSON_ReplaceItemInObject(cJSON_GetObjectItem(json, "experiment"), "layers", cJSON_CreateString("layer9"));
   refuse(json, "layer9");
+}
+
+/* Where images came from: unknown in files from before it was kept; shards of one folder join. */
+static void know_where_images_came_from(void **state) {
+  (void)state;
+  cJSON *json = make_about(0), *train = cJSON_GetObjectItem(json, "train");
+  cJSON_AddItemToArray(cJSON_GetObjectItem(cJSON_GetArrayItem(cJSON_GetObjectItem(train, "sources"), 0), "images"),
+                       cJSON_CreateString("one more"));
+  refuse(cJSON_Duplicate(json, true), "3 images, found 4");
+  cJSON_ReplaceItemInObject(train, "sources", cJSON_CreateString("a"));
+  refuse(cJSON_Duplicate(json, true), "a list");
+  cJSON_DeleteItemFromObject(train, "sources");
+  tr_about about;
+  assert_ok(tr_about_read(json, &about));
+  assert_int_equal(about.sources.count, 0);
+  assert_int_equal(about.train_images, 3);
+  tr_about_free(&about);
+  cJSON_ReplaceItemInObject(cJSON_GetObjectItem(train, "shard"), "number", cJSON_CreateNumber(6));
+  refuse(json, "number");
+
+  const tr_sample samples[] = {{.path = "a/1.png"}, {.path = "a/2.png"}};
+  tr_sources first = {0}, all = {0};
+  assert_ok(tr_sources_add(&first, "a", samples, 2));
+  assert_ok(tr_sources_append(&all, &first, true));
+  assert_ok(tr_sources_append(&all, &first, true));
+  assert_int_equal(all.count, 1);
+  assert_ok(tr_sources_append(&all, &first, false));
+  assert_int_equal(all.count, 2);
+  assert_int_equal(tr_sources_images(&all), 6);
+  tr_sources_free(&first);
+  tr_sources_free(&all);
 }
 
 /* ---- images ---- */
@@ -317,6 +358,7 @@ int main(void) {
       cmocka_unit_test(write_no_ensemble),
       cmocka_unit_test(read_what_was_written),
       cmocka_unit_test(refuse_what_is_wrong),
+      cmocka_unit_test(know_where_images_came_from),
       cmocka_unit_test(find_nominal_images),
       cmocka_unit_test(collect_images),
       cmocka_unit_test(hold_out_as_many_as_the_quantile_takes),
