@@ -1,0 +1,331 @@
+/* PatchCore's memory: what fitting and scoring take on the device and on the host, and what of it the device has room for. */
+#include "host/base/status.h"
+#include "host/base/text.h"
+#include "host/methods/patchcore.h"
+#include "host/methods/proxies.h"
+#include "kernels/coreset.h"
+#include "kernels/project.h"
+
+/* Bytes of the device, and with those of host memory that stand for the device's. */
+typedef struct tr_needs {
+  size_t device, all;
+} tr_needs;
+
+static size_t larger(size_t a, size_t b) {
+  return a > b ? a : b;
+}
+
+static void need(tr_needs *n, size_t device, size_t host) {
+  n->device += device;
+  n->all += device + host;
+}
+
+/* What is needed for a moment on top of `base`. */
+static void need_once(tr_needs *peak, const tr_needs *base, size_t device, size_t host) {
+  tr_needs now = *base;
+  need(&now, device, host);
+  peak->device = larger(peak->device, now.device);
+  peak->all = larger(peak->all, now.all);
+}
+
+bool tr_patchcore_projects(const tr_model *model, const tr_selection *s) {
+  return s->projection != model->d;
+}
+
+size_t tr_patchcore_tile_rows(const tr_model *model, const tr_selection *s) {
+  size_t most = tr_bank_most_tile_rows(s->rows, model->d);
+  return model->tile_rows < most ? model->tile_rows : most;
+}
+
+size_t tr_patchcore_search_scratch(const tr_model *model) {
+  size_t queries = model->chunk * model->patches, most = 0;
+  for (size_t i = 0; i < model->search_count; ++i) {
+    const tr_search *pass = &model->searches[i];
+    const tr_selection *s = &model->selections[pass->selection];
+    if (pass->index != TR_NONE)
+      continue;
+    most = larger(most, s->in_host ? tr_bank_in_host_search_scratch(model->device, model->d, tr_patchcore_tile_rows(model, s),
+                                                                    queries, model->patches, pass->rows, 1)
+                                   : tr_nearest_scratch(model->device, queries, model->patches, pass->rows, model->d, 1));
+  }
+  return most;
+}
+
+size_t tr_patchcore_reweight_scratch(const tr_model *model) {
+  size_t most = 0;
+  for (size_t v = 0; v < model->variant_count; ++v) {
+    if (model->variants[v].image_score != TR_SCORE_REWEIGHTED)
+      continue;
+    const tr_search *pass = &model->searches[model->variant_search[v]];
+    const tr_selection *s = &model->selections[pass->selection];
+    int n = (int)model->chunk, patches = (int)model->patches, b = model->variants[v].neighbours;
+    most = larger(most, s->in_host ? tr_bank_in_host_reweight_scratch(model->device, model->d, tr_patchcore_tile_rows(model, s),
+                                                                      n, patches, pass->rows, b)
+                                   : tr_reweight_scratch(model->device, n, patches, pass->rows, model->d, b));
+  }
+  return most;
+}
+
+bool tr_patchcore_selects_by_copy(const tr_model *model, const tr_selection *s) {
+  return s->kind == TR_SUBSAMPLE_GREEDY && (model->features_in_host || tr_patchcore_projects(model, s));
+}
+
+size_t tr_patchcore_lane_features_bytes(const tr_model *model) {
+  return model->chunk * model->patches * (size_t)model->d * sizeof(float);
+}
+
+static size_t aggregate_bytes(const tr_model *model) {
+  return (size_t)model->lanes * tr_aggregate_scratch(model->device, &model->aggregate, (int)model->chunk);
+}
+
+static void need_bank(tr_needs *n, const tr_model *model, const tr_selection *s) {
+  if (s->in_host)
+    need(n, tr_bank_in_host_bytes(s->rows), s->rows * (size_t)model->d * sizeof(float));
+  else
+    need(n, tr_bank_bytes(model->device, s->rows, model->d), 0);
+}
+
+static size_t making_bytes(const tr_model *model, const tr_selection *s) {
+  return s->in_host ? tr_bank_in_host_scratch_bytes(model->d, tr_patchcore_tile_rows(model, s))
+                    : tr_bank_scratch_bytes(model->device, s->rows, model->d);
+}
+
+/* The matrix, and what the operator takes. */
+static size_t projecting_bytes(const tr_model *model, const tr_selection *s) {
+  size_t chunk = model->chunk * model->patches, rows = model->train_rows;
+  size_t matrix = (size_t)model->d * (size_t)s->projection * sizeof(float);
+  if (!model->features_in_host)
+    return matrix + tr_project_bytes(model->device, rows, model->d, s->projection);
+  size_t of_chunk = rows < chunk ? 0 : tr_project_bytes(model->device, chunk, model->d, s->projection);
+  return matrix + larger(of_chunk, tr_project_bytes(model->device, rows % chunk, model->d, s->projection));
+}
+
+/* Selects or learns, then makes the bank; from features in host memory a bank on the device is gathered in host memory first. */
+static void need_selection(tr_needs *peak, tr_needs *held, const tr_model *model, const tr_selection *s) {
+  size_t rows_bytes = s->rows * (size_t)model->d * sizeof(float), work = 0;
+  if (s->kind == TR_SUBSAMPLE_GREEDY)
+    work = tr_coreset_scratch(model->device, model->train_rows, s->projection, s->rows);
+  if (s->kind == TR_SUBSAMPLE_GREEDY && tr_patchcore_projects(model, s))
+    work = larger(work, projecting_bytes(model, s));
+  if (tr_patchcore_selects_by_copy(model, s))
+    work += model->train_rows * (size_t)s->projection * sizeof(float);
+  if (s->kind == TR_SUBSAMPLE_LEARNED)
+    work = tr_learn_proxies_bytes(model->device, model->train_rows, model->d, s->rows);
+  bool permutes = s->kind == TR_SUBSAMPLE_RANDOM || s->kind == TR_SUBSAMPLE_LEARNED;
+  need_once(peak, held, work, permutes ? model->train_rows * sizeof(uint64_t) : 0);
+  if (s->kind == TR_SUBSAMPLE_LEARNED && s->in_host)
+    need_once(peak, held, rows_bytes, rows_bytes);
+  need_bank(held, model, s);
+  bool gathers = model->features_in_host && !s->in_host && s->kind != TR_SUBSAMPLE_LEARNED;
+  need_once(peak, held, making_bytes(model, s), gathers ? rows_bytes : 0);
+}
+
+size_t tr_patchcore_features_bytes(const tr_model *model) {
+  return model->train_rows * (size_t)model->d * sizeof(float);
+}
+
+static void need_rows(tr_needs *n, const tr_model *model, const tr_selection *s) {
+  size_t bytes = s->rows * (size_t)model->d * sizeof(float);
+  need(n, s->in_host ? 0 : bytes, (s->in_host ? bytes : 0) + tr_picks_bytes(s->rows));
+}
+
+static size_t projected_bytes(const tr_model *model, const tr_selection *s) {
+  return ((size_t)model->d + model->train_rows) * (size_t)s->projection * sizeof(float);
+}
+
+static tr_needs needs_of_features(const tr_model *model) {
+  tr_needs n = {0};
+  need(&n, aggregate_bytes(model), 0);
+  if (model->keep != TR_KEEP_FEATURES) {
+    size_t lanes = (size_t)model->lanes, features = lanes * tr_patchcore_lane_features_bytes(model);
+    need(&n, features, model->keep == TR_KEEP_IN_FILE ? features : 0);
+    for (size_t i = 0; i < model->selection_count; ++i) {
+      const tr_selection *s = &model->selections[i];
+      if (s->kind == TR_SUBSAMPLE_RANDOM)
+        need_rows(&n, model, s);
+      else
+        need(&n,
+             projected_bytes(model, s) +
+                 lanes * tr_project_bytes(model->device, model->chunk * model->patches, model->d, s->projection),
+             0);
+    }
+    return n;
+  }
+  if (model->features_in_host)
+    need(&n, (size_t)model->lanes * tr_patchcore_lane_features_bytes(model), tr_patchcore_features_bytes(model));
+  else
+    need(&n, tr_patchcore_features_bytes(model), 0);
+  return n;
+}
+
+/* Indexes lie on the host, and are built when the features are gone. */
+static void need_indexes(tr_needs *peak, tr_needs *held, const tr_model *model) {
+  for (size_t i = 0; i < model->index_count; ++i) {
+    const tr_prefix_index *index = &model->indexes[i];
+    const char *factory = tr_search_factory(index->search);
+    need(held, 0, tr_index_bytes_expected(factory, index->rows, model->d));
+    need_once(peak, held, 0, tr_index_build_bytes_expected(factory, index->rows, model->d));
+  }
+}
+
+/* Where not all features are kept: projected ones give way to picked rows, and these to banks. */
+static tr_needs needs_of_less(const tr_model *model) {
+  tr_needs held = needs_of_features(model), peak = held;
+  for (size_t i = 0; i < model->selection_count; ++i) {
+    const tr_selection *s = &model->selections[i];
+    if (s->kind != TR_SUBSAMPLE_GREEDY)
+      continue;
+    need_once(&peak, &held, tr_coreset_scratch(model->device, model->train_rows, s->projection, s->rows), 0);
+    held.device -= projected_bytes(model, s);
+    held.all -= projected_bytes(model, s);
+    need_rows(&held, model, s);
+    need_once(&peak, &held, 0, 0);
+  }
+  for (size_t i = 0; i < model->selection_count; ++i) {
+    const tr_selection *s = &model->selections[i];
+    size_t rows = s->rows * (size_t)model->d * sizeof(float);
+    need_bank(&held, model, s);
+    held.device -= s->in_host ? 0 : rows;
+    held.all -= rows;
+    need_once(&peak, &held, making_bytes(model, s), 0);
+  }
+  need_indexes(&peak, &held, model);
+  return peak;
+}
+
+static tr_needs needs_of_fit(const tr_model *model) {
+  if (model->keep != TR_KEEP_FEATURES)
+    return needs_of_less(model);
+  tr_needs held = needs_of_features(model), peak = held;
+  const tr_selection *whole = NULL;
+  for (size_t i = 0; i < model->selection_count; ++i)
+    if (model->selections[i].kind == TR_SUBSAMPLE_NONE)
+      whole = &model->selections[i];
+    else
+      need_selection(&peak, &held, model, &model->selections[i]);
+  if (whole)
+    need_bank(&held, model, whole); /* which takes the features over */
+  held.all -= tr_patchcore_features_bytes(model);
+  held.device -= model->features_in_host ? 0 : tr_patchcore_features_bytes(model);
+  need_once(&peak, &held, whole ? making_bytes(model, whole) : 0, 0);
+  need_indexes(&peak, &held, model);
+  return peak;
+}
+
+static tr_needs needs_of_scores(const tr_model *model) {
+  size_t queries = model->chunk * model->patches;
+  size_t lane = tr_patchcore_lane_features_bytes(model) + 3 * queries * sizeof(float) + tr_patchcore_search_scratch(model) +
+                tr_patchcore_reweight_scratch(model);
+  tr_needs n = {0};
+  need(&n, aggregate_bytes(model) + (size_t)model->lanes * lane, 0);
+  for (size_t i = 0; i < model->selection_count; ++i)
+    need_bank(&n, model, &model->selections[i]);
+  tr_needs peak = n;
+  need_indexes(&peak, &n, model);
+  if (model->index_count) /* of a group of queries: rows, distances, labels */
+    need(&n, 0, (size_t)model->lanes * model->patches * ((size_t)model->d + 8) * sizeof(float));
+  return n;
+}
+
+static bool fits(const tr_model *model, size_t free_bytes, bool fitting) {
+  return needs_of_scores(model).device <= free_bytes && (!fitting || needs_of_fit(model).device <= free_bytes);
+}
+
+/* With the largest tiles that fit, but no smaller ones than `least`. */
+static bool fits_in_tiles(tr_model *model, size_t free_bytes, bool fitting, size_t least) {
+  for (model->tile_rows = tr_bank_most_tile_rows(model->train_rows, model->d); model->tile_rows > least; model->tile_rows /= 2)
+    if (fits(model, free_bytes, fitting))
+      return true;
+  model->tile_rows = least;
+  return fits(model, free_bytes, fitting);
+}
+
+static tr_selection *largest_on_device(tr_model *model) {
+  tr_selection *largest = NULL;
+  for (size_t i = 0; i < model->selection_count; ++i) {
+    tr_selection *s = &model->selections[i];
+    if (!s->in_host && (!largest || s->rows > largest->rows))
+      largest = s;
+  }
+  return largest;
+}
+
+/* Small tiles are slow, so that another bank goes before they get small. */
+void tr_patchcore_place(tr_model *model, size_t free_bytes, bool fitting) {
+  if (fits(model, free_bytes, fitting))
+    return;
+  model->features_in_host = fitting && model->keep == TR_KEEP_FEATURES;
+  for (size_t i = 0; fitting && i < model->selection_count; ++i)
+    model->selections[i].in_host = model->selections[i].kind == TR_SUBSAMPLE_NONE;
+  const size_t handy = tr_bank_most_tile_rows(model->train_rows, model->d) / 16;
+  while (!fits_in_tiles(model, free_bytes, fitting, handy > TR_NEAREST_MAX_K ? handy : TR_NEAREST_MAX_K)) {
+    tr_selection *s = largest_on_device(model);
+    if (!s) {
+      (void)fits_in_tiles(model, free_bytes, fitting, TR_NEAREST_MAX_K);
+      return;
+    }
+    s->in_host = true;
+  }
+}
+
+size_t tr_patchcore_room(const tr_method_options *options) {
+  size_t free_bytes = tr_device_free_bytes(options->device);
+  return free_bytes > options->beside_bytes ? free_bytes - options->beside_bytes : 0;
+}
+
+void tr_patchcore_say_placement(const tr_model *model) {
+  size_t banks = 0;
+  char left[32];
+  if (!model->features_in_host)
+    return;
+  for (size_t i = 0; i < model->selection_count; ++i)
+    banks += model->selections[i].in_host;
+  tr_progress_line(
+      model->progress,
+      "patchcore: %s has %s left: the training features and %zu of %zu banks stay in host memory; scores are the same, "
+      "the search may take longer",
+      tr_device_name(model->device), tr_format_bytes(tr_device_free_bytes(model->device), left, sizeof left), banks,
+      model->selection_count);
+}
+
+/* ---- forecast ---- */
+
+/* Of the row-pick pairs of a greedy selection, this part was multiplied on MVTec bottle (kernels/cpu/coreset.c). */
+#define CORESET_PART 0.27
+
+static void count_macs(const tr_model *model, size_t test_images, tr_method_needs *out) {
+  for (size_t i = 0; i < model->selection_count; ++i) {
+    const tr_selection *s = &model->selections[i];
+    if (s->kind == TR_SUBSAMPLE_LEARNED)
+      out->fit_macs += tr_learn_proxies_macs(model->train_rows, model->d, s->rows);
+    if (s->kind == TR_SUBSAMPLE_GREEDY)
+      out->fit_macs += CORESET_PART * (double)model->train_rows * (double)s->rows * s->projection;
+  }
+  for (size_t i = 0; i < model->index_count; ++i)
+    out->fit_macs += tr_index_build_macs(tr_search_factory(model->indexes[i].search), model->indexes[i].rows, model->d);
+  for (size_t i = 0; i < model->search_count; ++i) {
+    const tr_search *pass = &model->searches[i];
+    double query_macs = pass->index == TR_NONE ? (double)pass->rows * model->d
+                                               : tr_index_query_macs(tr_search_factory(model->indexes[pass->index].search),
+                                                                     pass->effort, pass->rows, model->d);
+    out->score_macs += (double)(test_images * model->patches) * query_macs;
+  }
+}
+
+/* Scores leave the model chunk by chunk: memory does not depend on the number of test images. */
+tr_status tr_patchcore_forecast(const tr_method_options *options, size_t test_images, tr_method_needs *out) {
+  *out = (tr_method_needs){0};
+  TR_TRY(tr_aggregate_shape(&options->aggregate, &out->grid_h, &out->grid_w, &out->dimension));
+  tr_model *model;
+  TR_TRY(tr_patchcore_plan(options, true, &model));
+  tr_patchcore_place(model, tr_patchcore_room(options), true);
+  out->held_bytes = needs_of_features(model).all;
+  out->file_bytes = model->keep == TR_KEEP_IN_FILE ? tr_patchcore_features_bytes(model) : 0;
+  for (size_t i = 0; i < model->selection_count; ++i)
+    out->again |= model->keep == TR_KEEP_NOTHING && model->selections[i].kind == TR_SUBSAMPLE_GREEDY;
+  out->fit_bytes = needs_of_fit(model).all;
+  out->score_bytes = needs_of_scores(model).all;
+  count_macs(model, test_images, out);
+  tr_patchcore_destroy(model);
+  return TR_OK;
+}

@@ -1,0 +1,148 @@
+/* What a list of variants takes: selections, searches and indexes, each once for all variants that share it. */
+#include "host/base/status.h"
+#include "host/methods/patchcore.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static size_t variant_rows(const tr_variant *variant, size_t train_rows) {
+  if (variant->subsampling == TR_SUBSAMPLE_NONE)
+    return train_rows;
+  size_t rows = (size_t)((double)train_rows * (variant->percent / 100.0)); /* int(len(features) * percentage), official */
+  return rows < 1 ? 1 : rows > train_rows ? train_rows : rows;
+}
+
+static tr_status check_variant(const tr_variant *variant, size_t train_rows, int d) {
+  if (variant->subsampling != TR_SUBSAMPLE_NONE && !(variant->percent > 0 && variant->percent <= 100))
+    return tr_fail(TR_EINVAL, "patchcore: percent: expected a number in (0, 100], found %g", variant->percent);
+  if (variant->subsampling == TR_SUBSAMPLE_GREEDY && variant->projection < 1)
+    return tr_fail(TR_EINVAL, "patchcore: projection: expected at least 1 dimension, found %d", variant->projection);
+  if (variant->image_score == TR_SCORE_NEAREST_IMAGES)
+    return tr_fail(TR_EINVAL, "patchcore: image_score: expected max, reweighted or smoothed_max, found nearest_images");
+  size_t rows = variant_rows(variant, train_rows);
+  if (tr_search_factory(variant->search))
+    TR_TRY(tr_index_check(tr_search_factory(variant->search), rows, d));
+  if (variant->image_score == TR_SCORE_REWEIGHTED &&
+      (variant->neighbours < 2 || variant->neighbours > TR_NEAREST_MAX_K || (size_t)variant->neighbours > rows))
+    return tr_fail(TR_EINVAL, "patchcore: neighbours (b of Eq. 7): expected 2 to %d and at most the %zu bank rows, found %d",
+                   TR_NEAREST_MAX_K, rows, variant->neighbours);
+  return TR_OK;
+}
+
+static bool same_selection(const tr_selection *a, const tr_variant *variant, size_t rows) {
+  if (a->kind != variant->subsampling)
+    return false;
+  if (a->kind == TR_SUBSAMPLE_NONE)
+    return true;
+  if (a->kind == TR_SUBSAMPLE_LEARNED)
+    return a->seed == variant->seed && a->rows == rows;
+  return a->seed == variant->seed && (a->kind == TR_SUBSAMPLE_RANDOM || a->projection == variant->projection);
+}
+
+static size_t find_selection(tr_model *model, const tr_variant *variant, size_t rows) {
+  size_t i = 0;
+  while (i < model->selection_count && !same_selection(&model->selections[i], variant, rows))
+    ++i;
+  if (i == model->selection_count)
+    model->selections[model->selection_count++] =
+        (tr_selection){.kind = variant->subsampling, .seed = variant->seed, .projection = variant->projection};
+  if (model->selections[i].rows < rows)
+    model->selections[i].rows = rows;
+  return i;
+}
+
+static bool same_index(const tr_prefix_index *index, size_t selection_index, size_t rows, const char *name) {
+  return index->selection == selection_index && index->rows == rows && index->search && strcmp(index->search, name) == 0;
+}
+
+static size_t find_index(tr_model *model, size_t selection_index, size_t rows, const char *name) {
+  size_t i = 0;
+  while (i < model->index_count && !same_index(&model->indexes[i], selection_index, rows, name))
+    ++i;
+  if (i == model->index_count)
+    model->indexes[model->index_count++] = (tr_prefix_index){.selection = selection_index, .rows = rows, .search = name};
+  return i;
+}
+
+static size_t add_search(tr_model *model, const tr_search *wanted) {
+  size_t i = 0;
+  for (; i < model->search_count; ++i) {
+    const tr_search *s = &model->searches[i];
+    if (s->selection == wanted->selection && s->rows == wanted->rows && s->index == wanted->index &&
+        s->effort.nprobe == wanted->effort.nprobe && s->effort.ef_search == wanted->effort.ef_search)
+      return i;
+  }
+  model->searches[model->search_count++] = *wanted;
+  return i;
+}
+
+static size_t find_search(tr_model *model, size_t selection_index, size_t rows, const tr_variant *variant, bool compare) {
+  tr_search wanted = {.selection = selection_index, .rows = rows, .index = TR_NONE, .reference = TR_NONE};
+  if (!tr_search_factory(variant->search))
+    return add_search(model, &wanted);
+  size_t reference_search = compare ? add_search(model, &wanted) : TR_NONE;
+  if (compare)
+    model->searches[reference_search].is_reference = true;
+  wanted.index = find_index(model, selection_index, rows, variant->search);
+  wanted.reference = reference_search;
+  wanted.effort = (tr_effort){variant->nprobe, variant->ef_search};
+  return add_search(model, &wanted);
+}
+
+/* Whether rows can be selected without all features at hand. */
+static bool can_keep_less(const tr_model *model) {
+  for (size_t i = 0; i < model->selection_count; ++i) {
+    const tr_selection *s = &model->selections[i];
+    if (s->kind != TR_SUBSAMPLE_RANDOM && (s->kind != TR_SUBSAMPLE_GREEDY || !tr_patchcore_projects(model, s)))
+      return false;
+  }
+  return true;
+}
+
+tr_status tr_patchcore_plan(const tr_method_options *options, bool compare, tr_model **out) {
+  *out = NULL;
+  int grid_h, grid_w, d;
+  TR_TRY(tr_aggregate_shape(&options->aggregate, &grid_h, &grid_w, &d));
+  if (options->train_images == 0 || options->variant_count == 0)
+    return tr_fail(TR_EINVAL, "patchcore: expected at least one training image and one variant, found %zu and %zu",
+                   options->train_images, options->variant_count);
+  tr_model *model = calloc(1, sizeof *model);
+  if (!model)
+    return tr_fail(TR_ENOMEM, "creating a PatchCore model: out of memory");
+  pthread_mutex_init(&model->lock, NULL);
+  model->device = options->device;
+  model->aggregate = options->aggregate;
+  model->progress = options->progress;
+  model->patches = (size_t)grid_h * (size_t)grid_w;
+  model->d = d;
+  model->train_rows = options->train_images * model->patches;
+  model->chunk = tr_device_chunk(options->device);
+  model->lanes = tr_device_lanes(options->device);
+  model->variant_count = options->variant_count;
+  model->variants = calloc(options->variant_count, sizeof *model->variants);
+  model->variant_search = calloc(options->variant_count, sizeof *model->variant_search);
+  model->selections = calloc(options->variant_count, sizeof *model->selections);
+  model->searches = calloc(2 * options->variant_count, sizeof *model->searches);
+  model->indexes = calloc(options->variant_count, sizeof *model->indexes);
+  model->buffers = calloc((size_t)model->lanes, sizeof *model->buffers);
+  tr_status status = TR_OK;
+  if (!model->variants || !model->variant_search || !model->selections || !model->searches || !model->indexes || !model->buffers)
+    status = tr_fail(TR_ENOMEM, "creating a PatchCore model of %zu variants: out of memory", options->variant_count);
+  else if (model->train_rows > UINT32_MAX)
+    status = tr_fail(TR_EINVAL, "patchcore: %zu training images give %zu patches; at most %u are possible", options->train_images,
+                     model->train_rows, UINT32_MAX);
+  for (size_t v = 0; status == TR_OK && v < options->variant_count; ++v) {
+    model->variants[v] = options->variants[v];
+    status = check_variant(&model->variants[v], model->train_rows, model->d);
+    size_t rows = variant_rows(&model->variants[v], model->train_rows);
+    model->variant_search[v] =
+        find_search(model, find_selection(model, &model->variants[v], rows), rows, &model->variants[v], compare);
+  }
+  if (status != TR_OK) {
+    tr_patchcore_destroy(model);
+    return status;
+  }
+  model->keep = can_keep_less(model) ? options->keep : TR_KEEP_FEATURES;
+  *out = model;
+  return TR_OK;
+}

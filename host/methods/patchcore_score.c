@@ -1,0 +1,234 @@
+/* PatchCore's scores: distances of patches to their nearest bank rows, of test images and of training images. */
+#include "host/base/clock.h"
+#include "host/base/status.h"
+#include "host/methods/patchcore.h"
+#include "kernels/reweight.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static tr_status allocate_host_buffers(const tr_model *model, tr_lane_buffers *b, size_t queries) {
+  size_t index_scratch = 0;
+  for (size_t i = 0; i < model->index_count; ++i) {
+    size_t bytes = tr_index_search_scratch(model->indexes[i].index, model->patches, 1);
+    index_scratch = bytes > index_scratch ? bytes : index_scratch;
+  }
+  b->host_distances = malloc(queries * sizeof(float));
+  b->host_indices = malloc(queries * sizeof(uint32_t));
+  b->index_scratch = malloc(index_scratch + 1);
+  b->references = calloc(model->search_count, sizeof *b->references);
+  bool complete = b->host_distances && b->host_indices && b->index_scratch && b->references;
+  for (size_t i = 0; complete && i < model->search_count; ++i) {
+    if (!model->searches[i].is_reference)
+      continue;
+    b->references[i].distances = malloc(queries * sizeof(float));
+    b->references[i].indices = malloc(queries * sizeof(uint32_t));
+    complete = b->references[i].distances && b->references[i].indices;
+  }
+  return complete ? TR_OK : tr_fail(TR_ENOMEM, "patchcore: scores of %zu patches: out of memory", queries);
+}
+
+tr_status tr_patchcore_allocate_scores(tr_model *model) {
+  size_t queries = model->chunk * model->patches;
+  size_t search_scratch = tr_patchcore_search_scratch(model), reweight_scratch = tr_patchcore_reweight_scratch(model);
+  for (int lane = 0; lane < model->lanes; ++lane) {
+    tr_lane_buffers *b = &model->buffers[lane];
+    if (!b->features)
+      TR_TRY(tr_device_alloc(model->device, queries * (size_t)model->d * sizeof(float), (void **)&b->features));
+    TR_TRY(tr_device_alloc(model->device, queries * sizeof(float), (void **)&b->distances));
+    TR_TRY(tr_device_alloc(model->device, queries * sizeof(uint32_t), (void **)&b->indices));
+    TR_TRY(tr_device_alloc(model->device, search_scratch, &b->search_scratch));
+    TR_TRY(tr_device_alloc(model->device, reweight_scratch, &b->reweight_scratch));
+    TR_TRY(tr_device_alloc(model->device, model->chunk * sizeof(float), (void **)&b->image_scores));
+    TR_TRY(allocate_host_buffers(model, b, queries));
+  }
+  return TR_OK;
+}
+
+static void add_seconds(tr_model *model, double *sum, double seconds) {
+  pthread_mutex_lock(&model->lock);
+  *sum += seconds;
+  pthread_mutex_unlock(&model->lock);
+}
+
+static tr_status search_exactly(tr_model *model, tr_search *pass, const tr_lane_buffers *b, const tr_reference *found,
+                                size_t queries) {
+  double begin = tr_seconds();
+  TR_TRY(tr_bank_search(model->selections[pass->selection].bank, pass->rows, b->features, queries, model->patches, 1,
+                        b->distances, b->indices, b->search_scratch));
+  TR_TRY(tr_device_download(model->device, b->host_distances, b->distances, queries * sizeof(float)));
+  TR_TRY(tr_device_sync(model->device));
+  add_seconds(model, &pass->seconds, tr_seconds() - begin);
+  if (!pass->is_reference)
+    return TR_OK;
+  memcpy(found->distances, b->host_distances, queries * sizeof(float));
+  TR_TRY(tr_device_download(model->device, found->indices, b->indices, queries * sizeof(uint32_t)));
+  return tr_device_sync(model->device);
+}
+
+/* An image at a time, so that the sums do not depend on the chunks. An index finds a nearest row too when it is another one just as
+ * near. */
+static void compare_image(const tr_lane_buffers *b, const tr_reference *exact, size_t first, size_t n, tr_search *sums) {
+  double error = 0;
+  for (size_t i = first; i < first + n; ++i) {
+    double distance = sqrt(fmax((double)b->host_distances[i], 0)), nearest = sqrt((double)exact->distances[i]);
+    sums->right += b->host_indices[i] == exact->indices[i] || b->host_distances[i] == exact->distances[i];
+    if (nearest > 0) {
+      error += fabs(distance - nearest) / nearest;
+      ++sums->measured;
+    }
+  }
+  sums->compared += n;
+  sums->error += llrint(error / TR_ERROR_UNIT);
+}
+
+static tr_status search_index(tr_model *model, tr_search *pass, const tr_lane_buffers *b, size_t queries) {
+  double seconds;
+  TR_TRY(tr_index_search(model->indexes[pass->index].index, pass->effort, b->features, queries, model->patches, 1, b->distances,
+                         b->indices, b->index_scratch, &seconds));
+  TR_TRY(tr_device_download(model->device, b->host_distances, b->distances, queries * sizeof(float)));
+  TR_TRY(tr_device_download(model->device, b->host_indices, b->indices, queries * sizeof(uint32_t)));
+  TR_TRY(tr_device_sync(model->device));
+  tr_search sums = {0};
+  for (size_t first = 0; pass->reference != TR_NONE && first < queries; first += model->patches)
+    compare_image(b, &b->references[pass->reference], first, model->patches, &sums);
+  pthread_mutex_lock(&model->lock);
+  pass->seconds += seconds;
+  pass->compared += sums.compared;
+  pass->right += sums.right;
+  pass->measured += sums.measured;
+  pass->error += sums.error;
+  pthread_mutex_unlock(&model->lock);
+  return TR_OK;
+}
+
+static void patch_scores_of(const tr_variant *variant, const float *squared, size_t count, float *scores) {
+  for (size_t i = 0; i < count; ++i)
+    scores[i] = variant->distance == TR_DISTANCE_EUCLIDEAN ? sqrtf(squared[i]) : squared[i];
+}
+
+static void image_maximum(const float *patch_scores, size_t n, size_t patches, float *scores) {
+  for (size_t i = 0; i < n; ++i) {
+    scores[i] = patch_scores[i * patches];
+    for (size_t p = 1; p < patches; ++p)
+      scores[i] = fmaxf(scores[i], patch_scores[i * patches + p]);
+  }
+}
+
+static tr_status image_reweighted(const tr_model *model, const tr_lane_buffers *b, const tr_bank *bank, size_t rows,
+                                  const tr_variant *variant, size_t n, float *scores) {
+  TR_TRY(tr_bank_reweight(bank, &(tr_reweight_args){.n = (int)n,
+                                                    .patches = (int)model->patches,
+                                                    .features = b->features,
+                                                    .distances = b->distances,
+                                                    .indices = b->indices,
+                                                    .bank_rows = rows,
+                                                    .b = variant->neighbours,
+                                                    .scores = b->image_scores,
+                                                    .scratch = b->reweight_scratch}));
+  TR_TRY(tr_device_download(model->device, scores, b->image_scores, n * sizeof(float)));
+  return tr_device_sync(model->device);
+}
+
+tr_status tr_patchcore_score_images(tr_model *model, int lane, size_t n, const float *const *maps, float *patch_scores,
+                                    size_t variant_stride, float *image_scores, size_t image_stride) {
+  tr_lane_buffers *b = &model->buffers[lane];
+  size_t queries = n * model->patches;
+  double begin = tr_seconds();
+  TR_TRY(tr_patchcore_aggregate(model, lane, n, maps, b->features));
+  TR_TRY(tr_device_sync(model->device));
+  add_seconds(model, &model->aggregate_seconds, tr_seconds() - begin);
+  for (size_t s = 0; s < model->search_count; ++s) {
+    tr_search *pass = &model->searches[s];
+    TR_TRY(pass->index == TR_NONE ? search_exactly(model, pass, b, &b->references[s], queries)
+                                  : search_index(model, pass, b, queries));
+    for (size_t v = 0; v < model->variant_count; ++v) {
+      if (model->variant_search[v] != s)
+        continue;
+      const tr_variant *variant = &model->variants[v];
+      patch_scores_of(variant, b->host_distances, queries, patch_scores + v * variant_stride);
+      if (variant->image_score != TR_SCORE_REWEIGHTED)
+        image_maximum(patch_scores + v * variant_stride, n, model->patches, image_scores + v * image_stride);
+      else
+        TR_TRY(image_reweighted(model, b, model->selections[pass->selection].bank, pass->rows, variant, n,
+                                image_scores + v * image_stride));
+    }
+  }
+  return TR_OK;
+}
+
+/* ---- a training image ---- */
+
+/* The rows of a search that are of other images, as a bank. A whole bank has its rows in the images' order. */
+static tr_status make_bank_without(const tr_model *model, const tr_search *pass, size_t image, tr_bank **out) {
+  const tr_selection *s = &model->selections[pass->selection];
+  uint32_t *others = malloc(pass->rows * sizeof *others);
+  if (!others)
+    return tr_fail(TR_ENOMEM, "patchcore: a bank of %zu rows without an image: out of memory", pass->rows);
+  size_t count = 0, row_bytes = (size_t)model->d * sizeof(float);
+  for (size_t i = 0; i < pass->rows; ++i)
+    if ((s->order ? s->order[i] : i) / model->patches != image)
+      others[count++] = (uint32_t)i;
+  float *rows = NULL;
+  tr_status status = count ? tr_device_alloc(model->device, count * row_bytes, (void **)&rows)
+                           : tr_fail(TR_EINVAL, "patchcore: all bank rows are of one training image");
+  if (status == TR_OK)
+    status = tr_device_gather(model->device, rows, tr_bank_data(s->bank), others, count, row_bytes);
+  if (status == TR_OK)
+    status = tr_bank_create(model->device, rows, count, model->d, out);
+  else
+    tr_device_free(model->device, rows);
+  free(others);
+  return status;
+}
+
+/* `b`: lane 0's buffers, with scratch for this bank. */
+static tr_status search_own(tr_model *model, const tr_variant *variant, const tr_bank *bank, const tr_lane_buffers *b,
+                            const float *const *maps, float *patch_scores, float *image_score) {
+  size_t rows = tr_bank_rows(bank);
+  TR_TRY(tr_patchcore_aggregate(model, 0, 1, maps, b->features));
+  TR_TRY(tr_bank_search(bank, rows, b->features, model->patches, model->patches, 1, b->distances, b->indices, b->search_scratch));
+  TR_TRY(tr_device_download(model->device, b->host_distances, b->distances, model->patches * sizeof(float)));
+  TR_TRY(tr_device_sync(model->device));
+  patch_scores_of(variant, b->host_distances, model->patches, patch_scores);
+  if (variant->image_score == TR_SCORE_REWEIGHTED)
+    return image_reweighted(model, b, bank, rows, variant, 1, image_score);
+  image_maximum(patch_scores, 1, model->patches, image_score);
+  return TR_OK;
+}
+
+static tr_status score_against(tr_model *model, const tr_variant *variant, const tr_bank *bank, const float *const *maps,
+                               float *patch_scores, float *image_score) {
+  tr_lane_buffers b = model->buffers[0];
+  size_t rows = tr_bank_rows(bank), reweight = 0;
+  if (variant->image_score == TR_SCORE_REWEIGHTED && (size_t)variant->neighbours > rows)
+    return tr_fail(TR_EINVAL, "patchcore: %d neighbours of the %zu bank rows that are not a training image's own",
+                   variant->neighbours, rows);
+  if (variant->image_score == TR_SCORE_REWEIGHTED)
+    reweight = tr_bank_reweight_scratch(bank, 1, (int)model->patches, rows, variant->neighbours);
+  b.search_scratch = b.reweight_scratch = NULL;
+  size_t search_bytes = tr_bank_search_scratch(bank, model->patches, model->patches, rows, 1);
+  tr_status status = tr_device_alloc(model->device, search_bytes, &b.search_scratch);
+  if (status == TR_OK)
+    status = tr_device_alloc(model->device, reweight, &b.reweight_scratch);
+  if (status == TR_OK)
+    status = search_own(model, variant, bank, &b, maps, patch_scores, image_score);
+  tr_device_free(model->device, b.search_scratch);
+  tr_device_free(model->device, b.reweight_scratch);
+  return status;
+}
+
+tr_status tr_patchcore_score_own(tr_model *model, size_t variant, size_t image, const float *const *maps, float *patch_scores,
+                                 float *image_score) {
+  const tr_search *pass = &model->searches[model->variant_search[variant]];
+  const tr_selection *s = &model->selections[pass->selection];
+  if (s->kind == TR_SUBSAMPLE_LEARNED || tr_bank_is_in_host(s->bank))
+    return tr_fail(TR_EINVAL, "patchcore: training images are scored against rows on the device only, not %s",
+                   s->kind == TR_SUBSAMPLE_LEARNED ? "learned proxies" : "rows in host memory");
+  tr_bank *bank;
+  TR_TRY(make_bank_without(model, pass, image, &bank));
+  tr_status status = score_against(model, &model->variants[variant], bank, maps, patch_scores, image_score);
+  tr_bank_destroy(bank);
+  return status;
+}

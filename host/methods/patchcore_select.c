@@ -1,0 +1,229 @@
+/* PatchCore's bank: rows selected from the training features, or learned. */
+#include "host/base/clock.h"
+#include "host/base/rng.h"
+#include "host/base/status.h"
+#include "host/methods/patchcore.h"
+#include "host/methods/proxies.h"
+#include "kernels/coreset.h"
+#include "kernels/project.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Official ApproximateGreedyCoresetSampler: number_of_starting_points. */
+enum { STARTING_POINTS = 10 };
+
+static tr_status greedy_order(const tr_model *model, tr_selection *s, const float *rows, int d) {
+  uint64_t drawn[STARTING_POINTS];
+  uint32_t start[STARTING_POINTS];
+  size_t starts = model->train_rows < STARTING_POINTS ? model->train_rows : STARTING_POINTS;
+  tr_rng rng = tr_rng_make(s->seed, TR_RNG_CORESET_START, 0);
+  TR_TRY(tr_rng_sample(&rng, model->train_rows, starts, drawn));
+  for (size_t i = 0; i < starts; ++i)
+    start[i] = (uint32_t)drawn[i];
+  float *radius = malloc(s->rows * sizeof *radius);
+  void *scratch = NULL;
+  tr_status status = radius ? TR_OK : tr_fail(TR_ENOMEM, "coreset: %zu radii: out of memory", s->rows);
+  if (status == TR_OK)
+    status = tr_device_alloc(model->device, tr_coreset_scratch(model->device, model->train_rows, d, s->rows), &scratch);
+  if (status == TR_OK)
+    status = tr_coreset(model->device, &(tr_coreset_args){.n = model->train_rows,
+                                                          .d = d,
+                                                          .rows = rows,
+                                                          .picks = s->rows,
+                                                          .start = start,
+                                                          .starts = starts,
+                                                          .order = s->order,
+                                                          .radius = radius,
+                                                          .scratch = scratch,
+                                                          .progress = model->progress});
+  tr_device_free(model->device, scratch);
+  free(radius);
+  return status;
+}
+
+static tr_status project_rows(const tr_model *model, const tr_selection *s, const float *matrix, const float *rows, size_t n,
+                              float *projected) {
+  return tr_project(
+      model->device,
+      &(tr_project_args){.n = n, .d = model->d, .d_star = s->projection, .src = rows, .matrix = matrix, .dst = projected});
+}
+
+/* From host memory chunk by chunk: a row's result does not depend on its company. */
+static tr_status project_from_host(const tr_model *model, const tr_selection *s, const float *matrix, float *projected) {
+  size_t d = (size_t)model->d, chunk = model->chunk * model->patches;
+  for (size_t first = 0; first < model->train_rows; first += chunk) {
+    size_t n = model->train_rows - first < chunk ? model->train_rows - first : chunk;
+    float *rows = model->buffers[0].features;
+    TR_TRY(tr_device_upload(model->device, rows, model->features + first * d, n * d * sizeof(float)));
+    TR_TRY(project_rows(model, s, matrix, rows, n, projected + first * (size_t)s->projection));
+  }
+  return TR_OK;
+}
+
+static tr_status make_matrix(const tr_model *model, const tr_selection *s, float **out) {
+  size_t bytes = (size_t)model->d * (size_t)s->projection * sizeof(float);
+  float *matrix = malloc(bytes);
+  tr_status status = matrix ? TR_OK : tr_fail(TR_ENOMEM, "projection matrix: out of memory");
+  if (status == TR_OK) {
+    tr_project_matrix(s->seed, model->d, s->projection, matrix);
+    status = tr_device_alloc(model->device, bytes, (void **)out);
+  }
+  if (status == TR_OK)
+    status = tr_device_upload(model->device, *out, matrix, bytes);
+  free(matrix);
+  return status;
+}
+
+static tr_status project_features(const tr_model *model, const tr_selection *s, float *projected) {
+  float *matrix = NULL;
+  tr_status status = make_matrix(model, s, &matrix);
+  if (status == TR_OK)
+    status = model->features_in_host ? project_from_host(model, s, matrix, projected)
+                                     : project_rows(model, s, matrix, model->features, model->train_rows, projected);
+  tr_device_free(model->device, matrix);
+  return status;
+}
+
+static tr_status select_greedy(const tr_model *model, tr_selection *s) {
+  if (!tr_patchcore_selects_by_copy(model, s))
+    return greedy_order(model, s, model->features, model->d);
+  size_t bytes = model->train_rows * (size_t)s->projection * sizeof(float);
+  float *projected;
+  TR_TRY(tr_device_alloc(model->device, bytes, (void **)&projected));
+  tr_status status = tr_patchcore_projects(model, s) ? project_features(model, s, projected)
+                                                     : tr_device_upload(model->device, projected, model->features, bytes);
+  if (status == TR_OK)
+    status = greedy_order(model, s, projected, s->projection);
+  tr_device_free(model->device, projected);
+  return status;
+}
+
+/* A prefix of one permutation of all rows, so that a percentage's rows do not depend on what else is asked for. */
+static tr_status select_random(const tr_model *model, tr_selection *s) {
+  uint64_t *permutation = malloc(model->train_rows * sizeof *permutation);
+  if (!permutation)
+    return tr_fail(TR_ENOMEM, "random subset of %zu rows: out of memory", model->train_rows);
+  tr_rng rng = tr_rng_make(s->seed, TR_RNG_RANDOM_SUBSET, 0);
+  tr_status status = tr_rng_sample(&rng, model->train_rows, model->train_rows, permutation);
+  for (size_t i = 0; status == TR_OK && i < s->rows; ++i)
+    s->order[i] = (uint32_t)permutation[i];
+  free(permutation);
+  return status;
+}
+
+static tr_status gather_bank(tr_model *model, tr_selection *s) {
+  size_t row_bytes = (size_t)model->d * sizeof(float);
+  float *rows;
+  TR_TRY(tr_device_alloc(model->device, s->rows * row_bytes, (void **)&rows));
+  tr_status status = tr_device_gather(model->device, rows, model->features, s->order, s->rows, row_bytes);
+  if (status != TR_OK) {
+    tr_device_free(model->device, rows);
+    return status;
+  }
+  return tr_bank_create(model->device, rows, s->rows, model->d, &s->bank);
+}
+
+tr_status tr_patchcore_bank_from_host(const tr_model *model, tr_selection *s, float *rows) {
+  if (s->in_host)
+    return tr_bank_create_in_host(model->device, rows, s->rows, model->d, tr_patchcore_tile_rows(model, s), &s->bank);
+  size_t bytes = s->rows * (size_t)model->d * sizeof(float);
+  float *copy;
+  tr_status status = tr_device_alloc(model->device, bytes, (void **)&copy);
+  if (status == TR_OK)
+    status = tr_device_upload(model->device, copy, rows, bytes);
+  tr_device_free_pinned(model->device, rows);
+  if (status == TR_OK)
+    return tr_bank_create(model->device, copy, s->rows, model->d, &s->bank);
+  tr_device_free(model->device, copy);
+  return status;
+}
+
+static tr_status gather_bank_from_host(tr_model *model, tr_selection *s) {
+  size_t d = (size_t)model->d;
+  float *rows;
+  TR_TRY(tr_device_alloc_pinned(model->device, s->rows * d * sizeof(float), (void **)&rows));
+  for (size_t i = 0; i < s->rows; ++i)
+    memcpy(rows + i * d, model->features + s->order[i] * d, d * sizeof(float));
+  return tr_patchcore_bank_from_host(model, s, rows);
+}
+
+tr_status tr_patchcore_learn(tr_model *model, tr_selection *s) {
+  double begin = tr_seconds();
+  size_t bytes = s->rows * (size_t)model->d * sizeof(float);
+  float *learned, *rows = NULL;
+  TR_TRY(tr_learn_proxies(model->device, model->features, model->features_in_host, model->train_rows, model->d, s->rows, s->seed,
+                          model->progress, &learned));
+  if (s->in_host) {
+    tr_status status = tr_device_alloc_pinned(model->device, bytes, (void **)&rows);
+    if (status == TR_OK)
+      status = tr_device_download(model->device, rows, learned, bytes);
+    tr_device_free(model->device, learned);
+    if (status != TR_OK) {
+      tr_device_free_pinned(model->device, rows);
+      return status;
+    }
+    TR_TRY(tr_patchcore_bank_from_host(model, s, rows));
+  } else {
+    TR_TRY(tr_bank_create(model->device, learned, s->rows, model->d, &s->bank));
+  }
+  s->seconds = tr_seconds() - begin;
+  return TR_OK;
+}
+
+tr_status tr_patchcore_select(tr_model *model, tr_selection *s) {
+  double begin = tr_seconds();
+  s->order = malloc(s->rows * sizeof *s->order);
+  if (!s->order)
+    return tr_fail(TR_ENOMEM, "selecting %zu bank rows: out of memory", s->rows);
+  TR_TRY(s->kind == TR_SUBSAMPLE_GREEDY ? select_greedy(model, s) : select_random(model, s));
+  TR_TRY(model->features_in_host ? gather_bank_from_host(model, s) : gather_bank(model, s));
+  s->seconds = tr_seconds() - begin;
+  return TR_OK;
+}
+
+/* ---- less than all features ---- */
+
+tr_status tr_patchcore_prepare(tr_model *model, tr_selection *s) {
+  if (s->kind == TR_SUBSAMPLE_GREEDY) {
+    TR_TRY(make_matrix(model, s, &s->matrix));
+    return tr_device_alloc(model->device, model->train_rows * (size_t)s->projection * sizeof(float), (void **)&s->projected);
+  }
+  s->order = malloc(s->rows * sizeof *s->order);
+  if (!s->order)
+    return tr_fail(TR_ENOMEM, "selecting %zu bank rows: out of memory", s->rows);
+  TR_TRY(select_random(model, s));
+  return tr_picks_create(model->device, s->order, s->rows, model->patches, model->d, s->in_host, &s->picks);
+}
+
+tr_status tr_patchcore_take_images(const tr_model *model, tr_selection *s, size_t first, size_t n, const float *features) {
+  size_t rows = model->patches, d = (size_t)model->d;
+  if (model->phase == FITTING && s->kind == TR_SUBSAMPLE_GREEDY)
+    return project_rows(model, s, s->matrix, features, n * rows, s->projected + first * rows * (size_t)s->projection);
+  for (size_t i = 0; s->picks && i < n; ++i)
+    TR_TRY(tr_picks_collect(s->picks, first + i, features + i * rows * d));
+  return TR_OK;
+}
+
+tr_status tr_patchcore_select_projected(tr_model *model, tr_selection *s) {
+  double begin = tr_seconds();
+  s->order = malloc(s->rows * sizeof *s->order);
+  if (!s->order)
+    return tr_fail(TR_ENOMEM, "selecting %zu bank rows: out of memory", s->rows);
+  TR_TRY(greedy_order(model, s, s->projected, s->projection));
+  tr_device_free(model->device, s->projected);
+  tr_device_free(model->device, s->matrix);
+  s->projected = s->matrix = NULL;
+  TR_TRY(tr_picks_create(model->device, s->order, s->rows, model->patches, model->d, s->in_host, &s->picks));
+  s->seconds = tr_seconds() - begin;
+  return model->file ? tr_picks_read(s->picks, model->file) : TR_OK;
+}
+
+tr_status tr_patchcore_bank_of_picks(const tr_model *model, tr_selection *s) {
+  float *rows;
+  TR_TRY(tr_picks_take(s->picks, &rows));
+  tr_picks_destroy(s->picks);
+  s->picks = NULL;
+  return s->in_host ? tr_bank_create_in_host(model->device, rows, s->rows, model->d, tr_patchcore_tile_rows(model, s), &s->bank)
+                    : tr_bank_create(model->device, rows, s->rows, model->d, &s->bank);
+}
