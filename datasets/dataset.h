@@ -105,8 +105,9 @@ tr_status tr_dataset_verify(const tr_dataset *dataset, tr_finding_fn report, voi
 /* Draws the synthetic data set into `folder`, which is made or empty, in MVTec's layout: two textures (cloth, granite) and three
  * objects (board, capsule, nut) with four kinds of defects each, PNG files, and a file synthetic.txt with the settings. A picture
  * is fixed by the seed, its class, kind and number. The folder appears under its name when it is whole; a failure or a
- * cancellation leaves nothing behind. EIO: the folder is not empty. EINVAL: a count or size out of range. */
+ * cancellation leaves nothing behind. EIO: the folder is not empty. EINVAL: a count or size out of range, an unknown class. */
 typedef struct tr_synthesize_options {
+  const char *class_name; /* only this one, as it is among the others; NULL: all */
   uint64_t seed;
   int train, good, per_defect; /* images per class; 0 = the default (40, 12, 6) */
   int size;                    /* pixels of the shorter side, 32 to 4096; 0 = the default (320) */

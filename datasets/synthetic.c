@@ -188,9 +188,17 @@ static tr_status make_folder(const char *folder, const char *class_name, const c
   return status;
 }
 
-static tr_status make_all_folders(const char *folder) {
+static bool is_drawn(const plan *set, int class_number) {
+  const char *only = set->options.class_name;
+  return !only || strcmp(only, picture_classes[class_number]->name) == 0;
+}
+
+static tr_status make_all_folders(const plan *set) {
+  const char *folder = set->folder;
   for (int c = 0; c < CLASSES; ++c) {
     const tr_picture_class *class_ = picture_classes[c];
+    if (!is_drawn(set, c))
+      continue;
     TR_TRY(make_folder(folder, class_->name, "train", "good"));
     TR_TRY(make_folder(folder, class_->name, "test", "good"));
     for (int d = 0; d < class_->defect_count; ++d) {
@@ -204,8 +212,10 @@ static tr_status make_all_folders(const char *folder) {
 static tr_status write_marker(const plan *set) {
   const tr_synthesize_options *o = &set->options;
   char *path = tr_format("%s/%s", set->folder, marker_name);
-  char *text = tr_format("Synthetic data set drawn by totalrecall %s.\nseed %llu\ntrain %d\ngood %d\nper_defect %d\nsize %d\n",
-                         tr_version(), (unsigned long long)o->seed, o->train, o->good, o->per_defect, o->size);
+  char *text =
+      tr_format("Synthetic data set drawn by totalrecall %s.\nclass %s\nseed %llu\ntrain %d\ngood %d\nper_defect %d\nsize %d\n",
+                tr_version(), o->class_name ? o->class_name : "all", (unsigned long long)o->seed, o->train, o->good,
+                o->per_defect, o->size);
   tr_status status = path && text ? tr_file_write(path, text, strlen(text)) : tr_out_of_memory("drawing the synthetic data set");
   free(path);
   free(text);
@@ -213,10 +223,12 @@ static tr_status write_marker(const plan *set) {
 }
 
 static tr_status draw_all(plan *set) {
-  TR_TRY(make_all_folders(set->folder));
-  for (int c = 0; c < CLASSES; ++c)
-    set->per_class[c + 1] = set->per_class[c] + (size_t)set->options.train + (size_t)set->options.good +
-                            (size_t)set->options.per_defect * (size_t)picture_classes[c]->defect_count;
+  TR_TRY(make_all_folders(set));
+  for (int c = 0; c < CLASSES; ++c) {
+    size_t defects = (size_t)set->options.per_defect * (size_t)picture_classes[c]->defect_count;
+    size_t pictures = (size_t)set->options.train + (size_t)set->options.good + defects;
+    set->per_class[c + 1] = set->per_class[c] + (is_drawn(set, c) ? pictures : 0);
+  }
   tr_pool *pool;
   TR_TRY(tr_pool_create(set->options.threads, &pool));
   tr_status status = tr_pool_run(pool, set->per_class[CLASSES], draw_task, set);
@@ -251,6 +263,15 @@ static tr_status draw_and_rename(const char *folder, const tr_synthesize_options
   return status;
 }
 
+static tr_status check_class(const char *name) {
+  for (int c = 0; c < CLASSES; ++c)
+    if (!name || strcmp(name, picture_classes[c]->name) == 0)
+      return TR_OK;
+  return tr_fail(TR_EINVAL,
+                 "drawing the synthetic data set: there is no class `%s`; there are board, capsule, cloth, granite and nut",
+                 name);
+}
+
 static tr_status check_options(tr_synthesize_options *o) {
   o->train = o->train ? o->train : DEFAULT_TRAIN;
   o->good = o->good ? o->good : DEFAULT_GOOD;
@@ -262,7 +283,7 @@ static tr_status check_options(tr_synthesize_options *o) {
   if (o->size < SIDE_MIN || o->size > SIDE_MAX)
     return tr_fail(TR_EINVAL, "drawing the synthetic data set: a size of %d pixels; sizes go from %d to %d", o->size, SIDE_MIN,
                    SIDE_MAX);
-  return TR_OK;
+  return check_class(o->class_name);
 }
 
 static tr_status synthesize_at(const char *folder, const tr_synthesize_options *options) {

@@ -595,6 +595,23 @@ static void the_synthetic_set_opens_and_verifies(void **state) {
   tr_strings_free(&names);
 }
 
+static void one_class_is_drawn_as_among_the_others(void **state) {
+  (void)state;
+  tr_synthesize_options options = {.seed = 5, .train = 2, .good = 1, .per_defect = 1, .size = 64};
+  assert_int_equal(tr_synthesize(at("all"), &options), TR_OK);
+  options.class_name = "granite";
+  assert_int_equal(tr_synthesize(at("synthetic"), &options), TR_OK);
+  tr_dataset *dataset = opened("synthetic", root, NULL);
+  assert_int_equal(tr_dataset_classes(dataset)->count, 1);
+  assert_string_equal(tr_dataset_classes(dataset)->items[0], "granite");
+  tr_dataset_close(dataset);
+  assert_true(folder_hash(at("all/granite")) == folder_hash(at("synthetic/granite")));
+  options.class_name = "marble";
+  assert_int_equal(tr_synthesize(at("none"), &options), TR_EINVAL);
+  assert_non_null(strstr(tr_last_error(), "no class `marble`"));
+  assert_false(tr_is_folder(at("none")));
+}
+
 static void drawing_over_files_or_nonsense_is_refused(void **state) {
   (void)state;
   make_file("mine/holiday.txt", "mine");
@@ -644,6 +661,7 @@ int main(void) {
       cmocka_unit_test(pictures_scale_with_their_size),
       cmocka_unit_test_setup_teardown(the_synthetic_set_is_the_same_on_any_threads, make_root, remove_root),
       cmocka_unit_test_setup_teardown(the_synthetic_set_opens_and_verifies, make_root, remove_root),
+      cmocka_unit_test_setup_teardown(one_class_is_drawn_as_among_the_others, make_root, remove_root),
       cmocka_unit_test_setup_teardown(a_canceled_drawing_leaves_nothing, make_root, remove_root),
       cmocka_unit_test_setup_teardown(drawing_over_files_or_nonsense_is_refused, make_root, remove_root),
   };
