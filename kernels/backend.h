@@ -20,6 +20,9 @@ typedef struct tr_backend {
   tr_status (*zero)(void *state, void *memory, size_t bytes);
   tr_status (*gather)(void *state, void *to, const void *from, const uint32_t *rows, size_t count, size_t row_bytes);
   tr_status (*sync)(void *state);
+  const char *clock_name;
+  tr_status (*clock)(void *state, double *seconds);
+  tr_frequencies (*frequencies)(void *state); /* NULL: nobody can say */
   int (*lanes)(void *state, const tr_pool *pool);
   size_t (*chunk)(void *state);
   /* All NULL where everything is done at once. */

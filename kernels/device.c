@@ -4,6 +4,7 @@
 #include "host/base/status.h"
 #include "kernels/backend.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -187,6 +188,16 @@ tr_status tr_device_zero(tr_device *device, void *memory, size_t bytes) {
 }
 tr_status tr_device_sync(tr_device *device) {
   return device->backend->sync(device->state);
+}
+
+tr_status tr_device_clock(tr_device *device, double *seconds) {
+  return device->backend->clock(device->state, seconds);
+}
+const char *tr_device_clock_name(const tr_device *device) {
+  return device->backend->clock_name;
+}
+tr_frequencies tr_device_frequencies(const tr_device *device) {
+  return device->backend->frequencies ? device->backend->frequencies(device->state) : (tr_frequencies){NAN, NAN};
 }
 
 tr_status tr_device_gather(tr_device *device, void *to, const void *from, const uint32_t *rows, size_t count, size_t row_bytes) {

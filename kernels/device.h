@@ -97,6 +97,19 @@ tr_status tr_mark_follow(tr_device *device, const tr_mark *mark, tr_queue queue)
 /* The host waits. */
 tr_status tr_mark_await(tr_device *device, const tr_mark *mark);
 
+/* ---- time ----
+ * Waits for the operators that are queued, and says when the last of them was done: seconds since the device was opened, by its own clock
+ * (a GPU's events; the cpu's monotonic clock). A difference is what the work took, and what the host did while the device waited for it.
+ * From any thread. */
+tr_status tr_device_clock(tr_device *device, double *seconds);
+const char *tr_device_clock_name(const tr_device *device); /* "CUDA events" */
+
+/* In MHz the most that the driver lets the processors and the memory have; NaN where nobody can say (the cpu). */
+typedef struct tr_frequencies {
+  double core_mhz, memory_mhz;
+} tr_frequencies;
+tr_frequencies tr_device_frequencies(const tr_device *device);
+
 /* A recording of operator calls, replayed as one. On a GPU the first call runs fn as it is (operators may still allocate and choose
  * kernels), the second one records what fn queues into a CUDA graph, and from then on the graph is launched and fn not called: a
  * pass of a hundred small kernels costs one launch. On the cpu fn is called each time. fn must queue the same operators on the same

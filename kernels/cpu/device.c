@@ -103,6 +103,12 @@ static tr_status cpu_sync(void *state) {
   return TR_OK;
 }
 
+static tr_status cpu_clock(void *state, double *seconds) {
+  (void)state;
+  *seconds = tr_seconds();
+  return TR_OK;
+}
+
 static int cpu_lanes(void *state, const tr_pool *pool) {
   (void)state;
   return tr_pool_threads(pool);
@@ -162,6 +168,8 @@ const tr_backend tr_cpu_backend = {
     .zero = cpu_zero,
     .gather = cpu_gather,
     .sync = cpu_sync,
+    .clock_name = "monotonic clock",
+    .clock = cpu_clock,
     .lanes = cpu_lanes,
     .chunk = cpu_chunk,
 };

@@ -6,6 +6,7 @@
  */
 #include "kernels/cuda/cuda.h"
 
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -33,6 +34,10 @@ namespace {
 
 struct cuda_state : tr_cuda {
   cudaStream_t uploads; /* beside `stream`, which the operators have */
+  cudaEvent_t ticks[2]; /* of the clock: the last one and the next */
+  int tick;
+  double seconds; /* at the last one */
+  std::mutex clock_lock;
   std::mutex lock;
   std::map<const void *, size_t> sizes;
 };
@@ -94,6 +99,9 @@ tr_status read_settings(cuda_state *s) {
 tr_status open_libraries(cuda_state *s) {
   TR_CUDA_TRY(cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking));
   TR_CUDA_TRY(cudaStreamCreateWithFlags(&s->uploads, cudaStreamNonBlocking));
+  for (cudaEvent_t &tick : s->ticks)
+    TR_CUDA_TRY(cudaEventCreate(&tick));
+  TR_CUDA_TRY(cudaEventRecord(s->ticks[0], s->stream));
   TR_CUBLAS_TRY(cublasCreate(&s->blas));
   TR_CUBLAS_TRY(cublasSetStream(s->blas, s->stream));
   TR_CUDA_TRY(cudaMalloc(&s->blas_workspace, BLAS_WORKSPACE_BYTES));
@@ -111,6 +119,9 @@ void cuda_close(void *state) {
   if (s->blas)
     cublasDestroy(s->blas);
   cudaFree(s->blas_workspace);
+  for (cudaEvent_t tick : s->ticks)
+    if (tick)
+      cudaEventDestroy(tick);
   if (s->uploads)
     cudaStreamDestroy(s->uploads);
   if (s->stream)
@@ -296,6 +307,35 @@ tr_status cuda_sync(void *state) {
   TR_CUDA_TRY(cudaSetDevice(s->ordinal));
   TR_CUDA_TRY(cudaStreamSynchronize(s->stream));
   return TR_OK;
+}
+
+/* From tick to tick: CUDA gives differences as float milliseconds, which are coarse over hours. */
+tr_status cuda_clock(void *state, double *seconds) {
+  cuda_state *s = of(state);
+  float milliseconds;
+  std::lock_guard<std::mutex> hold(s->clock_lock);
+  const int last = s->tick, next = 1 - last;
+  TR_CUDA_TRY(cudaSetDevice(s->ordinal));
+  TR_CUDA_TRY(cudaEventRecord(s->ticks[next], s->stream));
+  TR_CUDA_TRY(cudaEventSynchronize(s->ticks[next]));
+  TR_CUDA_TRY(cudaEventElapsedTime(&milliseconds, s->ticks[last], s->ticks[next]));
+  s->tick = next;
+  *seconds = s->seconds += 1e-3 * (double)milliseconds;
+  return TR_OK;
+}
+
+double megahertz(cudaDeviceAttr attribute, int ordinal) {
+  int kilohertz = 0;
+  if (cudaDeviceGetAttribute(&kilohertz, attribute, ordinal) != cudaSuccess || kilohertz <= 0) {
+    (void)cudaGetLastError();
+    return NAN;
+  }
+  return 1e-3 * kilohertz;
+}
+
+tr_frequencies cuda_frequencies(void *state) {
+  const int ordinal = of(state)->ordinal;
+  return {megahertz(cudaDevAttrClockRate, ordinal), megahertz(cudaDevAttrMemoryClockRate, ordinal)};
 }
 
 tr_status cuda_alloc_pinned(void *state, size_t bytes, void **out) {
@@ -490,6 +530,9 @@ extern "C" const tr_backend tr_cuda_backend = {
     .zero = cuda_zero,
     .gather = cuda_gather,
     .sync = cuda_sync,
+    .clock_name = "CUDA events",
+    .clock = cuda_clock,
+    .frequencies = cuda_frequencies,
     .lanes = cuda_lanes,
     .chunk = cuda_chunk,
     .alloc_pinned = cuda_alloc_pinned,

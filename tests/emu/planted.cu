@@ -194,6 +194,32 @@ bool ordered_streams() {
   return two_streams(true);
 }
 
+/* Seconds between two events, which a kernel's work lies between. */
+bool time_between(unsigned flags) {
+  bench b;
+  cudaEvent_t begin, end;
+  float milliseconds = -1;
+  cudaEventCreateWithFlags(&begin, flags);
+  cudaEventCreateWithFlags(&end, flags);
+  b.upload();
+  cudaEventRecord(begin, b.stream);
+  TR_LAUNCH(reverse<true>, 1, THREADS, 0, b.stream, b.device);
+  cudaEventRecord(end, b.stream);
+  cudaEventSynchronize(end);
+  bool right = cudaEventElapsedTime(&milliseconds, begin, end) == cudaSuccess && milliseconds >= 0;
+  (void)cudaGetLastError();
+  cudaEventDestroy(begin);
+  cudaEventDestroy(end);
+  b.close();
+  return right;
+}
+bool untimed_events() {
+  return time_between(cudaEventDisableTiming);
+}
+bool timed_events() {
+  return time_between(cudaEventDefault);
+}
+
 /* Nobody has written the array: NaN. */
 bool unwritten_memory() {
   bench b;
@@ -389,6 +415,7 @@ const ordered_case ordered[] = {
     {"reading before a copy has arrived", early_read, read_after_wait},
     {"writing over what is being copied", early_overwrite, overwrite_after_wait},
     {"two streams without an event", unordered_streams, ordered_streams},
+    {"the time of events that have none", untimed_events, timed_events},
 };
 
 int wrong_results(const char *name, bool (*body)()) {

@@ -46,6 +46,7 @@ struct event {
   int device = 0;
   stream *on = nullptr;
   uint64_t position = 0; /* done when the stream has done this many */
+  bool timed = true;
   double seconds = 0;
 };
 
@@ -301,6 +302,12 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int dev
   case cudaDevAttrComputeCapabilityMinor:
     *value = properties.minor;
     return cudaSuccess;
+  case cudaDevAttrClockRate: /* kHz */
+    *value = 1000000;
+    return cudaSuccess;
+  case cudaDevAttrMemoryClockRate:
+    *value = 2000000;
+    return cudaSuccess;
   default:
     die("cudaDeviceGetAttribute(%d)", (int)attribute);
   }
@@ -531,8 +538,8 @@ cudaError_t cudaDeviceSynchronize(void) {
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned flags) {
-  (void)flags;
   event *e = new event;
+  e->timed = !(flags & cudaEventDisableTiming);
   e->device = current_device;
   *out = reinterpret_cast<cudaEvent_t>(e);
   emu_count("events", 1);
@@ -590,8 +597,10 @@ cudaError_t cudaEventQuery(cudaEvent_t handle) {
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEvent_t to) {
   std::lock_guard<std::recursive_mutex> hold(lock);
   const event *a = reinterpret_cast<event *>(from), *b = reinterpret_cast<event *>(to);
+  if (!a->timed || !b->timed || !a->on || !b->on)
+    return result(cudaErrorInvalidResourceHandle);
   for (const event *e : {a, b})
-    if (!e->on || (streams.count(e->on) && e->on->done < e->position))
+    if (streams.count(e->on) && e->on->done < e->position)
       return result(cudaErrorNotReady);
   *milliseconds = (float)(1e3 * (b->seconds - a->seconds));
   return cudaSuccess;

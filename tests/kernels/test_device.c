@@ -1,7 +1,10 @@
 /* Queued uploads and marks on every device: what follows a mark sees what stands before it, and nothing is read or overwritten too
  * early. The emulated GPU does queued work late and in an order of its own (TR_EMU_SEED), so a wait that is missing shows. */
+#include "host/base/clock.h"
 #include "kernels/device.h"
 #include "tests/kernels/devices.h"
+#include <math.h>
+#include <time.h>
 
 enum { N = 1000, ROUNDS = 12 };
 
@@ -87,6 +90,37 @@ static void test_buffers_are_reused(void **state) {
   tr_device_free_pinned(device, pinned);
 }
 
+/* The clock waits for what is queued, goes on while the host sleeps, and agrees with the host's own. */
+static void test_clock(void **state) {
+  (void)state;
+  enum { TICKS = 5, NAP_NS = 20000000 };
+  uint32_t *pinned = pinned_array(N), *back = pinned_array(N);
+  void *a = device_array(device, N * sizeof *pinned), *b = device_array(device, N * sizeof *pinned);
+  double first, last, now, start = tr_seconds();
+  assert_true(*tr_device_clock_name(device) != '\0');
+  assert_int_equal(tr_device_clock(device, &first), TR_OK);
+  last = first;
+  for (uint32_t tick = 0; tick < TICKS; ++tick) {
+    fill(pinned, tick);
+    assert_int_equal(tr_device_upload(device, a, pinned, N * sizeof *pinned), TR_OK);
+    assert_int_equal(tr_device_copy(device, b, a, N * sizeof *pinned), TR_OK);
+    nanosleep(&(struct timespec){.tv_nsec = NAP_NS}, NULL);
+    assert_int_equal(tr_device_clock(device, &now), TR_OK);
+    assert_true(now - last > 0.9e-9 * NAP_NS); /* two clocks */
+    last = now;
+    assert_int_equal(tr_device_download(device, back, b, N * sizeof *pinned), TR_OK);
+    assert_round(back, tick);
+  }
+  assert_true(last - first <= 1.1 * (tr_seconds() - start));
+  tr_frequencies f = tr_device_frequencies(device);
+  assert_true(isnan(f.core_mhz) || f.core_mhz > 0);
+  assert_true(isnan(f.memory_mhz) || f.memory_mhz > 0);
+  tr_device_free(device, a);
+  tr_device_free(device, b);
+  tr_device_free_pinned(device, pinned);
+  tr_device_free_pinned(device, back);
+}
+
 static void test_nothing(void **state) {
   (void)state;
   tr_mark *never = new_mark();
@@ -105,6 +139,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_operators_follow_uploads),
       cmocka_unit_test(test_buffers_are_reused),
+      cmocka_unit_test(test_clock),
       cmocka_unit_test(test_nothing),
   };
   return run_on_devices("queued uploads", tests, open_device, close_device);
