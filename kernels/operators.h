@@ -7,6 +7,7 @@
 #include "kernels/conv.h"
 #include "kernels/coreset.h"
 #include "kernels/gaussian.h"
+#include "kernels/mosaic.h"
 #include "kernels/nearest.h"
 #include "kernels/pool.h"
 #include "kernels/project.h"
@@ -42,6 +43,7 @@ struct tr_operators {
   tr_status (*squared_norms)(tr_device *device, const float *rows, size_t n, int d, float *norms);
   tr_status (*reweight)(tr_device *device, const tr_reweight_args *args);
   tr_status (*upsample)(tr_device *device, const tr_upsample_args *args);
+  tr_status (*mosaic)(tr_device *device, const tr_mosaic_args *args);
   size_t (*smooth_scratch)(const tr_device *device, int n, int h, int w);
   tr_status (*smooth)(tr_device *device, const tr_smooth_args *args);
   size_t (*sort_scan_scratch)(const tr_device *device, size_t n);

@@ -27,9 +27,14 @@ static tr_status resized_shape(const tr_image_spec *spec, int src_h, int src_w, 
   return TR_OK;
 }
 
-static tr_resize_axis axis_make(int in, int full, int crop) {
+/* window: 0 pixels for all. */
+static tr_resize_axis axis_make(int in, int full, int crop, int window_first, int window) {
   tr_resize_axis axis = {.in = in, .full = full, .out = crop ? crop : full};
   axis.offset = crop_offset(full, axis.out);
+  if (window) {
+    axis.offset += window_first;
+    axis.out = window;
+  }
   for (int i = 0; in != full && i < axis.out; ++i) {
     int first, end;
     tr_resize_window(&axis, i, &first, &end);
@@ -57,7 +62,9 @@ tr_status tr_resize_plan_make(const tr_image_spec *spec, int src_h, int src_w, i
   int out_h, out_w, full_h, full_w;
   TR_TRY(tr_resize_shape(spec, src_h, src_w, &out_h, &out_w));
   TR_TRY(resized_shape(spec, src_h, src_w, &full_h, &full_w));
-  tr_resize_plan plan = {.x = axis_make(src_w, full_w, spec->crop), .y = axis_make(src_h, full_h, spec->crop)};
+  const tr_window *part = &spec->window;
+  tr_resize_plan plan = {.x = axis_make(src_w, full_w, spec->crop, part->left, part->h ? part->w : 0),
+                         .y = axis_make(src_h, full_h, spec->crop, part->top, part->h)};
   axis_span(&plan.x, &plan.first_column, &plan.columns);
   axis_span(&plan.y, &plan.first_row, &plan.rows);
   size_t pixel = (size_t)channels, line = (size_t)plan.x.out * pixel, columns = (size_t)plan.columns + (size_t)plan.x.out;
@@ -80,6 +87,18 @@ void tr_resize_table_fill(const tr_resize_axis *axis, int origin, const tr_resiz
     tr_resize_table_set(axis, origin, table, i);
 }
 
+/* *h and *w: of the image that the window is in; become the window's. */
+static tr_status window_shape(const tr_window *part, int *h, int *w) {
+  if (!part->h)
+    return TR_OK;
+  if (part->top < 0 || part->left < 0 || part->h < 1 || part->w < 1 || part->h > *h - part->top || part->w > *w - part->left)
+    return tr_fail(TR_EINVAL, "resize: a window of %d x %d pixels at %d, %d is not inside the image of %d x %d (width x height)",
+                   part->w, part->h, part->left, part->top, *w, *h);
+  *h = part->h;
+  *w = part->w;
+  return TR_OK;
+}
+
 tr_status tr_resize_shape(const tr_image_spec *spec, int src_h, int src_w, int *out_h, int *out_w) {
   if (spec->resize < 0 || spec->crop < 0)
     return tr_fail(TR_EINVAL, "resize: expected sizes of 0 or more, found resize %d and crop %d", spec->resize, spec->crop);
@@ -93,7 +112,7 @@ tr_status tr_resize_shape(const tr_image_spec *spec, int src_h, int src_w, int *
                    spec->crop, spec->crop, w, h);
   *out_h = spec->crop ? spec->crop : h;
   *out_w = spec->crop ? spec->crop : w;
-  return TR_OK;
+  return window_shape(&spec->window, out_h, out_w);
 }
 
 size_t tr_resize_scratch(const tr_image_spec *spec, int src_h, int src_w, int channels) {

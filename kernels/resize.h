@@ -17,10 +17,16 @@
 /* The largest image that is decoded or resized. Far above any photograph; keeps offsets with three channels below 2^31. */
 enum { TR_IMAGE_MAX_PIXELS = 1 << 28 };
 
+/* A part of an image. */
+typedef struct tr_window {
+  int top, left, h, w; /* h 0: no part, the whole */
+} tr_window;
+
 typedef struct tr_image_spec {
   int resize;  /* shorter side after the resize; the longer one is int(resize * long / short) as torchvision has it. 0 = none */
   int crop;    /* side of the centre crop; 0 = none */
   bool squash; /* resize to resize x resize, aspect not kept (mSTC) */
+  tr_window window; /* of the resized and cropped image, all that is made: the same bytes as there */
 } tr_image_spec;
 
 typedef struct tr_resize_args {
@@ -33,7 +39,7 @@ typedef struct tr_resize_args {
   void *scratch;           /* tr_resize_scratch() bytes */
 } tr_resize_args;
 
-/* Size of the result. EINVAL when the crop is larger than the resized image (named with both sizes). */
+/* Size of the result. EINVAL when the crop is larger than the resized image, or the window not inside it (named with both sizes). */
 tr_status tr_resize_shape(const tr_image_spec *spec, int src_h, int src_w, int *out_h, int *out_w);
 size_t tr_resize_scratch(const tr_image_spec *spec, int src_h, int src_w, int channels);
 tr_status tr_resize(tr_device *device, const tr_resize_args *args);

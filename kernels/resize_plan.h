@@ -1,7 +1,7 @@
 /* Geometry and weights of one resize, shared by the twins: which source pixels each kept pixel is made of, and how much of
  * each. Included by kernels/resize.c and the twins only.
  *
- * An axis of `in` pixels is resampled to `full` pixels, of which the crop keeps `out` from `offset` on. Pillow's rule for output
+ * An axis of `in` pixels is resampled to `full` pixels, of which the crop, or a window of it, keeps `out` from `offset` on. Pillow's rule for output
  * pixel i (src/libImaging/Resample.c, precompute_coeffs): scale = in / full, support = max(scale, 1), centre = (i + 0.5) * scale;
  * the source pixels int(centre - support + 0.5) to int(centre + support + 0.5) weigh 1 - |distance| / support, normalised to a
  * sum of 1 in double, then rounded to 22 fractional bits. An axis with in == full is not resampled at all.

@@ -27,6 +27,7 @@ tr_status tr_cpu_nearest_sketch(tr_device *device, const float *bank, size_t ban
 tr_status tr_cpu_squared_norms(tr_device *device, const float *rows, size_t n, int d, float *norms);
 tr_status tr_cpu_reweight(tr_device *device, const tr_reweight_args *args);
 tr_status tr_cpu_upsample(tr_device *device, const tr_upsample_args *args);
+tr_status tr_cpu_mosaic(tr_device *device, const tr_mosaic_args *args);
 size_t tr_cpu_smooth_scratch(const tr_device *device, int n, int h, int w);
 tr_status tr_cpu_smooth(tr_device *device, const tr_smooth_args *args);
 size_t tr_cpu_sort_scan_scratch(const tr_device *device, size_t n);

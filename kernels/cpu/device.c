@@ -143,6 +143,7 @@ const tr_operators tr_cpu_operators = {
     .squared_norms = tr_cpu_squared_norms,
     .reweight = tr_cpu_reweight,
     .upsample = tr_cpu_upsample,
+    .mosaic = tr_cpu_mosaic,
     .smooth_scratch = tr_cpu_smooth_scratch,
     .smooth = tr_cpu_smooth,
     .sort_scan_scratch = tr_cpu_sort_scan_scratch,

@@ -92,6 +92,7 @@ tr_status tr_cuda_nearest_sketch(tr_device *device, const float *bank, size_t ba
 tr_status tr_cuda_squared_norms(tr_device *device, const float *rows, size_t n, int d, float *norms);
 tr_status tr_cuda_reweight(tr_device *device, const tr_reweight_args *args);
 tr_status tr_cuda_upsample(tr_device *device, const tr_upsample_args *args);
+tr_status tr_cuda_mosaic(tr_device *device, const tr_mosaic_args *args);
 size_t tr_cuda_smooth_scratch(const tr_device *device, int n, int h, int w);
 tr_status tr_cuda_smooth(tr_device *device, const tr_smooth_args *args);
 size_t tr_cuda_sort_scan_scratch(const tr_device *device, size_t n);

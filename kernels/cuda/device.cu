@@ -504,6 +504,7 @@ static const tr_operators cuda_operators = {
     .squared_norms = tr_cuda_squared_norms,
     .reweight = tr_cuda_reweight,
     .upsample = tr_cuda_upsample,
+    .mosaic = tr_cuda_mosaic,
     .smooth_scratch = tr_cuda_smooth_scratch,
     .smooth = tr_cuda_smooth,
     .sort_scan_scratch = tr_cuda_sort_scan_scratch,

@@ -130,6 +130,47 @@ static void test_normalisation(void **state) {
   check_normalisation("images_plain.npy", NULL, NULL);
 }
 
+/* A window of the result is that part of it, whatever lies around. */
+static void check_window(const uint8_t *src, int h, int w, tr_image_spec spec, tr_window window) {
+  int out_h, out_w;
+  assert_int_equal(tr_resize_shape(&spec, h, w, &out_h, &out_w), TR_OK);
+  size_t all = (size_t)out_h * (size_t)out_w * 3, part = (size_t)window.h * (size_t)window.w * 3;
+  uint8_t *whole = block(all), *dst = block(part);
+  float *whole_values = block(all * sizeof(float)), *values = block(part * sizeof(float));
+  const float mean[3] = {0.4f, 0.5f, 0.6f}, std[3] = {0.2f, 0.3f, 0.1f};
+  tr_resize_args args = {.src = src, .src_h = h, .src_w = w, .channels = 3, .spec = spec, .mean = mean, .std = std};
+  args.dst_u8 = whole;
+  args.dst = whole_values;
+  run(&args);
+  args.spec.window = window;
+  args.dst_u8 = dst;
+  args.dst = values;
+  run(&args);
+  for (int y = 0; y < window.h; ++y) {
+    size_t from = ((size_t)(window.top + y) * (size_t)out_w + (size_t)window.left) * 3, row = (size_t)window.w * 3;
+    assert_memory_equal(dst + (size_t)y * row, whole + from, row);
+    assert_memory_equal(values + (size_t)y * row, whole_values + from, row * sizeof(float));
+  }
+  free(whole);
+  free(dst);
+  free(whole_values);
+  free(values);
+}
+
+static void test_windows(void **state) {
+  (void)state;
+  enum { H = 131, W = 190 };
+  static const tr_window windows[] = {{0, 0, 32, 40}, {17, 5, 32, 32}, {32, 32, 32, 32}, {0, 0, 64, 64}, {63, 63, 1, 1}};
+  static const tr_image_spec specs[] = {
+      {0}, {.crop = 64}, {.resize = 75, .crop = 64}, {.resize = 64, .squash = true}, {.resize = 200}};
+  uint8_t *src = block((size_t)H * W * 3);
+  noise(77, src, (size_t)H * W * 3);
+  for (size_t s = 0; s < sizeof specs / sizeof *specs; ++s)
+    for (size_t i = 0; i < sizeof windows / sizeof *windows; ++i)
+      check_window(src, H, W, specs[s], windows[i]);
+  free(src);
+}
+
 static void assert_refused(tr_status status, tr_status expected, const char *text) {
   assert_int_equal(status, expected);
   if (!strstr(tr_last_error(), text))
@@ -147,6 +188,9 @@ static void test_refusals(void **state) {
   assert_refused(tr_resize_shape(&(tr_image_spec){.resize = 8}, 1 << 20, 1 << 20, &h, &w), TR_EINVAL, "1048576 x 1048576");
   assert_refused(tr_resize_shape(&(tr_image_spec){.resize = 1 << 15}, 1, 4, &h, &w), TR_EINVAL, "4 x 1");
   assert_int_equal(tr_resize_scratch(&(tr_image_spec){.crop = 30}, 20, 20, 3), 0);
+  assert_refused(tr_resize_shape(&(tr_image_spec){.crop = 20, .window = {1, 0, 20, 20}}, 40, 30, &h, &w), TR_EINVAL,
+                 "not inside the image of 20 x 20");
+  assert_refused(tr_resize_shape(&(tr_image_spec){.window = {0, -1, 20, 20}}, 40, 30, &h, &w), TR_EINVAL, "at -1, 0");
 
   uint8_t pixels[64] = {0}, scratch[4096];
   float std[3] = {1, 0, 1};
@@ -176,6 +220,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_equals_torchvision),
       cmocka_unit_test(test_normalisation),
+      cmocka_unit_test(test_windows),
       cmocka_unit_test(test_refusals),
   };
   return run_on_devices("resize", tests, open_device, close_device);
