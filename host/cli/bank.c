@@ -15,14 +15,14 @@ static tr_status run_with(tr_device *device, bool import, char **files) {
   return status;
 }
 
-static int run(int argc, char **argv) {
+static int move_rows(int argc, char **argv) {
   static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
   for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;)
     return c == 'h' ? cli_print_help(&cli_bank) : cli_unknown_option(&cli_bank);
   int count = argc - optind;
   bool export = count == 3 && strcmp(argv[optind], "export") == 0, import = count == 4 && strcmp(argv[optind], "import") == 0;
   if (!export && !import)
-    return cli_wrong_usage(&cli_bank, "takes export MODEL FILE, or import MODEL FILE NEW");
+    return cli_wrong_usage(&cli_bank, "takes export MODEL FILE, import MODEL FILE NEW, or origins MODEL");
   tr_device *device;
   if (tr_device_open("cpu", 0, &device) != TR_OK)
     return cli_failed();
@@ -31,16 +31,37 @@ static int run(int argc, char **argv) {
   return status == TR_OK ? CLI_OK : cli_failed();
 }
 
+static int run(int argc, char **argv) {
+  static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+  } commands[] = {{"origins", cli_bank_origins}};
+  for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; ++i)
+    if (strcmp(argv[1], commands[i].name) == 0)
+      return commands[i].run(argc - 1, argv + 1);
+  return move_rows(argc, argv);
+}
+
 const cli_command cli_bank = {
     .name = "bank",
-    .summary = "take the memory bank out of a model, or put another into it",
+    .summary = "memory banks out of models and into them; where their rows came from",
     .run = run,
     .help =
         "usage: totalrecall bank export MODEL FILE\n"
-        "       totalrecall bank import MODEL FILE NEW\n\n"
-        "MODEL is what `totalrecall fit` wrote by PatchCore. FILE is NumPy's where it ends with .npy: floats [rows, d]; else an\n"
-        "index of FAISS, which python's faiss.read_index and write_index take. A bank of a model without an index goes out as "
-        "a\n"
-        "flat one. NEW is MODEL with the rows of FILE, as many as there are, searched exactly, and without a threshold; of an\n"
-        "index that keeps codes the rows are what the codes say.\n",
+        "       totalrecall bank import MODEL FILE NEW\n"
+        "       totalrecall bank origins MODEL [--csv FILE] [--pictures DIR] [--top N] [--images FOLDER]...\n\n"
+        "MODEL is what `totalrecall fit` wrote by PatchCore.\n\n"
+        "export, import: FILE is NumPy's where it ends with .npy: floats [rows, d]; else an index of FAISS, which python's\n"
+        "faiss.read_index and write_index take. A bank of a model without an index goes out as a flat one. NEW is MODEL with "
+        "the\n"
+        "rows of FILE, as many as there are, searched exactly, and without a threshold; of an index that keeps codes the rows "
+        "are\n"
+        "what the codes say.\n\n"
+        "origins: the training images that the rows came from, sorted by the distance of an image's rows to the nearest row of\n"
+        "another image; z is that distance less the median of all rows, over 1.4826 times the median absolute deviation. Greedy\n"
+        "selection takes first what is far from everything: an image with a defect among the nominal ones stands at the top.\n"
+        "  --csv FILE         all rows: row,image,patch_y,patch_x,distance,z,nearest_row,nearest_image\n"
+        "  --pictures DIR     draws the images of the N farthest rows with a box around each of these patches\n"
+        "  --top N            (default: 20)\n"
+        "  --images FOLDER    where the training images lie now, if not where they did; once for each fit and append, in order\n",
 };

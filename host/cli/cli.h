@@ -19,6 +19,8 @@ typedef struct cli_command {
 extern const cli_command cli_run, cli_fit, cli_score, cli_report, cli_compare, cli_merge, cli_bank, cli_verify, cli_synthesize,
     cli_bench, cli_info;
 
+/* `totalrecall bank origins`; argv[0] is "origins". */
+int cli_bank_origins(int argc, char **argv);
 /* `totalrecall bench latency`; argv[0] is "latency". */
 int cli_bench_latency(int argc, char **argv);
 /* Where measurements go: a new file, or the end of <results>/<processor>/bench.jsonl. One of the two is NULL. */

@@ -161,3 +161,21 @@ tr_status tr_picture_write_overlay(const char *path, const uint8_t *image, const
                                    tr_picture_scale scale) {
   return write_panels(path, &(panels){.image = image, .map = map, .h = h, .w = w}, scale);
 }
+
+/* ---- boxes ---- */
+
+static bool on_frame(tr_picture_box box, int y, int x) {
+  return y == box.top || y == box.bottom - 1 || x == box.left || x == box.right - 1;
+}
+
+void tr_picture_draw_box(uint8_t *image, int h, int w, tr_picture_box box) {
+  static const uint8_t red[3] = {255, 32, 32};
+  box.top = box.top > 0 ? box.top : 0;
+  box.left = box.left > 0 ? box.left : 0;
+  box.bottom = box.bottom < h ? box.bottom : h;
+  box.right = box.right < w ? box.right : w;
+  for (int y = box.top; y < box.bottom; ++y)
+    for (int x = box.left; x < box.right; ++x)
+      if (on_frame(box, y, x))
+        memcpy(image + ((size_t)y * (size_t)w + (size_t)x) * 3, red, 3);
+}

@@ -26,4 +26,10 @@ tr_status tr_picture_write(const char *path, const uint8_t *image, const float *
 tr_status tr_picture_write_overlay(const char *path, const uint8_t *image, const float *map, int h, int w,
                                    tr_picture_scale scale);
 
+/* Pixels [top, bottom) x [left, right), which may go beyond the image: its frame is drawn into image [h, w, 3], as far as it is there. */
+typedef struct tr_picture_box {
+  int top, left, bottom, right;
+} tr_picture_box;
+void tr_picture_draw_box(uint8_t *image, int h, int w, tr_picture_box box);
+
 #endif
