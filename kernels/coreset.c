@@ -2,12 +2,17 @@
 #include "kernels/coreset.h"
 
 #include "host/base/status.h"
+#include "kernels/cpu/cpu.h"
 #include "kernels/operators.h"
 
 #include <stdlib.h>
 
 size_t tr_coreset_scratch(const tr_device *device, size_t n, int d, size_t picks) {
   return d < 1 ? 0 : tr_device_operators(device)->coreset_scratch(device, n, d, picks);
+}
+
+size_t tr_coreset_read_scratch(const tr_device *device, size_t n, int d, size_t picks) {
+  return d < 1 ? 0 : tr_cpu_coreset_read_scratch(device, n, d, picks);
 }
 
 static tr_status check_sizes(const tr_coreset_args *args) {
@@ -21,6 +26,9 @@ static tr_status check_sizes(const tr_coreset_args *args) {
     return tr_fail(TR_EINVAL, "coreset: %zu rows given where %zu picks are asked for", args->given, args->picks);
   if (args->given == 0 && (args->starts == 0 || !args->start))
     return tr_fail(TR_EINVAL, "coreset: expected at least one starting point, found none");
+  if (args->read && args->starts > TR_CORESET_MOST_STARTS)
+    return tr_fail(TR_EINVAL, "coreset: %zu starting points of rows that are read; at most %d are possible", args->starts,
+                   TR_CORESET_MOST_STARTS);
   if (!(args->stop_radius >= 0) || !(args->stop_seconds >= 0))
     return tr_fail(TR_EINVAL, "coreset: expected a radius and seconds of at least 0 to stop at, found %g and %g",
                    args->stop_radius, args->stop_seconds);
@@ -61,16 +69,16 @@ tr_status tr_coreset(tr_device *device, const tr_coreset_args *args) {
   TR_TRY(check_sizes(args));
   if (args->picks == 0)
     return TR_OK;
-  if (!args->rows || !args->order || !args->radius || !args->scratch)
+  if ((!args->rows && !args->read) || !args->order || !args->radius || !args->scratch)
     return tr_fail(TR_EINVAL, "coreset: %zu picks: no %s given", args->picks,
-                   !args->rows     ? "rows"
-                   : !args->order  ? "order"
-                   : !args->radius ? "radius"
-                                   : "scratch");
+                   !args->rows && !args->read ? "rows"
+                   : !args->order             ? "order"
+                   : !args->radius            ? "radius"
+                                              : "scratch");
   TR_TRY(check_given(args));
   if (args->starts == 0) {
     complete.start = args->order;
     complete.starts = 1;
   }
-  return tr_device_operators(device)->coreset(device, &complete);
+  return args->read ? tr_cpu_coreset(device, &complete) : tr_device_operators(device)->coreset(device, &complete);
 }

@@ -17,6 +17,9 @@
  * picks): 28 %, 4.5 s. Brute forces in floats are 227 and 911 GFLOP; the authors' code took 128 and 788 s on two cores.
  * Tried and left out: skipping by the triangle inequality (|pick - row's nearest pick| >= 2 reach) would keep 8 % of the
  * remaining pairs, but one here, one there, where a product wants blocks; what it could save is under half a second.
+ *
+ * Rows that are read (tr_coreset_args) pass through each worker's memory: a tile of a round is of rows that follow each other, read with
+ * what little lies between them, and picks and candidates are kept as copies. Nothing else differs, so picks are the same.
  */
 #include "host/base/clock.h"
 #include "host/base/status.h"
@@ -27,6 +30,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -37,11 +41,13 @@ enum {
   LEAST_LIST = 2048,      /* LIST = the larger of this and n / LIST_SHARE: enough rows to keep the threads busy */
   LIST_SHARE = 32,        /* and few enough rounds that passing over all rows in each does not count */
   MOST_CANDIDATES = 1024, /* their updates are serial */
+  MOST_GAP = 32,          /* rows between two of a tile that are read with them rather than skipped */
 };
 
 typedef struct candidate {
   double reach2;
   uint32_t row;
+  uint32_t copy; /* its place among the candidates' rows, where rows are read */
 } candidate;
 
 /* A refresh task's own memory. */
@@ -49,11 +55,16 @@ typedef struct tile {
   float *rows;     /* [TILE, d]: those still in play, packed */
   float *products; /* [TILE, BATCH] */
   uint32_t *index; /* [TILE] */
+  /* where rows are read */
+  float *span;     /* [BLOCK, d]: from the file */
+  float *read;     /* [TILE, d]: the tile's rows */
+  uint32_t *place; /* [TILE]: of them there, in the order of `by_seen` */
 } tile;
 
 typedef struct greedy {
   const tr_coreset_args *args;
   size_t n, d, done;
+  bool reads;
   double *reach2;        /* [n]: squared reach after the first seen[i] picks; PICKED once picked */
   uint32_t *seen;        /* [n] */
   float *half_norm;      /* [n]: |row|^2 / 2 */
@@ -63,6 +74,8 @@ typedef struct greedy {
   uint32_t *bins;        /* [BINS] */
   float *panels;         /* picks, packed */
   float *pick_half_norm; /* [picks] */
+  float *pick_rows;      /* [picks, d], where rows are read */
+  float *candidate_rows; /* [MOST_CANDIDATES, d], likewise; at first the starting points' */
   candidate *candidates; /* [MOST_CANDIDATES] */
   size_t candidate_count, listed;
   candidate outside;     /* the best row that is no candidate: what a pick must precede */
@@ -78,11 +91,16 @@ static const double PICKED = -1;
 
 /* ---- memory ---- */
 
-static tile lay_out_tile(tr_sections *s, size_t d) {
-  tile t;
+static tile lay_out_tile(tr_sections *s, size_t d, bool reads) {
+  tile t = {0};
   t.rows = tr_section(s, TILE * d * sizeof(float));
   t.products = tr_section(s, TILE * BATCH * sizeof(float));
   t.index = tr_section(s, TILE * sizeof(uint32_t));
+  if (reads) {
+    t.span = tr_section(s, BLOCK * d * sizeof(float));
+    t.read = tr_section(s, TILE * d * sizeof(float));
+    t.place = tr_section(s, TILE * sizeof(uint32_t));
+  }
   return t;
 }
 
@@ -98,31 +116,95 @@ static void lay_out(greedy *g, const tr_device *device, tr_sections *s) {
   g->panels = tr_section(s, tr_panels_rows(picks) * g->d * sizeof(float));
   g->pick_half_norm = tr_section(s, picks * sizeof(float));
   g->candidates = tr_section(s, MOST_CANDIDATES * sizeof(candidate));
+  if (g->reads) {
+    g->pick_rows = tr_section(s, picks * g->d * sizeof(float));
+    g->candidate_rows = tr_section(s, MOST_CANDIDATES * g->d * sizeof(float));
+  }
   tr_sections worker = TR_SECTIONS_COUNT;
-  lay_out_tile(&worker, g->d);
+  lay_out_tile(&worker, g->d, g->reads);
   g->tile_bytes = worker.used;
   g->tiles = tr_section(s, (size_t)tr_pool_threads(tr_device_pool(device)) * worker.used);
 }
 
 static greedy make_greedy(const tr_coreset_args *args) {
-  return (greedy){.args = args, .n = args->n, .d = (size_t)args->d, .stop2 = args->stop_radius * args->stop_radius};
+  return (greedy){.args = args,
+                  .n = args->n,
+                  .d = (size_t)args->d,
+                  .reads = args->read != NULL,
+                  .stop2 = args->stop_radius * args->stop_radius};
 }
 
-size_t tr_cpu_coreset_scratch(const tr_device *device, size_t n, int d, size_t picks) {
+static size_t count_scratch(const tr_device *device, size_t n, int d, size_t picks, bool reads) {
   tr_coreset_args args = {.n = n, .d = d, .picks = picks};
   greedy g = make_greedy(&args);
+  g.reads = reads;
   tr_sections counted = TR_SECTIONS_COUNT;
   lay_out(&g, device, &counted);
   return counted.used;
 }
 
-static tile worker_tile(const greedy *g) {
-  tr_sections s = tr_sections_of(g->tiles + (size_t)tr_pool_worker() * g->tile_bytes);
-  return lay_out_tile(&s, g->d);
+size_t tr_cpu_coreset_scratch(const tr_device *device, size_t n, int d, size_t picks) {
+  return count_scratch(device, n, d, picks, false);
 }
 
+size_t tr_cpu_coreset_read_scratch(const tr_device *device, size_t n, int d, size_t picks) {
+  return count_scratch(device, n, d, picks, true);
+}
+
+static tile worker_tile(const greedy *g) {
+  tr_sections s = tr_sections_of(g->tiles + (size_t)tr_pool_worker() * g->tile_bytes);
+  return lay_out_tile(&s, g->d, g->reads);
+}
+
+/* ---- rows ---- */
+
+static tr_status read_rows(const greedy *g, size_t first, size_t n, float *to) {
+  return g->args->read(g->args->read_context, first, n, to);
+}
+
+/* Where they lie in memory. */
 static const float *row_of(const greedy *g, size_t row) {
   return g->args->rows + row * g->d;
+}
+
+static const float *start_row(const greedy *g, size_t start) {
+  return g->reads ? g->candidate_rows + start * g->d : row_of(g, g->args->start[start]);
+}
+
+static const float *pick_row(const greedy *g, size_t pick) {
+  return g->reads ? g->pick_rows + pick * g->d : row_of(g, g->args->order[pick]);
+}
+
+static const float *candidate_row(const greedy *g, const candidate *c) {
+  return g->reads ? g->candidate_rows + c->copy * g->d : row_of(g, c->row);
+}
+
+/* Rows of the round that follow each other, [first, end) of the list, with what is read between them: up to where the gap or the span
+ * gets too large. Returns the end. */
+static size_t end_of_span(const greedy *g, size_t first, size_t end) {
+  size_t i = first + 1;
+  while (i < end && g->list[i] - g->list[i - 1] <= MOST_GAP && g->list[i] - g->list[first] < BLOCK)
+    ++i;
+  return i;
+}
+
+/* Rows [first, end) of the list, and their places by what they have seen. */
+static tr_status read_tile(greedy *g, tile *t, size_t first, size_t end) {
+  for (size_t begin = first, next; begin < end; begin = next) {
+    next = end_of_span(g, begin, end);
+    TR_TRY(read_rows(g, g->list[begin], g->list[next - 1] - g->list[begin] + 1, t->span));
+    for (size_t i = begin; i < next; ++i)
+      memcpy(t->read + (i - first) * g->d, t->span + (g->list[i] - g->list[begin]) * g->d, g->d * sizeof(float));
+  }
+  for (size_t i = 0; i < end - first; ++i) {
+    size_t at = i;
+    for (; at > 0 && g->seen[g->list[first + t->place[at - 1]]] > g->seen[g->list[first + i]]; --at)
+      t->place[at] = t->place[at - 1];
+    t->place[at] = (uint32_t)i;
+  }
+  for (size_t i = 0; i < end - first; ++i)
+    g->by_seen[first + i] = g->list[first + t->place[i]];
+  return TR_OK;
 }
 
 /* ---- start ---- */
@@ -130,13 +212,17 @@ static const float *row_of(const greedy *g, size_t row) {
 /* Official ApproximateGreedyCoresetSampler._compute_greedy_coreset_indices: the mean of the distances to the starting points. */
 static tr_status start_block(void *context, size_t task) {
   greedy *g = context;
-  size_t end = (task + 1) * BLOCK < g->n ? (task + 1) * BLOCK : g->n;
-  for (size_t i = task * BLOCK; i < end; ++i) {
-    double norm2 = tr_exact_norm2(row_of(g, i), g->d), sum = 0;
+  size_t first = task * BLOCK, end = first + BLOCK < g->n ? first + BLOCK : g->n;
+  tile t = worker_tile(g);
+  if (g->reads)
+    TR_TRY(read_rows(g, first, end - first, t.span));
+  for (size_t i = first; i < end; ++i) {
+    const float *row = g->reads ? t.span + (i - first) * g->d : row_of(g, i);
+    double norm2 = tr_exact_norm2(row, g->d), sum = 0;
     if (!(norm2 <= FLT_MAX))
       return tr_fail(TR_EINVAL, "coreset: row %zu: expected finite features, found |row|^2 = %g", i, norm2);
     for (size_t s = 0; s < g->args->starts; ++s)
-      sum += sqrt(tr_exact_distance2(row_of(g, i), row_of(g, g->args->start[s]), g->d));
+      sum += sqrt(tr_exact_distance2(row, start_row(g, s), g->d));
     double mean = sum / (double)g->args->starts;
     g->reach2[i] = mean * mean;
     g->half_norm[i] = (float)(norm2 / 2);
@@ -146,6 +232,8 @@ static tr_status start_block(void *context, size_t task) {
 }
 
 static tr_status start(greedy *g, tr_pool *pool) {
+  for (size_t s = 0; g->reads && s < g->args->starts; ++s)
+    TR_TRY(read_rows(g, g->args->start[s], 1, g->candidate_rows + s * g->d));
   TR_TRY(tr_pool_run(pool, (g->n + BLOCK - 1) / BLOCK, start_block, g));
   float largest_half_norm = 0;
   for (size_t i = 0; i < g->n; ++i) {
@@ -187,7 +275,10 @@ static void list_rows(greedy *g) {
       g->list[g->listed++] = (uint32_t)i;
 }
 
+/* Rows that are read stay in their order from tile to tile (read_tile). */
 static void sort_by_seen(greedy *g) {
+  if (g->reads)
+    return;
   memset(g->counts, 0, (g->done + 1) * sizeof *g->counts);
   for (size_t i = 0; i < g->listed; ++i)
     ++g->counts[g->seen[g->list[i]]];
@@ -213,7 +304,7 @@ static void lower_reach(greedy *g, uint32_t row, const float *features, const fl
   for (size_t j = 0; any && j < picks; ++j) {
     if (!(products[j] - half_norms[j] > limit))
       continue;
-    double reach2 = tr_exact_distance2(features, row_of(g, g->args->order[first + j]), g->d);
+    double reach2 = tr_exact_distance2(features, pick_row(g, first + j), g->d);
     if (reach2 < g->reach2[row]) {
       g->reach2[row] = reach2;
       limit = (float)((double)g->half_norm[row] - reach2 / 2 - g->slack);
@@ -244,12 +335,15 @@ static size_t apply_batch(greedy *g, const tile *t, size_t rows, size_t first, s
 static tr_status refresh_tile(void *context, size_t task) {
   greedy *g = context;
   tile t = worker_tile(g);
-  size_t next = task * TILE, end = next + TILE < g->listed ? next + TILE : g->listed, rows = 0;
+  size_t begin = task * TILE, next = begin, end = next + TILE < g->listed ? next + TILE : g->listed, rows = 0;
+  if (g->reads)
+    TR_TRY(read_tile(g, &t, begin, end));
   for (size_t first = g->seen[g->by_seen[next]] / BATCH * BATCH; first < g->done; first += BATCH) {
     size_t last = first + BATCH < g->done ? first + BATCH : g->done;
     for (; next < end && g->seen[g->by_seen[next]] < last; ++next, ++rows) {
       t.index[rows] = g->by_seen[next];
-      memcpy(t.rows + rows * g->d, row_of(g, g->by_seen[next]), g->d * sizeof(float));
+      const float *row = t.place ? t.read + t.place[next - begin] * g->d : row_of(g, g->by_seen[next]);
+      memcpy(t.rows + rows * g->d, row, g->d * sizeof(float));
     }
     if (rows > 0)
       rows = apply_batch(g, &t, rows, first, last);
@@ -287,9 +381,9 @@ static void make_heap(candidate *heap, size_t count) {
 static void choose_candidates(greedy *g) {
   candidate *heap = g->candidates;
   size_t count = 0;
-  g->outside = (candidate){g->floor, UINT32_MAX};
+  g->outside = (candidate){g->floor, UINT32_MAX, 0};
   for (size_t i = 0; i < g->listed; ++i) {
-    candidate next = {g->reach2[g->list[i]], g->list[i]};
+    candidate next = {g->reach2[g->list[i]], g->list[i], 0};
     if (next.reach2 < g->floor || next.reach2 <= 0)
       continue;
     if (count < MOST_CANDIDATES) {
@@ -310,26 +404,51 @@ static void choose_candidates(greedy *g) {
   g->candidate_count = count;
 }
 
+static int by_row(const void *a, const void *b) {
+  const candidate *x = a, *y = b;
+  return (x->row > y->row) - (x->row < y->row);
+}
+
+static tr_status read_candidates(greedy *g) {
+  if (!g->reads)
+    return TR_OK;
+  qsort(g->candidates, g->candidate_count, sizeof *g->candidates, by_row);
+  for (size_t i = 0; i < g->candidate_count; ++i) {
+    g->candidates[i].copy = (uint32_t)i;
+    TR_TRY(read_rows(g, g->candidates[i].row, 1, g->candidate_rows + i * g->d));
+  }
+  return TR_OK;
+}
+
 /* What later updates need of a pick. */
-static void take_pick(greedy *g, uint32_t row) {
+static void take_pick(greedy *g, uint32_t row, const float *features) {
   g->pick_half_norm[g->done] = g->half_norm[row];
-  tr_panels_put(row_of(g, row), g->d, g->done, g->panels);
+  tr_panels_put(features, g->d, g->done, g->panels);
+  if (g->reads)
+    memcpy(g->pick_rows + g->done * g->d, features, g->d * sizeof(float));
   g->reach2[row] = PICKED;
   ++g->done;
 }
 
-static void record_pick(greedy *g, uint32_t row, double reach2) {
+static void record_pick(greedy *g, uint32_t row, double reach2, const float *features) {
   g->args->order[g->done] = row;
   g->args->radius[g->done] = (float)sqrt(reach2);
-  take_pick(g, row);
+  take_pick(g, row, features);
+}
+
+/* A row that is no candidate: read into the place of one where rows are read. */
+static tr_status lone_row(const greedy *g, uint32_t row, const float **out) {
+  *out = g->reads ? g->candidate_rows : row_of(g, row);
+  return g->reads ? read_rows(g, row, 1, g->candidate_rows) : TR_OK;
 }
 
 /* Updates the candidates by the last pick and drops those that a row outside may precede. Returns the place of the best. */
-static size_t update_candidates(greedy *g, uint32_t pick) {
+static size_t update_candidates(greedy *g) {
   size_t kept = 0, best = 0;
+  const float *pick = pick_row(g, g->done - 1);
   for (size_t i = 0; i < g->candidate_count; ++i) {
     candidate c = g->candidates[i];
-    double reach2 = tr_exact_distance2(row_of(g, c.row), row_of(g, pick), g->d);
+    double reach2 = tr_exact_distance2(candidate_row(g, &c), pick, g->d);
     if (reach2 < c.reach2)
       g->reach2[c.row] = c.reach2 = reach2;
     g->seen[c.row] = (uint32_t)g->done;
@@ -355,18 +474,23 @@ static void pick_candidates(greedy *g) {
       g->stopped = true;
       return;
     }
-    record_pick(g, pick.row, pick.reach2);
+    record_pick(g, pick.row, pick.reach2, candidate_row(g, &pick));
     g->candidates[best] = g->candidates[--g->candidate_count];
-    best = update_candidates(g, pick.row);
+    best = update_candidates(g);
   }
   g->ceiling = g->outside.reach2;
 }
 
 /* Every row that is left lies on a pick. */
-static void pick_lowest_rows(greedy *g) {
-  for (size_t i = 0; i < g->n && g->done < g->args->picks; ++i)
-    if (g->reach2[i] >= 0)
-      record_pick(g, (uint32_t)i, 0);
+static tr_status pick_lowest_rows(greedy *g) {
+  const float *features;
+  for (uint32_t i = 0; i < g->n && g->done < g->args->picks; ++i) {
+    if (g->reach2[i] < 0)
+      continue;
+    TR_TRY(lone_row(g, i, &features));
+    record_pick(g, i, 0, features);
+  }
+  return TR_OK;
 }
 
 static tr_status run_rounds(greedy *g, tr_pool *pool) {
@@ -378,12 +502,13 @@ static tr_status run_rounds(greedy *g, tr_pool *pool) {
     sort_by_seen(g);
     TR_TRY(tr_pool_run(pool, (g->listed + TILE - 1) / TILE, refresh_tile, g));
     choose_candidates(g);
+    TR_TRY(read_candidates(g));
     pick_candidates(g);
     tr_progress_update(g->args->progress, "coreset", g->done, g->args->picks, "picks");
     g->stopped |= g->args->stop_seconds > 0 && tr_seconds() - begin >= g->args->stop_seconds;
   }
   if (!g->stopped && !(g->stop2 > 0))
-    pick_lowest_rows(g);
+    TR_TRY(pick_lowest_rows(g));
   *g->args->picked = g->done;
   return TR_OK;
 }
@@ -393,7 +518,10 @@ tr_status tr_cpu_coreset(tr_device *device, const tr_coreset_args *args) {
   tr_sections scratch = tr_sections_of(args->scratch);
   lay_out(&g, device, &scratch);
   TR_TRY(start(&g, tr_device_pool(device)));
-  for (size_t i = 0; i < args->given; ++i)
-    take_pick(&g, args->order[i]);
+  for (size_t i = 0; i < args->given; ++i) {
+    const float *features;
+    TR_TRY(lone_row(&g, args->order[i], &features));
+    take_pick(&g, args->order[i], features);
+  }
   return run_rounds(&g, tr_device_pool(device));
 }

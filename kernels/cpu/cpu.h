@@ -16,6 +16,7 @@ tr_status tr_cpu_aggregate(tr_device *device, const tr_aggregate_args *args);
 size_t tr_cpu_project_bytes(size_t n, size_t d, size_t d_star);
 tr_status tr_cpu_project(tr_device *device, const tr_project_args *args);
 size_t tr_cpu_coreset_scratch(const tr_device *device, size_t n, int d, size_t picks);
+size_t tr_cpu_coreset_read_scratch(const tr_device *device, size_t n, int d, size_t picks);
 tr_status tr_cpu_coreset(tr_device *device, const tr_coreset_args *args);
 size_t tr_cpu_proxies_scratch(const tr_device *device, size_t count, int d, size_t batch);
 tr_status tr_cpu_proxies_step(tr_device *device, const tr_proxies_step *step);

@@ -7,6 +7,7 @@
 #include "tests/kernels/devices.h"
 
 #include <math.h>
+#include <stdatomic.h>
 
 typedef struct problem {
   size_t n, d, starts, picks;
@@ -14,6 +15,7 @@ typedef struct problem {
   const uint32_t *start;
   size_t given; /* of the selection that is to be filled */
   double stop_radius, stop_seconds;
+  bool reads; /* rows are read, not handed over */
 } problem;
 
 typedef struct selection {
@@ -34,12 +36,32 @@ static void selection_free(selection *s) {
 
 static size_t picked; /* by the last selection */
 
+/* A file of rows: how many were read, and from how many on they cannot be. */
+typedef struct row_file {
+  const problem *p;
+  atomic_size_t read;
+  size_t lost_from;
+} row_file;
+
+static row_file last_file = {.lost_from = SIZE_MAX};
+
+static tr_status read_rows(void *context, size_t first, size_t n, float *rows) {
+  row_file *f = context;
+  assert_true(n > 0 && first + n <= f->p->n);
+  memcpy(rows, f->p->rows + first * f->p->d, n * f->p->d * sizeof *rows);
+  return atomic_fetch_add(&f->read, n) < f->lost_from ? TR_OK : tr_fail(TR_EIO, "row %zu is lost", first);
+}
+
 static tr_status select_on(const char *name, int threads, const problem *p, selection *s, tr_progress *progress) {
   tr_device *device;
   if (tr_device_open(name, threads, &device) != TR_OK)
     fail_msg("%s", tr_last_error());
-  float *rows = device_copy_of(device, p->rows, p->n * p->d * sizeof(float));
-  void *scratch = device_array(device, tr_coreset_scratch(device, p->n, (int)p->d, p->picks));
+  float *rows = p->reads ? NULL : device_copy_of(device, p->rows, p->n * p->d * sizeof(float));
+  void *scratch = p->reads ? malloc(tr_coreset_read_scratch(device, p->n, (int)p->d, p->picks))
+                           : device_array(device, tr_coreset_scratch(device, p->n, (int)p->d, p->picks));
+  assert_non_null(scratch);
+  last_file.p = p;
+  atomic_store(&last_file.read, 0);
   tr_coreset_args args = {.n = p->n,
                           .d = (int)p->d,
                           .rows = rows,
@@ -53,9 +75,14 @@ static tr_status select_on(const char *name, int threads, const problem *p, sele
                           .stop_seconds = p->stop_seconds,
                           .picked = &picked,
                           .scratch = scratch,
+                          .read = p->reads ? read_rows : NULL,
+                          .read_context = &last_file,
                           .progress = progress};
   tr_status status = tr_coreset(device, &args);
-  tr_device_free(device, scratch);
+  if (p->reads)
+    free(scratch);
+  else
+    tr_device_free(device, scratch);
   tr_device_free(device, rows);
   tr_device_close(device);
   return status;
@@ -122,13 +149,18 @@ static void check_against(const problem *p, const selection *expected) {
   static const struct {
     const char *device; /* NULL: the one under test */
     int threads;
-  } runs[] = {{"cpu", 1}, {"cpu", 2}, {"cpu", 4}, {NULL, 1}};
+    bool reads;
+  } runs[] = {{"cpu", 1, false}, {"cpu", 2, false}, {"cpu", 4, false}, {NULL, 1, false}, {"cpu", 1, true}, {"cpu", 4, true}};
   selection first = selection_make(p->picks), again = selection_make(p->picks);
   for (size_t r = 0; r < sizeof runs / sizeof *runs; ++r) {
     if (on_cpu() ? !runs[r].device : runs[r].threads > 1)
       continue;
+    if (runs[r].reads && p->starts > TR_CORESET_MOST_STARTS)
+      continue;
+    problem as_run = *p;
+    as_run.reads = runs[r].reads;
     selection *s = r == 0 ? &first : &again;
-    if (select_on(runs[r].device ? runs[r].device : test_device, runs[r].threads, p, s, NULL) != TR_OK)
+    if (select_on(runs[r].device ? runs[r].device : test_device, runs[r].threads, &as_run, s, NULL) != TR_OK)
       fail_msg("%s", tr_last_error());
     assert_same(s, expected, p->picks);
     assert_memory_equal(s->order, first.order, p->picks * sizeof *s->order);
@@ -369,6 +401,51 @@ static void test_stop(void **state) {
   free(rows);
 }
 
+typedef struct watch {
+  size_t calls, done, total;
+} watch;
+
+static void watch_progress(tr_progress *self, const char *stage, size_t done, size_t total, const char *unit) {
+  watch *w = self->user;
+  assert_string_equal(stage, "coreset");
+  assert_string_equal(unit, "picks");
+  assert_true(done >= w->done);
+  *w = (watch){w->calls + 1, done, total};
+}
+
+/* From rows that are read, on whatever device. The first half of them are four values far off: once these are picked, no round reads that half. */
+static void test_read(void **state) {
+  (void)state;
+  size_t n = affordable(20000), picks = n / 20;
+  float *rows = rows_clustered(n, 24, 60, 0.4f, 0);
+  for (size_t i = 0; i < n / 2 * 24; ++i)
+    rows[i] = (float)(100 * (i / 24 % 4 + 1));
+  problem p = {.n = n, .d = 24, .starts = 10, .picks = picks, .rows = rows, .start = starting_points}, from_file = p;
+  from_file.reads = true;
+  selection a = selection_make(picks), b = selection_make(picks);
+  assert_int_equal(select_on("cpu", 2, &p, &a, NULL), TR_OK);
+  watch seen = {0};
+  tr_progress progress = {.update = watch_progress, .user = &seen};
+  assert_int_equal(select_on(test_device, 2, &from_file, &b, &progress), TR_OK);
+  assert_memory_equal(a.order, b.order, picks * sizeof *a.order);
+  assert_memory_equal(a.radius, b.radius, picks * sizeof *a.radius);
+  size_t read = atomic_load(&last_file.read);
+  assert_true(read >= n && read < 2 * n + seen.calls * n * 6 / 10);
+  last_file.lost_from = read / 2;
+  assert_int_equal(select_on(test_device, 2, &from_file, &b, NULL), TR_EIO);
+  assert_non_null(strstr(tr_last_error(), "is lost"));
+  last_file.lost_from = SIZE_MAX;
+  from_file.given = picks / 2; /* taken up again */
+  memset(b.order + from_file.given, 0, (picks - from_file.given) * sizeof *b.order);
+  assert_int_equal(select_on(test_device, 2, &from_file, &b, NULL), TR_OK);
+  assert_memory_equal(a.order, b.order, picks * sizeof *a.order);
+  from_file.starts = TR_CORESET_MOST_STARTS + 1;
+  assert_int_equal(select_on(test_device, 2, &from_file, &b, NULL), TR_EINVAL);
+  selection_free(&a);
+  selection_free(&b);
+  free(rows);
+}
+
 /* Four values, one of them the starting point's, which has no reach: a radius above 0 ends when the others are there. */
 static void test_stop_at_duplicates(void **state) {
   (void)state;
@@ -380,18 +457,6 @@ static void test_stop_at_duplicates(void **state) {
   assert_int_equal(select_on(test_device, 1, &p, &s, NULL), TR_OK);
   assert_int_equal(picked, 3);
   selection_free(&s);
-}
-
-typedef struct watch {
-  size_t calls, done, total;
-} watch;
-
-static void watch_progress(tr_progress *self, const char *stage, size_t done, size_t total, const char *unit) {
-  watch *w = self->user;
-  assert_string_equal(stage, "coreset");
-  assert_string_equal(unit, "picks");
-  assert_true(done >= w->done);
-  *w = (watch){w->calls + 1, done, total};
 }
 
 static void cancel_on_progress(tr_progress *self, const char *stage, size_t done, size_t total, const char *unit) {
@@ -475,6 +540,7 @@ int main(void) {
       cmocka_unit_test(test_resume),
       cmocka_unit_test(test_given_without_starts),
       cmocka_unit_test(test_stop),
+      cmocka_unit_test(test_read),
       cmocka_unit_test(test_stop_at_duplicates),
       cmocka_unit_test(test_progress_and_cancel),
       cmocka_unit_test(test_bad_arguments),
