@@ -3,6 +3,7 @@
 #include "datasets/npy.h"
 #include "datasets/video.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -189,16 +190,22 @@ static char *joined_names(const tr_strings *names) {
   return text;
 }
 
+const char *const *tr_dataset_kinds(size_t *count) {
+  static const char *const names[] = {"mvtec", "mtd", "mstc", "folder", "synthetic"};
+  static_assert(sizeof names / sizeof *names == LAYOUTS, "a name for each layout");
+  *count = LAYOUTS;
+  return names;
+}
+
 static tr_status unknown_kind(const char *kind) {
-  const char *names[LAYOUTS];
+  size_t count;
+  const char *const *names = tr_dataset_kinds(&count);
   tr_strings known = {0};
   tr_status status = TR_OK;
-  for (size_t i = 0; status == TR_OK && i < LAYOUTS; ++i) {
-    names[i] = layouts[i]->kind;
+  for (size_t i = 0; status == TR_OK && i < count; ++i)
     status = tr_strings_add(&known, names[i]);
-  }
   char *list = status == TR_OK ? joined_names(&known) : NULL;
-  const char *near = list ? tr_nearest_name(kind, names, LAYOUTS) : NULL;
+  const char *near = list ? tr_nearest_name(kind, names, count) : NULL;
   if (!list)
     status = tr_out_of_memory("opening a data set");
   else if (near)

@@ -76,6 +76,8 @@ typedef struct tr_dataset_options {
 
 typedef struct tr_dataset tr_dataset;
 
+const char *const *tr_dataset_kinds(size_t *count);
+
 /* Resolves the folder and lists the class names (sorted). EINVAL: an unknown kind, no root, or split_file or frames where they have no
  * meaning or a value out of range.
  * EIO and EFORMAT name what was looked for. */

@@ -13,8 +13,7 @@
 
 typedef struct run_arguments {
   const char *experiment, *device;
-  tr_replacement *replacements;
-  size_t replacement_count;
+  tr_replacements replacements;
   long threads;
   bool dry_run;
   tr_strings classes;
@@ -32,15 +31,8 @@ static bool parse_shard(const char *text, tr_plan_options *plan) {
   return true;
 }
 
-static int add_replacement(run_arguments *a) {
-  tr_replacement *items = realloc(a->replacements, (a->replacement_count + 1) * sizeof *items);
-  if (!items) {
-    (void)tr_fail(TR_ENOMEM, "reading the options");
-    return cli_failed();
-  }
-  a->replacements = items;
-  return tr_replacement_parse(optarg, &items[a->replacement_count++]) == TR_OK ? CLI_OK
-                                                                               : cli_wrong_usage(&cli_run, "%s", tr_last_error());
+static int said(tr_status status) {
+  return status == TR_OK ? CLI_OK : cli_wrong_usage(&cli_run, "%s", tr_last_error());
 }
 
 /* CLI_OK to go on; else the exit code. */
@@ -71,11 +63,13 @@ static int parse_option(void *arguments, int c) {
   case 'c':
     return tr_strings_add(&a->classes, optarg) == TR_OK ? CLI_OK : cli_failed();
   case 'b':
-    return add_replacement(a);
+    return said(tr_replace_backbone(&a->replacements, optarg));
+  case 'x':
+    return said(tr_replace_data_set(&a->replacements, optarg));
   case 'S':
     return parse_shard(optarg, &a->plan) ? CLI_OK : cli_wrong_usage(&cli_run, "--shard takes I/N, as 1/4, found `%s`", optarg);
   case 'M':
-    return tr_parse_bytes(optarg, &a->plan.memory_limit) == TR_OK ? CLI_OK : cli_wrong_usage(&cli_run, "%s", tr_last_error());
+    return said(tr_parse_bytes(optarg, &a->plan.memory_limit));
   case 't':
     return cli_parse_threads(&cli_run, optarg, &a->threads);
   default:
@@ -84,14 +78,21 @@ static int parse_option(void *arguments, int c) {
 }
 
 static int parse_arguments(int argc, char **argv, run_arguments *a, bool *help) {
-  static const struct option options[] = {
-      {"data", required_argument, NULL, 'd'},    {"weights", required_argument, NULL, 'w'},
-      {"results", required_argument, NULL, 'r'}, {"device", required_argument, NULL, 'D'},
-      {"class", required_argument, NULL, 'c'},   {"backbone", required_argument, NULL, 'b'},
-      {"scores", required_argument, NULL, 's'},  {"maps", required_argument, NULL, 'm'},
-      {"shard", required_argument, NULL, 'S'},   {"memory-limit", required_argument, NULL, 'M'},
-      {"threads", required_argument, NULL, 't'}, {"dry-run", no_argument, NULL, 'n'},
-      {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+  static const struct option options[] = {{"data", required_argument, NULL, 'd'},
+                                          {"weights", required_argument, NULL, 'w'},
+                                          {"results", required_argument, NULL, 'r'},
+                                          {"device", required_argument, NULL, 'D'},
+                                          {"class", required_argument, NULL, 'c'},
+                                          {"backbone", required_argument, NULL, 'b'},
+                                          {"dataset", required_argument, NULL, 'x'},
+                                          {"scores", required_argument, NULL, 's'},
+                                          {"maps", required_argument, NULL, 'm'},
+                                          {"shard", required_argument, NULL, 'S'},
+                                          {"memory-limit", required_argument, NULL, 'M'},
+                                          {"threads", required_argument, NULL, 't'},
+                                          {"dry-run", no_argument, NULL, 'n'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
   int code = cli_parse_options(argc, argv, options, parse_option, a, help);
   if (code != CLI_OK || *help)
     return code;
@@ -188,8 +189,7 @@ static int with_devices(run_arguments *a, const tr_experiments *experiments) {
 
 static int run_experiments(run_arguments *a) {
   tr_experiments experiments;
-  tr_replacements replacements = {a->replacements, a->replacement_count};
-  if (tr_experiments_read(a->experiment, &replacements, &experiments) != TR_OK)
+  if (tr_experiments_read(a->experiment, &a->replacements, &experiments) != TR_OK)
     return cli_failed();
   cli_progress *progress = cli_progress_create();
   a->plan.progress = cli_progress_of(progress);
@@ -215,7 +215,7 @@ static int run(int argc, char **argv) {
   else if (code == CLI_OK)
     code = run_experiments(&a);
   tr_strings_free(&a.classes);
-  free(a.replacements);
+  tr_replacements_free(&a.replacements);
   return code;
 }
 
@@ -235,6 +235,7 @@ const cli_command cli_run = {
         "  --class NAME       only this class; may be given several times\n"
         "  --backbone NAME    in the place of every backbone in the file, with its layers of the same strides; OLD=NEW: in the\n"
         "                     place of OLD. May be given several times\n"
+        "  --dataset NAME     in the place of every data set in the file (mvtec, mtd, mstc, folder, synthetic); or OLD=NEW\n"
         "  --scores DIR       writes <run>_<class>.csv: image,label,score\n"
         "  --maps DIR         draws <run>/<class>/<image>.png: image, heat map over it, mask\n"
         "  --shard I/N        only the I-th of N parts that are forecast to cost about the same (1/N … N/N share the work)\n"

@@ -57,7 +57,6 @@ typedef struct key {
     return names;                                     \
   }
 NAMES(protocol_names, "official", "paper")
-NAMES(dataset_names, "mvtec", "mtd", "mstc", "folder", "synthetic")
 
 #define AT(field) offsetof(tr_setting, field)
 static const key image_keys[] = {
@@ -89,7 +88,7 @@ static const key experiment_keys[] = {
     {.name = "classes"},
     {.name = "protocol", .kind = VALUE_CHOICE, .offset = AT(protocol), .names = protocol_names},
     {.name = "method", .kind = VALUE_NAME, .offset = AT(method), .names = tr_method_names},
-    {.name = "dataset", .kind = VALUE_NAME, .offset = AT(dataset), .names = dataset_names},
+    {.name = "dataset", .kind = VALUE_NAME, .offset = AT(dataset), .names = tr_dataset_kinds},
     {.name = "split_file", .kind = VALUE_TEXT, .offset = AT(split_file)},
     {.name = "backbone", .kind = VALUE_NAME, .offset = AT(backbone), .names = tr_backbone_architectures},
     {.name = "ensemble", .kind = VALUE_MAPPING, .keys = ensemble_keys, .key_count = COUNT(ensemble_keys)},
@@ -502,13 +501,22 @@ static tr_status add_note(const reader *r, char *text) {
 }
 
 static tr_status replace_backbone(const reader *r, draft *d) {
-  const char *from = d->setting.backbone, *to = tr_replacement_of(r->replacements, from);
+  const char *from = d->setting.backbone, *to = r->replacements ? tr_replacement_of(&r->replacements->backbones, from) : from;
   if (strcmp(from, to) == 0)
     return TR_OK;
   tr_status status = tr_setting_replace_backbone(&d->setting, to);
   if (status != TR_OK)
     return tr_fail_context(status, "%s", r->file);
   return add_note(r, tr_format("%s takes the place of %s", to, from));
+}
+
+static tr_status replace_data_set(const reader *r, tr_setting *setting) {
+  const char *from = setting->dataset, *to = r->replacements ? tr_replacement_of(&r->replacements->data_sets, from) : from;
+  if (strcmp(from, to) == 0)
+    return TR_OK;
+  setting->dataset = to;
+  setting->split_file = NULL;
+  return add_note(r, tr_format("data set %s takes the place of %s", to, from));
 }
 
 static tr_status resolve_layers(const reader *r, draft *d) {
@@ -573,7 +581,7 @@ static bool is_again(const tr_setting *members, size_t count) {
 static tr_status resolve_members(reader *r, draft *d) {
   const yaml_node_item_t *items = d->members->data.sequence.items.start;
   size_t named = (size_t)(d->members->data.sequence.items.top - items), count = 0;
-  bool replaced = r->replacements && r->replacements->count;
+  bool replaced = r->replacements && r->replacements->backbones.count;
   tr_setting *members;
   TR_TRY(add_members(r, named, &members));
   for (size_t i = 0; i < named; ++i) {
@@ -598,6 +606,7 @@ static tr_status resolve_members(reader *r, draft *d) {
 static tr_status finish_draft(reader *r, draft *d) {
   if (d->ensemble_line && !d->members)
     return tr_fail(TR_EFORMAT, "%s:%zu: `ensemble` has no `members`", r->file, d->ensemble_line);
+  TR_TRY(replace_data_set(r, &d->setting));
   TR_TRY(d->members ? resolve_members(r, d) : resolve_layers(r, d));
   const tr_image_spec *image = &d->setting.image;
   if (image->resize && image->crop > image->resize)

@@ -43,7 +43,7 @@ typedef struct tr_experiments {
 } tr_experiments;
 
 /* EFORMAT names the file, the line, the key and what is allowed (or the nearest known name). `replacements` (NULL: none) exchanges
- * backbones; members of an ensemble that become the same count once, and an ensemble of which one is left is left out. */
+ * backbones and data sets, whose split files go with them; members of an ensemble that become the same count once, and an ensemble of which one is left is left out. */
 tr_status tr_experiments_read(const char *path, const tr_replacements *replacements, tr_experiments *out);
 /* As above from memory; `name` stands for the file in errors. Includes are refused. */
 tr_status tr_experiments_parse(const char *name, const char *text, size_t bytes, const tr_replacements *replacements,

@@ -1,17 +1,21 @@
-/* Replacing backbones: the families' layers side by side, by stride. */
+/* Replacing data sets by name, and backbones: the families' layers side by side, by stride. */
 #include "host/harness/replace.h"
+#include "datasets/dataset.h"
 #include "host/backbone/graph.h"
 #include "host/base/status.h"
 #include "host/base/text.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-static tr_status find_architecture(const char *text, size_t length, const char **out) {
+typedef const char *const *(*names_of)(size_t *count);
+
+static tr_status find_name(const char *what, names_of all, const char *text, size_t length, const char **out) {
   char name[64];
   snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), text);
   size_t count;
-  const char *const *names = tr_backbone_architectures(&count);
+  const char *const *names = all(&count);
   char known[512] = "";
   for (size_t i = 0, used = 0; i < count; ++i) {
     if (strcmp(names[i], name) == 0) {
@@ -21,29 +25,49 @@ static tr_status find_architecture(const char *text, size_t length, const char *
     used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", names[i]);
   }
   const char *nearest = tr_nearest_name(name, names, count);
-  return tr_fail(TR_EINVAL, "backbone `%s` is not known%s%s%s; known are %s", name, nearest ? "; did you mean `" : "",
+  return tr_fail(TR_EINVAL, "%s `%s` is not known%s%s%s; known are %s", what, name, nearest ? "; did you mean `" : "",
                  nearest ? nearest : "", nearest ? "`?" : "", known);
 }
 
-tr_status tr_replacement_parse(const char *text, tr_replacement *out) {
+static tr_status add(tr_replacement_list *list, const char *what, names_of all, const char *text) {
   const char *equals = strchr(text, '=');
-  *out = (tr_replacement){NULL, NULL};
+  tr_replacement item = {NULL, NULL};
   if (equals)
-    TR_TRY(find_architecture(text, (size_t)(equals - text), &out->from));
+    TR_TRY(find_name(what, all, text, (size_t)(equals - text), &item.from));
   const char *to = equals ? equals + 1 : text;
-  return find_architecture(to, strlen(to), &out->to);
+  TR_TRY(find_name(what, all, to, strlen(to), &item.to));
+  tr_replacement *items = realloc(list->items, (list->count + 1) * sizeof *items);
+  if (!items)
+    return tr_fail(TR_ENOMEM, "replacing %s `%s`", what, text);
+  list->items = items;
+  items[list->count++] = item;
+  return TR_OK;
 }
 
-const char *tr_replacement_of(const tr_replacements *replacements, const char *backbone) {
+tr_status tr_replace_backbone(tr_replacements *replacements, const char *text) {
+  return add(&replacements->backbones, "backbone", tr_backbone_architectures, text);
+}
+
+tr_status tr_replace_data_set(tr_replacements *replacements, const char *text) {
+  return add(&replacements->data_sets, "data set", tr_dataset_kinds, text);
+}
+
+void tr_replacements_free(tr_replacements *replacements) {
+  free(replacements->backbones.items);
+  free(replacements->data_sets.items);
+  *replacements = (tr_replacements){0};
+}
+
+const char *tr_replacement_of(const tr_replacement_list *list, const char *name) {
   const char *any = NULL, *named = NULL;
-  for (size_t i = 0; replacements && i < replacements->count; ++i) {
-    const tr_replacement *item = &replacements->items[i];
+  for (size_t i = 0; i < list->count; ++i) {
+    const tr_replacement *item = &list->items[i];
     if (!item->from)
       any = item->to;
-    else if (strcmp(item->from, backbone) == 0)
+    else if (strcmp(item->from, name) == 0)
       named = item->to;
   }
-  return named ? named : any ? any : backbone;
+  return named ? named : any ? any : name;
 }
 
 /* A row per stride 4, 8, 16, 32 and the pooled end. An EfficientNet has two blocks at strides 16 and 32: the deeper one stands for

@@ -30,6 +30,11 @@ says err "efficientnet_lite0 takes the place of densenet201" "resnet50_v1 takes 
   "an ensemble of 3 becomes one of 2: efficientnet_lite0+resnet50_v1"
 plans "$root/experiments/table4.yaml" --backbone resnet50_v1
 says err "an ensemble of 3 is left out: all its members become resnet50_v1"
+plans "$root/experiments/table5.yaml" --backbone resnet50_v1 --dataset mvtec=mtd
+says err "data set mtd takes the place of mvtec"
+says out "mtd mtd: "
+code 2 run "$root/experiments/table5.yaml" --dry-run --dataset mvtek
+says err 'did you mean `mvtec`?'
 code 2 run "$root/experiments/table4.yaml" --dry-run --backbone resnet55
 says err 'did you mean `resnet50`?'
 

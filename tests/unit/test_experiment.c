@@ -566,14 +566,35 @@ static void test_errors_of_includes(void **state) {
   EXPECT_ERROR("include: b.yaml\n", "t.yaml:1", "is for files");
 }
 
-static tr_experiments parse_replaced(const char *text, const char *const *options, size_t count) {
-  tr_replacement items[4];
-  tr_experiments out;
+static tr_replacements replacements_of(const char *const *backbones, size_t count, const char *data_set) {
+  tr_replacements out = {0};
   for (size_t i = 0; i < count; ++i)
-    assert_int_equal(tr_replacement_parse(options[i], &items[i]), TR_OK);
-  if (tr_experiments_parse("t.yaml", text, strlen(text), &(tr_replacements){items, count}, &out) != TR_OK)
+    assert_int_equal(tr_replace_backbone(&out, backbones[i]), TR_OK);
+  if (data_set)
+    assert_int_equal(tr_replace_data_set(&out, data_set), TR_OK);
+  return out;
+}
+
+static tr_experiments parse_elsewhere(const char *text, const tr_replacements *replacements) {
+  tr_experiments out;
+  if (tr_experiments_parse("t.yaml", text, strlen(text), replacements, &out) != TR_OK)
     fail_msg("%s", tr_last_error());
   return out;
+}
+
+static tr_experiments parse_replaced(const char *text, const char *const *options, size_t count) {
+  tr_replacements replacements = replacements_of(options, count, NULL);
+  tr_experiments out = parse_elsewhere(text, &replacements);
+  tr_replacements_free(&replacements);
+  return out;
+}
+
+static void expect_replaced_error(const char *text, const char *backbone, const char *words) {
+  tr_replacements replacements = replacements_of(&backbone, 1, NULL);
+  tr_experiments out;
+  assert_int_equal(tr_experiments_parse("t.yaml", text, strlen(text), &replacements, &out), TR_EINVAL);
+  assert_non_null(strstr(tr_last_error(), words));
+  tr_replacements_free(&replacements);
 }
 
 /* Layers go by stride; defaults that depend on the backbone are the new one's; what becomes the same is one run; the names are real. */
@@ -604,15 +625,13 @@ static void test_replaced_backbones(void **state) {
   check_layers(e.items[0].settings, "denseblock1+denseblock3");
   tr_experiments_free(&e);
 
-  tr_replacement item;
-  assert_int_equal(tr_replacement_parse("resnet55", &item), TR_EINVAL);
+  tr_replacements wrong = {0};
+  assert_int_equal(tr_replace_backbone(&wrong, "resnet55"), TR_EINVAL);
   assert_non_null(strstr(tr_last_error(), "did you mean `resnet50`?"));
-  assert_int_equal(tr_replacement_parse("resnet18=", &item), TR_EINVAL);
-  assert_int_equal(tr_replacement_parse("=resnet18", &item), TR_EINVAL);
-  tr_replacement r18 = {NULL, "resnet18"};
-  static const char first[] = "name: t\ndataset: mvtec\nbackbone: efficientnet_lite0\nlayers: blocks.0\n";
-  assert_int_equal(tr_experiments_parse("t.yaml", first, strlen(first), &(tr_replacements){&r18, 1}, &e), TR_EINVAL);
-  assert_non_null(strstr(tr_last_error(), "efficientnet_lite0's blocks.0"));
+  assert_int_equal(tr_replace_backbone(&wrong, "resnet18="), TR_EINVAL);
+  assert_int_equal(tr_replace_backbone(&wrong, "=resnet18"), TR_EINVAL);
+  expect_replaced_error("name: t\ndataset: mvtec\nbackbone: efficientnet_lite0\nlayers: blocks.0\n", "resnet18",
+                        "efficientnet_lite0's blocks.0");
 }
 
 /* Members that become one network count once; what is no ensemble any more is not run as one. */
@@ -637,9 +656,34 @@ static void test_replaced_members(void **state) {
   tr_experiments_free(&e);
 
   static const char alone[] = "name: both\ndataset: mvtec\nensemble: {" MEMBERS "}\n";
-  tr_replacement r50 = {NULL, "resnet50_v1"};
-  assert_int_equal(tr_experiments_parse("t.yaml", alone, strlen(alone), &(tr_replacements){&r50, 1}, &e), TR_EINVAL);
-  assert_non_null(strstr(tr_last_error(), "nothing is left to run"));
+  expect_replaced_error(alone, "resnet50_v1", "nothing is left to run");
+}
+
+/* What becomes the same is one run; a split of other images is none of these. */
+static void test_replaced_data_sets(void **state) {
+  (void)state;
+  static const char text[] = "name: t\ndataset: [mvtec, mtd, mstc]\nbackbone: resnet18\nsplit_file: s.txt\n";
+  tr_replacements replacements = replacements_of(NULL, 0, "synthetic");
+  tr_experiments e = parse_elsewhere(text, &replacements);
+  assert_int_equal(e.items[0].setting_count, 1);
+  assert_string_equal(e.items[0].settings[0].dataset, "synthetic");
+  assert_null(e.items[0].settings[0].split_file);
+  assert_int_equal(e.items[0].settings[0].frames.step, 0);
+  assert_int_equal(e.notes.count, 3);
+  assert_string_equal(e.notes.items[1], "data set synthetic takes the place of mtd");
+  tr_experiments_free(&e);
+  tr_replacements_free(&replacements);
+
+  replacements = replacements_of(NULL, 0, "mvtec=mtd");
+  e = parse_elsewhere(text, &replacements);
+  assert_int_equal(e.items[0].setting_count, 3);
+  assert_null(e.items[0].settings[0].split_file);
+  assert_non_null(e.items[0].settings[1].split_file);
+  tr_experiments_free(&e);
+  tr_replacements_free(&replacements);
+
+  assert_int_equal(tr_replace_data_set(&replacements, "mvtecc"), TR_EINVAL);
+  assert_non_null(strstr(tr_last_error(), "did you mean `mvtec`?"));
 }
 
 /* What experiments/ holds can be read. */
@@ -689,6 +733,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_errors_of_includes, make_folder, remove_folder),
       cmocka_unit_test(test_replaced_backbones),
       cmocka_unit_test(test_replaced_members),
+      cmocka_unit_test(test_replaced_data_sets),
       cmocka_unit_test(test_shipped_experiments),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
