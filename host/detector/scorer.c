@@ -56,6 +56,7 @@ static tr_status method_options(const tr_scorer_options *o, const tr_variant *va
                              .train_images = o->train_images,
                              .variants = variant,
                              .variant_count = 1,
+                             .measure_cover = true,
                              .progress = o->progress};
   tr_backbone_options backbone = backbone_options(o);
   return tr_backbone_shapes(o->device, &backbone, out->aggregate.h, out->aggregate.w, out->aggregate.c);

@@ -59,6 +59,7 @@ typedef struct tr_method_options {
   tr_keep keep;          /* what a method, or a variant of it, needs nevertheless is kept */
   const char *folder;    /* TR_KEEP_IN_FILE: of the file; NULL: /tmp */
   size_t beside_bytes;   /* of the device's free memory, what others will take */
+  bool measure_cover;    /* patchcore, greedy selections: find tr_model_info.cover */
   tr_progress *progress; /* may be NULL */
 } tr_method_options;
 
@@ -68,6 +69,9 @@ typedef struct tr_model tr_model;
 typedef struct tr_model_info {
   size_t bank_rows;
   int dimension;
+  /* The covering radius: no training patch is farther from its nearest bank row, Euclidean, as the selection sees them (projected). Of the
+   * most rows that any variant of the same selection has; NaN: not measured, or no greedy selection. */
+  double cover;
   double coreset_seconds, nearest_seconds; /* summed over calls; lanes count together / lanes. padim: factors, distances */
   double aggregate_seconds;                /* of the scored images, shared by all variants; summed likewise */
   /* Of a variant that searches an index, else 0: building it, its bytes as a file. And, over all patches scored by now, the share for

@@ -230,6 +230,7 @@ static tr_status info(const tr_model *model, size_t variant, tr_model_info *out)
   const tr_search *pass = &model->searches[model->variant_search[variant]];
   *out = (tr_model_info){.bank_rows = pass->rows,
                          .dimension = model->d,
+                         .cover = model->selections[pass->selection].cover,
                          .coreset_seconds = model->selections[pass->selection].seconds,
                          .nearest_seconds = pass->seconds / model->lanes,
                          .aggregate_seconds = model->aggregate_seconds / model->lanes,

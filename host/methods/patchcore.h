@@ -20,6 +20,7 @@ typedef struct tr_selection {
   float *matrix, *projected; /* device, until rows are selected: [projection, d], [train_rows, projection] */
   tr_picks *picks;           /* until the bank is made */
   tr_bank *bank;
+  double cover; /* tr_model_info */
   double seconds;
 } tr_selection;
 
@@ -81,14 +82,14 @@ struct tr_model {
   tr_prefix_index *indexes;
   size_t index_count;
   char *loaded_search; /* of a loaded model's variant */
-  size_t given_rows;   /* of a bank that was given and not selected (host/detector/bank.h); 0: selected */
+  size_t given_rows;   /* of a loaded bank that has not the variant's percentage (host/detector/bank.h, grow.h); 0: it has */
   size_t patches, train_rows;
   int d;
   size_t chunk;
   int lanes;
   tr_lane_buffers *buffers;
   float *features; /* [train_rows, d] until fit_end: the device's, or page-locked host memory */
-  bool features_in_host;
+  bool features_in_host, measure_cover;
   tr_keep keep;
   enum { FITTING, FITTING_AGAIN, FITTED } phase;
   tr_feature_file *file;

@@ -4,6 +4,7 @@
 #include "host/methods/patchcore.h"
 
 #include <cjson/cJSON.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +22,7 @@ static tr_model_array index_array(const void *data, size_t bytes) {
   return (tr_model_array){"index", TR_ARRAY_U1, 1, {bytes}, data, false};
 }
 
-static tr_status write_settings(const tr_model *model, const tr_variant *v, size_t index_bytes, cJSON *out) {
+static tr_status write_settings(const tr_model *model, const tr_variant *v, double cover, size_t index_bytes, cJSON *out) {
   const tr_aggregate_spec *a = &model->aggregate;
   size_t train_images = model->train_rows / model->patches, count;
   const struct {
@@ -48,7 +49,14 @@ static tr_status write_settings(const tr_model *model, const tr_variant *v, size
     complete = cJSON_AddItemToObject(out, numbers[i].name, tr_json_number(numbers[i].value));
   if (complete && model->given_rows)
     complete = cJSON_AddItemToObject(out, "bank_rows", tr_json_number((double)model->given_rows));
+  if (complete && !isnan(cover))
+    complete = cJSON_AddItemToObject(out, "cover", tr_json_number(cover));
   return complete ? tr_model_maps_to_json(a, out) : tr_fail(TR_ENOMEM, "writing a model's settings: out of memory");
+}
+
+/* Known of the selection's whole bank. */
+static double cover_of(const tr_selection *s, const tr_search *pass) {
+  return pass->rows == s->rows ? s->cover : NAN;
 }
 
 tr_status tr_patchcore_save(const tr_model *model, size_t variant, const char *path, const char *about) {
@@ -67,7 +75,7 @@ tr_status tr_patchcore_save(const tr_model *model, size_t variant, const char *p
   if (index)
     arrays[count++] = index_array(index, index_bytes);
   cJSON *settings = cJSON_CreateObject();
-  tr_status status = settings ? write_settings(model, &model->variants[variant], index_bytes, settings)
+  tr_status status = settings ? write_settings(model, &model->variants[variant], cover_of(s, pass), index_bytes, settings)
                               : tr_fail(TR_ENOMEM, "writing %s: out of memory", path);
   if (status == TR_OK)
     status = tr_model_file_write(
@@ -143,19 +151,29 @@ static tr_status read_settings(const cJSON *settings, tr_method_options *options
   return TR_OK;
 }
 
-/* Any number of rows, in place of the variant's percentage. */
+/* Any number of rows, in place of the variant's percentage: rows that are no patches, and banks that grew or were merged. */
 static tr_status take_given_rows(const cJSON *settings, tr_model *model) {
   double rows;
   if (!cJSON_HasObjectItem(settings, "bank_rows"))
     return TR_OK;
   TR_TRY(tr_json_get_whole(settings, "bank_rows", 1, UINT32_MAX - 1.0, &rows));
   const tr_variant *v = &model->variants[0];
-  if (v->subsampling != TR_SUBSAMPLE_LEARNED || model->index_count)
-    return tr_fail(TR_EFORMAT, "a bank whose rows are given has no selection and no index");
+  if (v->subsampling == TR_SUBSAMPLE_NONE)
+    return tr_fail(TR_EFORMAT, "\"bank_rows\" of a bank of all patches");
   if (v->image_score == TR_SCORE_REWEIGHTED && v->neighbours > rows)
     return tr_fail(TR_EFORMAT, "a bank of %.0f rows for the %d neighbours of its image score", rows, v->neighbours);
   model->given_rows = model->selections[0].rows = model->searches[0].rows = (size_t)rows;
+  if (model->index_count)
+    model->indexes[0].rows = (size_t)rows;
   return TR_OK;
+}
+
+/* Only where it was measured. */
+static tr_status read_cover(const cJSON *settings, tr_model *model) {
+  if (!cJSON_HasObjectItem(settings, "cover"))
+    return TR_OK;
+  TR_TRY(tr_json_get_number(settings, "cover", &model->selections[0].cover));
+  return model->selections[0].cover >= 0 ? TR_OK : tr_fail(TR_EFORMAT, "\"cover\": expected 0 or more");
 }
 
 static tr_status load_bank(const tr_model_file *file, tr_model *model) {
@@ -223,6 +241,8 @@ tr_status tr_patchcore_load(tr_device *device, const tr_model_file *file, tr_mod
     status = keep_search_name(model);
   if (status == TR_OK)
     status = take_given_rows(tr_model_file_settings(file), model);
+  if (status == TR_OK)
+    status = read_cover(tr_model_file_settings(file), model);
   if (status == TR_OK) {
     tr_patchcore_place(model, tr_patchcore_room(&options), false);
     status = tr_patchcore_allocate_aggregate(model);

@@ -1,6 +1,7 @@
 /* PatchCore's memory: what fitting and scoring take on the device and on the host, and what of it the device has room for. */
 #include "host/base/status.h"
 #include "host/base/text.h"
+#include "host/methods/cover.h"
 #include "host/methods/patchcore.h"
 #include "host/methods/proxies.h"
 #include "kernels/coreset.h"
@@ -90,6 +91,13 @@ static size_t making_bytes(const tr_model *model, const tr_selection *s) {
                     : tr_bank_scratch_bytes(model->device, s->rows, model->d);
 }
 
+/* Greedily; then its covering radius is measured. */
+static size_t selecting_bytes(const tr_model *model, const tr_selection *s) {
+  bool measures = model->measure_cover && s->rows < model->train_rows;
+  size_t picking = tr_coreset_scratch(model->device, model->train_rows, s->projection, s->rows + measures);
+  return measures ? larger(picking, tr_cover_bytes(model->device, model->train_rows, s->projection, s->rows)) : picking;
+}
+
 /* The matrix, and what the operator takes. */
 static size_t projecting_bytes(const tr_model *model, const tr_selection *s) {
   size_t chunk = model->chunk * model->patches, rows = model->train_rows;
@@ -104,7 +112,7 @@ static size_t projecting_bytes(const tr_model *model, const tr_selection *s) {
 static void need_selection(tr_needs *peak, tr_needs *held, const tr_model *model, const tr_selection *s) {
   size_t rows_bytes = s->rows * (size_t)model->d * sizeof(float), work = 0;
   if (s->kind == TR_SUBSAMPLE_GREEDY)
-    work = tr_coreset_scratch(model->device, model->train_rows, s->projection, s->rows);
+    work = selecting_bytes(model, s);
   if (s->kind == TR_SUBSAMPLE_GREEDY && tr_patchcore_projects(model, s))
     work = larger(work, projecting_bytes(model, s));
   if (tr_patchcore_selects_by_copy(model, s))
@@ -175,7 +183,7 @@ static tr_needs needs_of_less(const tr_model *model) {
     const tr_selection *s = &model->selections[i];
     if (s->kind != TR_SUBSAMPLE_GREEDY)
       continue;
-    need_once(&peak, &held, tr_coreset_scratch(model->device, model->train_rows, s->projection, s->rows), 0);
+    need_once(&peak, &held, selecting_bytes(model, s), 0);
     held.device -= projected_bytes(model, s);
     held.all -= projected_bytes(model, s);
     need_rows(&held, model, s);

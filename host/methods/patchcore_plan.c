@@ -2,6 +2,7 @@
 #include "host/base/status.h"
 #include "host/methods/patchcore.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,7 +46,7 @@ static size_t find_selection(tr_model *model, const tr_variant *variant, size_t 
     ++i;
   if (i == model->selection_count)
     model->selections[model->selection_count++] =
-        (tr_selection){.kind = variant->subsampling, .seed = variant->seed, .projection = variant->projection};
+        (tr_selection){.kind = variant->subsampling, .seed = variant->seed, .projection = variant->projection, .cover = NAN};
   if (model->selections[i].rows < rows)
     model->selections[i].rows = rows;
   return i;
@@ -113,6 +114,7 @@ tr_status tr_patchcore_plan(const tr_method_options *options, bool compare, tr_m
   model->device = options->device;
   model->aggregate = options->aggregate;
   model->progress = options->progress;
+  model->measure_cover = options->measure_cover;
   model->patches = (size_t)grid_h * (size_t)grid_w;
   model->d = d;
   model->train_rows = options->train_images * model->patches;

@@ -2,6 +2,7 @@
 #include "host/base/clock.h"
 #include "host/base/rng.h"
 #include "host/base/status.h"
+#include "host/methods/cover.h"
 #include "host/methods/patchcore.h"
 #include "host/methods/proxies.h"
 #include "kernels/coreset.h"
@@ -13,6 +14,28 @@
 /* Official ApproximateGreedyCoresetSampler: number_of_starting_points. */
 enum { STARTING_POINTS = 10 };
 
+/* One pick more says how far the farthest row is from those before it. */
+static tr_status pick_rows(const tr_model *model, tr_selection *s, tr_coreset_args *args) {
+  bool measures = model->measure_cover && s->rows < model->train_rows;
+  size_t picks = s->rows + measures;
+  args->picks = picks;
+  args->order = malloc(picks * sizeof *args->order);
+  args->radius = malloc(picks * sizeof *args->radius);
+  tr_status status = args->order && args->radius ? TR_OK : tr_fail(TR_ENOMEM, "coreset: %zu picks: out of memory", s->rows);
+  if (status == TR_OK)
+    status = tr_device_alloc(model->device, tr_coreset_scratch(model->device, args->n, args->d, picks), &args->scratch);
+  if (status == TR_OK)
+    status = tr_coreset(model->device, args);
+  tr_device_free(model->device, args->scratch);
+  if (status == TR_OK)
+    memcpy(s->order, args->order, s->rows * sizeof *s->order);
+  if (status == TR_OK && model->measure_cover)
+    s->cover = measures ? (double)args->radius[s->rows] : 0;
+  free(args->order);
+  free(args->radius);
+  return status;
+}
+
 static tr_status greedy_order(const tr_model *model, tr_selection *s, const float *rows, int d) {
   uint64_t drawn[STARTING_POINTS];
   uint32_t start[STARTING_POINTS];
@@ -21,25 +44,22 @@ static tr_status greedy_order(const tr_model *model, tr_selection *s, const floa
   TR_TRY(tr_rng_sample(&rng, model->train_rows, starts, drawn));
   for (size_t i = 0; i < starts; ++i)
     start[i] = (uint32_t)drawn[i];
-  float *radius = malloc(s->rows * sizeof *radius);
-  void *scratch = NULL;
-  tr_status status = radius ? TR_OK : tr_fail(TR_ENOMEM, "coreset: %zu radii: out of memory", s->rows);
-  if (status == TR_OK)
-    status = tr_device_alloc(model->device, tr_coreset_scratch(model->device, model->train_rows, d, s->rows), &scratch);
-  if (status == TR_OK)
-    status = tr_coreset(model->device, &(tr_coreset_args){.n = model->train_rows,
-                                                          .d = d,
-                                                          .rows = rows,
-                                                          .picks = s->rows,
-                                                          .start = start,
-                                                          .starts = starts,
-                                                          .order = s->order,
-                                                          .radius = radius,
-                                                          .scratch = scratch,
-                                                          .progress = model->progress});
-  tr_device_free(model->device, scratch);
-  free(radius);
-  return status;
+  TR_TRY(pick_rows(
+      model, s,
+      &(tr_coreset_args){
+          .n = model->train_rows, .d = d, .rows = rows, .start = start, .starts = starts, .progress = model->progress}));
+  if (!(s->cover > 0))
+    return TR_OK;
+  return tr_cover_radius(model->device,
+                         &(tr_cover_args){.n = model->train_rows,
+                                          .d = d,
+                                          .rows = rows,
+                                          .start = start,
+                                          .starts = starts,
+                                          .order = s->order,
+                                          .picks = s->rows,
+                                          .reach = s->cover},
+                         &s->cover);
 }
 
 static tr_status project_rows(const tr_model *model, const tr_selection *s, const float *matrix, const float *rows, size_t n,

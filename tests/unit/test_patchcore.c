@@ -3,8 +3,10 @@
 #include "host/base/rng.h"
 #include "host/base/status.h"
 #include "host/methods/method.h"
+#include "kernels/project.h"
 #include "tests/kernels/devices.h"
 
+#include <math.h>
 #include <unistd.h>
 
 enum {
@@ -195,7 +197,7 @@ static void test_files(void **state) {
   unlink(second);
 }
 
-/* ---- less than all features ---- */
+/* ---- the covering radius ---- */
 
 /* Gives the bytes in use when the images have passed. */
 static size_t feed(tr_device *device, tr_model *model, const uint8_t *images) {
@@ -212,12 +214,75 @@ static size_t feed(tr_device *device, tr_model *model, const uint8_t *images) {
   return held;
 }
 
+/* The largest distance of a training patch to its nearest bank row. */
+static double cover_of(tr_device *device, const uint32_t *order, size_t rows, const tr_variant *variant) {
+  static float features[TRAIN * PATCHES][CHANNELS], seen[TRAIN * PATCHES][CHANNELS], matrix[CHANNELS][CHANNELS];
+  for (size_t i = 0; i < TRAIN; ++i) {
+    float *map = map_of(device, i);
+    assert_ok(tr_device_download(device, features[i * PATCHES], map, MAP * sizeof(float)));
+    assert_ok(tr_device_sync(device));
+    tr_device_free(device, map);
+  }
+  int d = variant->projection;
+  memcpy(seen, features, sizeof seen);
+  if (d != CHANNELS) {
+    tr_project_matrix(variant->seed, CHANNELS, d, matrix[0]);
+    for (size_t i = 0; i < TRAIN * PATCHES; ++i)
+      for (int j = 0; j < d; ++j) {
+        double sum = 0;
+        for (int c = 0; c < CHANNELS; ++c)
+          sum += (double)features[i][c] * (double)matrix[j][c];
+        seen[i][j] = (float)sum;
+      }
+  }
+  double cover = 0;
+  for (size_t i = 0; i < TRAIN * PATCHES; ++i) {
+    double nearest = INFINITY;
+    for (size_t k = 0; k < rows; ++k) {
+      double sum = 0;
+      for (int j = 0; j < d; ++j)
+        sum += pow((double)seen[i][j] - (double)seen[order[k]][j], 2);
+      nearest = fmin(nearest, sqrt(sum));
+    }
+    cover = fmax(cover, nearest);
+  }
+  return cover;
+}
+
+static void test_cover(void **state) {
+  (void)state;
+  tr_device *device = test_device_open(1);
+  const double percents[] = {0.05, 0.2, 1, 10, 100}; /* one row; four, when most rows are nearer to the starting points; … */
+  for (size_t i = 0; i < 2 * sizeof percents / sizeof *percents; ++i) {
+    tr_variant variant = {
+        .subsampling = TR_SUBSAMPLE_GREEDY, .percent = percents[i / 2], .projection = i % 2 ? CHANNELS : 8, .seed = 4};
+    tr_method_options options = options_of(device, 0, 1);
+    options.variants = &variant;
+    options.measure_cover = true;
+    tr_model *model;
+    tr_model_info info;
+    size_t rows;
+    assert_ok(tr_method_patchcore.create(&options, &model));
+    (void)feed(device, model, NULL);
+    assert_ok(tr_method_patchcore.info(model, 0, &info));
+    const uint32_t *order = tr_method_patchcore.bank_order(model, 0, &rows);
+    double expected = cover_of(device, order, rows, &variant);
+    if (!(fabs(info.cover - expected) <= 1e-4 * expected))
+      fail_msg("%zu rows: radius %g, expected %g", rows, info.cover, expected);
+    tr_method_patchcore.destroy(model);
+  }
+  tr_device_close(device);
+}
+
+/* ---- less than all features ---- */
+
 /* Gives the bytes in use when the images have passed. */
 static size_t fit_keeping(tr_device *device, size_t first, size_t count, tr_keep keep, const char *saved, size_t *images_again,
                           scores *out) {
   tr_method_options options = options_of(device, first, count);
   options.keep = keep;
   options.folder = "/tmp";
+  options.measure_cover = true;
   tr_method_needs needs;
   assert_ok(tr_method_patchcore.forecast(&options, TEST, &needs));
   tr_model *model;
@@ -321,7 +386,7 @@ static void test_no_folder(void **state) {
 int main(void) {
   const struct CMUnitTest keeping[] = {
       cmocka_unit_test(test_keep_projected),        cmocka_unit_test(test_keep_prefixes), cmocka_unit_test(test_keep_random),
-      cmocka_unit_test(test_keep_all_nevertheless), cmocka_unit_test(test_no_folder),
+      cmocka_unit_test(test_keep_all_nevertheless), cmocka_unit_test(test_no_folder),     cmocka_unit_test(test_cover),
   };
   const struct CMUnitTest squeezed[] = {
       cmocka_unit_test(test_all_variants),
