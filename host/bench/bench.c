@@ -1,10 +1,10 @@
-/* Measuring: warm-up, samples of several calls, the device waited for around each sample. */
+/* Measuring: warm-up, samples of several calls, the device's clock read around each sample. */
 #include "host/bench/bench.h"
-#include "host/base/clock.h"
 #include "host/base/progress.h"
 #include "host/base/rng.h"
 #include "host/base/status.h"
 #include "host/bench/cases.h"
+#include "host/bench/machine.h"
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <stdio.h>
@@ -139,16 +139,16 @@ tr_status tr_bench_features(tr_bench *bench, size_t rows, int d, uint64_t seed, 
 /* ---- one case ---- */
 
 static tr_status run_rounds(const tr_bench *bench, const tr_bench_case *item, size_t rounds, double *seconds) {
-  TR_TRY(tr_device_sync(bench->device));
-  double start = tr_seconds();
+  double start, end;
+  TR_TRY(tr_device_clock(bench->device, &start));
   if (item->mode == TR_BENCH_WHOLE)
     for (size_t i = 0; i < rounds; ++i)
       TR_TRY(item->fn(item->context, 0, 1, 0));
   else
     /* A quick round has fewer images than fill a chunk: that is one call of them. */
     TR_TRY(tr_device_for_chunks(bench->device, rounds * bench->lanes * bench->chunk, item->fn, item->context));
-  TR_TRY(tr_device_sync(bench->device));
-  *seconds = tr_seconds() - start;
+  TR_TRY(tr_device_clock(bench->device, &end));
+  *seconds = end - start;
   return TR_OK;
 }
 
@@ -270,30 +270,23 @@ double tr_bench_share(const tr_bench_limits *limits, const tr_bench_row *row, bo
 tr_status tr_bench_json(tr_device *device, const tr_bench_limits *limits, const tr_bench_row *row, bool quick, char **out) {
   bool by_memory;
   double share = tr_bench_share(limits, row, &by_memory);
-  char date[21];
-  tr_date_utc(date);
+  tr_bench_machine machine;
+  tr_bench_machine_now(&machine);
   cJSON *line = cJSON_CreateObject();
-  cJSON_AddStringToObject(line, "operator", row->name);
-  cJSON_AddStringToObject(line, "shape", row->shape);
-  cJSON_AddStringToObject(line, "item", row->item);
-  cJSON_AddNumberToObject(line, "seconds_median", row->median);
-  cJSON_AddNumberToObject(line, "seconds_min", row->minimum);
-  cJSON_AddNumberToObject(line, "items", (double)row->items);
-  cJSON_AddNumberToObject(line, "samples", (double)row->samples);
-  cJSON_AddNumberToObject(line, "flops", row->flops);
-  cJSON_AddNumberToObject(line, "bytes", row->bytes);
-  cJSON_AddNumberToObject(line, "share", share); /* NaN is written as null */
-  cJSON_AddNumberToObject(line, "times_backbone", row->times_backbone > 0 ? row->times_backbone : NAN);
-  cJSON_AddStringToObject(line, "limit", by_memory ? "copy" : "product");
-  cJSON_AddNumberToObject(line, "limit_flops_per_second", limits->flops);
-  cJSON_AddNumberToObject(line, "limit_bytes_per_second", limits->bytes);
-  cJSON_AddBoolToObject(line, "quick", quick);
-  cJSON_AddStringToObject(line, "device", tr_device_name(device));
-  cJSON_AddStringToObject(line, "processor", tr_device_description(device));
-  cJSON_AddNumberToObject(line, "threads", tr_pool_threads(tr_device_pool(device)));
-  cJSON_AddStringToObject(line, "version", tr_version());
-  cJSON_AddStringToObject(line, "date", date);
-  *out = cJSON_GetArraySize(line) == 20 ? cJSON_PrintUnformatted(line) : NULL;
+  bool complete =
+      cJSON_AddStringToObject(line, "operator", row->name) && cJSON_AddStringToObject(line, "shape", row->shape) &&
+      cJSON_AddStringToObject(line, "item", row->item) && cJSON_AddNumberToObject(line, "seconds_median", row->median) &&
+      cJSON_AddNumberToObject(line, "seconds_min", row->minimum) && cJSON_AddNumberToObject(line, "items", (double)row->items) &&
+      cJSON_AddNumberToObject(line, "samples", (double)row->samples) && cJSON_AddNumberToObject(line, "flops", row->flops) &&
+      cJSON_AddNumberToObject(line, "bytes", row->bytes) &&
+      cJSON_AddNumberToObject(line, "share", share) && /* NaN is written as null */
+      cJSON_AddNumberToObject(line, "ratio", row->ratio_to ? row->ratio : NAN) &&
+      cJSON_AddStringToObject(line, "ratio_to", row->ratio_to ? row->ratio_to : "") &&
+      cJSON_AddStringToObject(line, "limit", by_memory ? "copy" : "product") &&
+      cJSON_AddNumberToObject(line, "limit_flops_per_second", limits->flops) &&
+      cJSON_AddNumberToObject(line, "limit_bytes_per_second", limits->bytes) && cJSON_AddBoolToObject(line, "quick", quick) &&
+      tr_bench_add_machine(line, device, &machine);
+  *out = complete ? cJSON_PrintUnformatted(line) : NULL;
   cJSON_Delete(line);
   return *out ? TR_OK : tr_fail(TR_ENOMEM, "bench: writing a line: out of memory");
 }

@@ -10,6 +10,8 @@
 #include "host/base/text.h"
 #include "kernels/device.h"
 
+#define TR_BENCH_EXACT "exact search"
+
 typedef struct tr_bench_limits {
   double flops, bytes; /* per second */
 } tr_bench_limits;
@@ -22,7 +24,8 @@ typedef struct tr_bench_row {
   bool transfer;          /* between host and device: no limit is known */
   size_t items, samples;  /* items of a sample */
   double median, minimum; /* seconds of an item */
-  double times_backbone;  /* padim: of the backbone's median alone; else 0 */
+  double ratio;           /* of the median to that of `ratio_to`, measured just before */
+  const char *ratio_to;   /* "the backbone alone", TR_BENCH_EXACT; NULL: neither */
 } tr_bench_row;
 
 typedef void (*tr_bench_row_fn)(void *context, const tr_bench_limits *limits, const tr_bench_row *row);

@@ -5,7 +5,6 @@
 #include "host/base/json.h"
 #include "host/base/status.h"
 #include "host/detector/scorer.h"
-#include "host/harness/features.h"
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <stdio.h>
@@ -20,21 +19,25 @@ const char *tr_latency_stage_name(tr_latency_stage stage) {
   return names[stage];
 }
 
-static tr_status score_one(tr_scorer *scorer, const tr_sample *image, float *map, double seconds[TR_LATENCY_STAGES]) {
+static tr_status score_one(tr_device *device, tr_scorer *scorer, const tr_sample *image, float *map,
+                           double seconds[TR_LATENCY_STAGES]) {
   tr_image decoded;
   tr_scorer_seconds before, after;
   float score;
   TR_TRY(tr_scorer_spent(scorer, &before));
   double start = tr_seconds();
   TR_TRY(tr_image_read(image->path, 3, &decoded));
-  double read = tr_seconds();
+  double read = tr_seconds(), scored = 0, mapped = 0;
   tr_status status = tr_scorer_score_image(scorer, &decoded, image->path, &score);
-  double scored = tr_seconds();
   tr_image_free(&decoded);
+  if (status == TR_OK)
+    status = tr_device_clock(device, &scored);
   if (status == TR_OK)
     status = tr_scorer_maps(scorer);
   if (status == TR_OK)
     status = tr_scorer_map(scorer, MAP_IMAGE, map);
+  if (status == TR_OK)
+    status = tr_device_clock(device, &mapped);
   double end = tr_seconds();
   TR_TRY(status);
   TR_TRY(tr_scorer_spent(scorer, &after));
@@ -43,7 +46,7 @@ static tr_status score_one(tr_scorer *scorer, const tr_sample *image, float *map
   seconds[TR_LATENCY_BACKBONE] = after.backbone - before.backbone;
   seconds[TR_LATENCY_AGGREGATE] = after.aggregate - before.aggregate;
   seconds[TR_LATENCY_SEARCH] = after.search - before.search;
-  seconds[TR_LATENCY_MAP] = end - scored;
+  seconds[TR_LATENCY_MAP] = mapped - scored;
   seconds[TR_LATENCY_ALL] = end - start;
   return TR_OK;
 }
@@ -70,12 +73,13 @@ static void sum_up(double *samples, size_t n, tr_latency *out) {
   }
 }
 
-static tr_status time_single_images(tr_scorer *scorer, const tr_sample *images, float *map, double *samples, tr_latency *out) {
+static tr_status time_single_images(tr_device *device, tr_scorer *scorer, const tr_sample *images, float *map, double *samples,
+                                    tr_latency *out) {
   double seconds[TR_LATENCY_STAGES];
   for (size_t i = 0; i < out->warm_up + out->samples; ++i) {
     if (tr_cancel_requested())
       return tr_fail(TR_ECANCELED, "stopped");
-    TR_TRY(score_one(scorer, &images[i % out->images], map, seconds));
+    TR_TRY(score_one(device, scorer, &images[i % out->images], map, seconds));
     for (size_t stage = 0; i >= out->warm_up && stage < TR_LATENCY_STAGES; ++stage)
       samples[stage * out->samples + i - out->warm_up] = seconds[stage];
   }
@@ -103,28 +107,6 @@ static tr_status time_batches(tr_scorer *scorer, const tr_sample *images, tr_lat
   return TR_OK;
 }
 
-/* ---- clocks ---- */
-
-static void read_clocks(tr_latency *out) {
-  char line[128];
-  out->processor_mhz = NAN;
-  FILE *file = fopen("/proc/cpuinfo", "r");
-  while (file && fgets(line, sizeof line, file)) {
-    const char *colon = strchr(line, ':');
-    if (strncmp(line, "cpu MHz", 7) == 0 && colon) {
-      out->processor_mhz = strtod(colon + 1, NULL);
-      break;
-    }
-  }
-  if (file)
-    fclose(file);
-  file = fopen("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "r");
-  if (file && fgets(line, sizeof line, file))
-    snprintf(out->governor, sizeof out->governor, "%.*s", (int)strcspn(line, "\n"), line);
-  if (file)
-    fclose(file);
-}
-
 static tr_status make_room(tr_scorer *scorer, const tr_sample *images, size_t count) {
   size_t most = 0;
   for (size_t i = 0; i < count; ++i) {
@@ -146,8 +128,8 @@ tr_status tr_latency_measure(tr_detector *detector, const tr_sample *images, siz
   float *map = malloc((size_t)info.map_h * (size_t)info.map_w * sizeof *map);
   tr_status status = all && map ? make_room(scorer, images, count) : tr_fail(TR_ENOMEM, "bench latency: out of memory");
   if (status == TR_OK)
-    status = time_single_images(scorer, images, map, all, out);
-  read_clocks(out);
+    status = time_single_images(tr_detector_device(detector), scorer, images, map, all, out);
+  tr_bench_machine_now(&out->machine);
   if (status == TR_OK)
     status = time_batches(scorer, images, out);
   free(all);
@@ -165,27 +147,6 @@ static bool add_stages(cJSON *line, const char *name, const double *seconds) {
   return complete;
 }
 
-static bool add_libraries(cJSON *line) {
-  size_t count;
-  const tr_feature *features = tr_features(&count);
-  cJSON *object = cJSON_AddObjectToObject(line, "libraries");
-  bool complete = object;
-  for (size_t i = 0; complete && i < count; ++i)
-    complete = cJSON_AddStringToObject(object, features[i].name, features[i].version ? features[i].version : "missing");
-  return complete;
-}
-
-static bool add_machine(cJSON *line, tr_device *device, const tr_latency *latency) {
-  char date[21];
-  tr_date_utc(date);
-  return cJSON_AddItemToObject(line, "processor_mhz", tr_json_number(latency->processor_mhz)) &&
-         cJSON_AddStringToObject(line, "governor", latency->governor) && add_libraries(line) &&
-         cJSON_AddStringToObject(line, "device", tr_device_name(device)) &&
-         cJSON_AddStringToObject(line, "processor", tr_device_description(device)) &&
-         cJSON_AddNumberToObject(line, "threads", tr_pool_threads(tr_device_pool(device))) &&
-         cJSON_AddStringToObject(line, "version", tr_version()) && cJSON_AddStringToObject(line, "date", date);
-}
-
 tr_status tr_latency_json(tr_detector *detector, const tr_latency *latency, char **out) {
   tr_detector_info info;
   tr_detector_describe(detector, &info);
@@ -199,7 +160,7 @@ tr_status tr_latency_json(tr_detector *detector, const tr_latency *latency, char
                   add_stages(line, "seconds_p99", latency->p99) && cJSON_AddNumberToObject(line, "batch", TR_LATENCY_BATCH) &&
                   cJSON_AddNumberToObject(line, "batches", (double)latency->batches) &&
                   cJSON_AddItemToObject(line, "images_per_second", tr_json_number(latency->images_per_second)) &&
-                  add_machine(line, tr_detector_device(detector), latency);
+                  tr_bench_add_machine(line, tr_detector_device(detector), &latency->machine);
   *out = complete ? cJSON_PrintUnformatted(line) : NULL;
   cJSON_Delete(line);
   return *out ? TR_OK : tr_fail(TR_ENOMEM, "bench latency: writing a line: out of memory");

@@ -1,7 +1,9 @@
-/* How long one waits for an image's score and map, stage by stage, and how many images a second there are 16 at a time. */
+/* How long one waits for an image's score and map, stage by stage, and how many images a second there are 16 at a time. Stages are timed by
+ * the device's clock, decoding and the whole by the host's. */
 #ifndef TR_BENCH_LATENCY_H
 #define TR_BENCH_LATENCY_H
 
+#include "host/bench/machine.h"
 #include "host/detector/detector.h"
 
 enum { TR_LATENCY_BATCH = 16 };
@@ -12,7 +14,7 @@ typedef enum tr_latency_stage {
   TR_LATENCY_BACKBONE,
   TR_LATENCY_AGGREGATE, /* patch features */
   TR_LATENCY_SEARCH,
-  TR_LATENCY_MAP, /* upsampled and smoothed, on the host */
+  TR_LATENCY_MAP, /* upsampled, smoothed, and brought to the host */
   TR_LATENCY_ALL, /* with what lies between the stages */
   TR_LATENCY_STAGES
 } tr_latency_stage;
@@ -23,8 +25,7 @@ typedef struct tr_latency {
   double p50[TR_LATENCY_STAGES], p95[TR_LATENCY_STAGES], p99[TR_LATENCY_STAGES]; /* seconds, one image at a time */
   double images_per_second;                                                      /* of batches, files to maps */
   size_t batches;
-  double processor_mhz; /* of the first processor right after; NaN: not known */
-  char governor[32];    /* "": not known */
+  tr_bench_machine machine; /* right after the single images */
 } tr_latency;
 
 /* At least `samples` images one at a time, all of them equally often, and half as many in batches. ECANCELED after tr_cancel_request. */

@@ -238,9 +238,9 @@ static tr_status measure_fit(tr_bench *bench, fit_job *job, const char *backbone
   item.fn = fit_model;
   TR_TRY(tr_bench_measure(bench, &item, true));
   tr_bench_row *row = &bench->last;
-  row->times_backbone = row->median / alone;
-  snprintf(row->shape, sizeof row->shape, "fit of %zu images, %s: %.2f of the backbone", job->images, backbone,
-           row->times_backbone);
+  row->ratio = row->median / alone;
+  row->ratio_to = "the backbone alone";
+  snprintf(row->shape, sizeof row->shape, "fit of %zu images, %s", job->images, backbone);
   bench->options->row(bench->options->context, &bench->limits, row);
   return TR_OK;
 }

@@ -69,9 +69,10 @@ static void show_row(void *context, const tr_bench_limits *limits, const tr_benc
   print_rate(1e-9 * row->flops / row->median, 10);
   print_rate(1e-9 * row->bytes / row->median, 9);
   if (isfinite(share))
-    printf("%5.0f %% of %s\n", 100 * share, by_memory ? "copies" : "products");
-  else
-    printf("\n");
+    printf("%5.0f %% of %-8s", 100 * share, by_memory ? "copies" : "products");
+  if (row->ratio_to)
+    printf("%s%.2f times %s", isfinite(share) ? ", " : "  ", row->ratio, row->ratio_to);
+  printf("\n");
   fflush(stdout);
   if (out->json)
     keep_line(out, limits, row);

@@ -85,9 +85,10 @@ static void print(tr_detector *detector, const tr_latency *l) {
   tr_detector_describe(detector, &info);
   printf("%s\n%s, %s, %d threads: %zu images, %zu samples after %zu to warm up", info.run, tr_device_name(device),
          tr_device_description(device), tr_pool_threads(tr_device_pool(device)), l->images, l->samples, l->warm_up);
-  if (isfinite(l->processor_mhz))
-    printf(", %.0f MHz", l->processor_mhz);
-  printf("%s%s\n\n%-12s%10s%10s%10s  ms\n", l->governor[0] ? ", governor " : "", l->governor, "stage", "p50", "p95", "p99");
+  if (isfinite(l->machine.processor_mhz))
+    printf(", %.0f MHz", l->machine.processor_mhz);
+  printf("%s%s; stages by the %s\n\n%-12s%10s%10s%10s  ms\n", l->machine.governor[0] ? ", governor " : "", l->machine.governor,
+         tr_device_clock_name(device), "stage", "p50", "p95", "p99");
   for (int stage = 0; stage < TR_LATENCY_STAGES; ++stage)
     printf("%-12s%10.2f%10.2f%10.2f\n", tr_latency_stage_name((tr_latency_stage)stage), 1e3 * l->p50[stage], 1e3 * l->p95[stage],
            1e3 * l->p99[stage]);

@@ -353,17 +353,18 @@ tr_status tr_feed_images(tr_feed *feed, const char *stage, const tr_sample *samp
 
 tr_status tr_feed_image(tr_feed *feed, const tr_image *image, const char *name, tr_feed_fn fn, void *context) {
   lane_state *lane = &feed->lane[0];
-  double start = tr_seconds();
+  tr_device *device = feed->options.device;
+  double start, prepared, mapped, done;
+  TR_TRY(tr_device_clock(device, &start));
   TR_TRY(upload_and_resize(feed, lane, image, false, name, 0));
-  TR_TRY(tr_device_sync(feed->options.device));
-  double prepared = tr_seconds();
+  TR_TRY(tr_device_clock(device, &prepared));
   TR_TRY(tr_backbone_run(feed->options.backbone, 0, 1, lane->images, lane->taps));
-  TR_TRY(tr_device_sync(feed->options.device));
-  double mapped = tr_seconds();
+  TR_TRY(tr_device_clock(device, &mapped));
   TR_TRY(fn(context, 0, 0, 1, (const float *const *)lane->taps));
+  TR_TRY(tr_device_clock(device, &done));
   lane->seconds.decode += prepared - start;
   lane->seconds.backbone += mapped - prepared;
-  lane->seconds.method += tr_seconds() - mapped;
+  lane->seconds.method += done - mapped;
   return TR_OK;
 }
 

@@ -1,6 +1,5 @@
 /* Batches: a list of open ones under one lock; buffers are used again. */
 #include "host/methods/batches.h"
-#include "host/base/clock.h"
 #include "host/base/status.h"
 #include <pthread.h>
 #include <stdlib.h>
@@ -166,11 +165,15 @@ static tr_status work_on(tr_batches *b, size_t block, int lanes) {
     size_t first = o->begun, left = b->options.positions - first, count = left < block ? left : block;
     o->begun += count;
     pthread_mutex_unlock(&b->lock);
-    double start = tr_seconds();
-    status = b->options.work(b->options.context, &o->batch, first, count);
-    double seconds = tr_seconds() - start;
+    double start = 0, end = 0;
+    status = tr_device_clock(b->options.device, &start);
+    if (status == TR_OK)
+      status = b->options.work(b->options.context, &o->batch, first, count);
+    if (status == TR_OK)
+      status = tr_device_clock(b->options.device, &end);
     pthread_mutex_lock(&b->lock);
-    b->seconds += seconds * lanes;
+    if (status == TR_OK)
+      b->seconds += (end - start) * lanes;
     o->done += count;
     if (status == TR_OK && o->done == b->options.positions)
       status = end_batch(b, o);

@@ -421,10 +421,12 @@ static tr_status score_estimate(estimate *e, int lane, size_t first, size_t n, c
     TR_TRY(tr_batches_room(e->batches, first + done, &count, &at, &notes));
     for (size_t i = 0; i < count; ++i, to.patch_scores += e->spec.positions, ++to.image_score)
       ((target *)notes)[i] = to;
-    double start = tr_seconds();
+    double start, end;
+    TR_TRY(tr_device_clock(e->model->device, &start));
     later_maps(e, done, maps, later);
     TR_TRY(write_images(e, lane, count, later, tr_batches_capacity(e->batches), at));
-    add_draw_seconds(e, tr_seconds() - start);
+    TR_TRY(tr_device_clock(e->model->device, &end));
+    add_draw_seconds(e, end - start);
     TR_TRY(tr_batches_written(e->batches, first + done, count));
   }
   return TR_OK;

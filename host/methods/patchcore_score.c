@@ -1,5 +1,4 @@
 /* PatchCore's scores: distances of patches to their nearest bank rows, of test images and of training images. */
-#include "host/base/clock.h"
 #include "host/base/status.h"
 #include "host/methods/patchcore.h"
 #include "kernels/reweight.h"
@@ -54,12 +53,13 @@ static void add_seconds(tr_model *model, double *sum, double seconds) {
 
 static tr_status search_exactly(tr_model *model, tr_search *pass, const tr_lane_buffers *b, const tr_reference *found,
                                 size_t queries) {
-  double begin = tr_seconds();
+  double begin, end;
+  TR_TRY(tr_device_clock(model->device, &begin));
   TR_TRY(tr_bank_search(model->selections[pass->selection].bank, pass->rows, b->features, queries, model->patches, 1,
                         b->distances, b->indices, b->search_scratch));
   TR_TRY(tr_device_download(model->device, b->host_distances, b->distances, queries * sizeof(float)));
-  TR_TRY(tr_device_sync(model->device));
-  add_seconds(model, &pass->seconds, tr_seconds() - begin);
+  TR_TRY(tr_device_clock(model->device, &end));
+  add_seconds(model, &pass->seconds, end - begin);
   if (!pass->is_reference)
     return TR_OK;
   memcpy(found->distances, b->host_distances, queries * sizeof(float));
@@ -135,10 +135,11 @@ tr_status tr_patchcore_score_images(tr_model *model, int lane, size_t n, const f
                                     size_t variant_stride, float *image_scores, size_t image_stride) {
   tr_lane_buffers *b = &model->buffers[lane];
   size_t queries = n * model->patches;
-  double begin = tr_seconds();
+  double begin, end;
+  TR_TRY(tr_device_clock(model->device, &begin));
   TR_TRY(tr_patchcore_aggregate(model, lane, n, maps, b->features));
-  TR_TRY(tr_device_sync(model->device));
-  add_seconds(model, &model->aggregate_seconds, tr_seconds() - begin);
+  TR_TRY(tr_device_clock(model->device, &end));
+  add_seconds(model, &model->aggregate_seconds, end - begin);
   for (size_t s = 0; s < model->search_count; ++s) {
     tr_search *pass = &model->searches[s];
     TR_TRY(pass->index == TR_NONE ? search_exactly(model, pass, b, &b->references[s], queries)

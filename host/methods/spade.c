@@ -9,7 +9,6 @@
  * The training maps stay on the device as they come, image by image, and are searched where they lie: an image's K neighbours are
  * K blocks of them. Variants that differ in K share all but this search.
  */
-#include "host/base/clock.h"
 #include "host/base/json.h"
 #include "host/base/status.h"
 #include "host/methods/method.h"
@@ -377,7 +376,8 @@ static tr_status map_gallery(const tr_model *model, const gallery *g, const sear
 static tr_status map_images(tr_model *model, search *pass, const lane_buffers *b, size_t n, const float *const *features,
                             float *scores) {
   size_t pixels = n * model->pixels;
-  double begin = tr_seconds();
+  double begin, end;
+  TR_TRY(tr_device_clock(model->device, &begin));
   for (int g = 0; g < model->gallery_count; ++g) {
     TR_TRY(map_gallery(model, &model->galleries[g], pass, b, n, features[g]));
     for (size_t i = 0; i < pixels; ++i)
@@ -385,7 +385,8 @@ static tr_status map_images(tr_model *model, search *pass, const lane_buffers *b
   }
   for (size_t i = 0; i < pixels; ++i)
     scores[i] /= (float)model->gallery_count;
-  add_seconds(model, &pass->seconds, tr_seconds() - begin);
+  TR_TRY(tr_device_clock(model->device, &end));
+  add_seconds(model, &pass->seconds, end - begin);
   return TR_OK;
 }
 
@@ -413,14 +414,15 @@ static tr_status score_images(tr_model *model, int lane, size_t n, const float *
                               size_t variant_stride, float *image_scores, size_t image_stride) {
   lane_buffers *b = &model->buffers[lane];
   const float *const concatenated[] = {b->features}, *const *features = maps;
-  double begin = tr_seconds();
+  double begin, end;
+  TR_TRY(tr_device_clock(model->device, &begin));
   TR_TRY(find_images(model, b, n, maps[model->aggregate.layers]));
   if (model->gallery_kind == TR_GALLERY_CONCATENATED) {
     TR_TRY(concatenate(model, lane, n, maps, b->features));
     features = concatenated;
   }
-  TR_TRY(tr_device_sync(model->device));
-  add_seconds(model, &model->shared_seconds, tr_seconds() - begin);
+  TR_TRY(tr_device_clock(model->device, &end));
+  add_seconds(model, &model->shared_seconds, end - begin);
   for (size_t s = 0; s < model->search_count; ++s) {
     search *pass = &model->searches[s];
     const float *first = NULL; /* variant's scores of this search */

@@ -76,20 +76,27 @@ code 2 "$program" bank export "$dir/model"
 [ ! -e "$dir/no" ] && [ ! -e "$dir/no.npy" ] || fail "a file was written after an error"
 
 # Stages add up to no more than the whole, and percentiles grow.
-code 0 "$program" bench latency "$dir/model" "$images" --weights "$dir" --samples 20 --json "$dir/line"
-says out decode preprocess backbone aggregate search map "images a second in batches of 16"
-grep -q '"operator":"latency","run":"IM56' "$dir/line" || fail "no line: $(cat "$dir/line")"
-awk '
-  function number(block, name) {
-    s = substr($0, index($0, "\"" block "\":{")); s = substr(s, index(s, "\"" name "\":")); sub(/^[^:]*:/, "", s)
-    return s + 0
-  }
-  {
-    split("decode preprocess backbone aggregate search map", stages, " ")
-    for (i in stages) {
-      p50 = number("seconds_p50", stages[i]); p95 = number("seconds_p95", stages[i]); p99 = number("seconds_p99", stages[i])
-      if (!(p50 > 0 && p95 >= p50 && p99 >= p95 && p99 <= number("seconds_p99", "all"))) exit 1
+latency() { # device clock
+  code 0 "$program" bench latency "$dir/model" "$images" --weights "$dir" --samples 20 --json "$dir/line" --device "$1"
+  says out decode preprocess backbone aggregate search map "images a second in batches of 16" "stages by the $2"
+  grep -q '"operator":"latency","run":"IM56' "$dir/line" || fail "no line: $(cat "$dir/line")"
+  for field in '"warm_up":3' '"samples":' '"processor_mhz":' '"device_mhz":' '"libraries":{"' "\"clock\":\"$2\"" "\"device\":\"$1\""; do
+    grep -qF "$field" "$dir/line" || fail "no $field: $(cat "$dir/line")"
+  done
+  awk '
+    function number(block, name) {
+      s = substr($0, index($0, "\"" block "\":{")); s = substr(s, index(s, "\"" name "\":")); sub(/^[^:]*:/, "", s)
+      return s + 0
     }
-  }' "$dir/line" || fail "percentiles make no sense: $(cat "$dir/line")"
+    {
+      split("decode preprocess backbone aggregate search map", stages, " ")
+      for (i in stages) {
+        p50 = number("seconds_p50", stages[i]); p95 = number("seconds_p95", stages[i]); p99 = number("seconds_p99", stages[i])
+        if (!(p50 > 0 && p95 >= p50 && p99 >= p95 && p99 <= number("seconds_p99", "all"))) exit 1
+      }
+    }' "$dir/line" || fail "percentiles make no sense: $(cat "$dir/line")"
+}
+latency cpu "monotonic clock"
+if "$program" bench copy --quick --device cuda:0 >/dev/null 2>&1; then latency cuda:0 "CUDA events"; fi
 code 2 "$program" bench latency "$dir/model"
 code 1 "$program" bench latency "$dir/bank.npy" "$images" --weights "$dir"

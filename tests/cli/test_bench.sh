@@ -26,11 +26,25 @@ for device in "${devices[@]}"; do
   for operator in $operators; do
     case $device,$operator in cuda*,channels | cuda*,gaussian) continue ;; esac # until the GPU has them
     says out "$operator "
-    grep -q "\"operator\":\"$operator\",.*\"quick\":true,\"device\":\"$device\"" "$dir/rows" || fail "no line of $operator"
+    grep -q "\"operator\":\"$operator\",.*\"quick\":true,.*\"device\":\"$device\"" "$dir/rows" || fail "no line of $operator"
   done
   [ "$(grep -c . "$dir/rows")" = $(($(grep -c . "$dir/out") - 2)) ] || fail "rows and lines differ in number"
   check_rows "$dir/rows"
 done
+
+# Exact search and FAISS's, in one run: how many times as long the second one takes.
+if "$program" info | grep -q '^FAISS  *[0-9]'; then
+  code 0 "$program" bench search --quick --json "$dir/search"
+  says out "times exact search"
+  awk '
+    function number(name) { return match($0, "\"" name "\":-?[0-9.e+-]+") ? substr($0, RSTART + length(name) + 3, RLENGTH - length(name) - 3) + 0 : -1 }
+    /, exact"/ { exact = number("seconds_median") }
+    /, FAISS Flat"/ { ++pairs; ratio = number("ratio") * exact / number("seconds_median"); if (!(ratio > 0.999 && ratio < 1.001)) exit 1 }
+    END { if (pairs != 1) exit 1 }' "$dir/search" || fail "the ratio makes no sense: $(cat "$dir/search")"
+  for field in '"ratio_to":"exact search"' '"clock":"monotonic clock"' '"libraries":{' '"FAISS":"'; do
+    grep -qF "$field" "$dir/search" || fail "no $field in the lines of search"
+  done
+fi
 
 code 0 "$program" bench smooth upsample --quick --results "$dir/results" --threads 1
 code 0 "$program" bench smooth --quick --results "$dir/results" --threads 1
