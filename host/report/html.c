@@ -17,7 +17,8 @@ static const char *const style[] = {
     ":root{color-scheme:light dark;--ground:#fff;--text:#1f2328;--muted:#59636e;--rule:#d1d9e0;--band:#f4f6f8;--link:#0a58a8}\n"
     "@media(prefers-color-scheme:dark){:root{--ground:#14171b;--text:#e6e8ea;--muted:#9aa4ae;--rule:#39414a;--band:#1c2127;"
     "--link:#7cb8f5}\n"
-    ".series0{stroke:#3f9bdc;color:#3f9bdc}.series2{stroke:#1fb98d;color:#1fb98d}}\n"
+    ".series0{stroke:#3f9bdc;color:#3f9bdc}.series2{stroke:#1fb98d;color:#1fb98d}.series6{stroke:#a98bea;color:#a98bea}\n"
+    ".mark0{fill:#3f9bdc}.mark2{fill:#1fb98d}.mark6{fill:#a98bea}}\n"
     "*{box-sizing:border-box}\n"
     "body{margin:0 auto;max-width:75rem;padding:1rem clamp(.75rem,3vw,2rem) 4rem;background:var(--ground);color:var(--text);"
     "font:1rem/1.5 system-ui,sans-serif;overflow-wrap:anywhere}\n"
@@ -49,7 +50,8 @@ static const char *const style[] = {
     "footer{margin-top:4rem;border-top:1px solid var(--rule);padding-top:.75rem;font-size:.85rem;color:var(--muted)}\n"
     "@media "
     "print{:root{color-scheme:light;--ground:#fff;--text:#000;--muted:#444;--rule:#bbb;--band:#eee;--link:#000}.series0{stroke:#"
-    "0072b2;color:#0072b2}.series2{stroke:#009e73;color:#009e73}\n"
+    "0072b2;color:#0072b2}.series2{stroke:#009e73;color:#009e73}.series6{stroke:#7e57c2;color:#7e57c2}\n"
+    ".mark0{fill:#0072b2}.mark2{fill:#009e73}.mark6{fill:#7e57c2}\n"
     "body{max-width:none;padding:0;font-size:10pt}nav{display:none}h2,h3{break-after:avoid}tr,figure{break-inside:avoid}\n"
     "thead{display:table-header-group}table{font-size:7.5pt}.wide{overflow:visible;border:0}details:not([open]){display:none}}\n",
 };

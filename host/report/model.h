@@ -95,6 +95,7 @@ typedef struct tr_figure {
   const char *id; /* as a table's */
   const char *title, *x_title, *y_title;
   bool x_log, y_log;
+  bool x_nines;        /* x are percentages of which what lacks to 100 counts: 90, 99 and 99.9 are as far apart */
   double y_ceiling;    /* no value can be larger, as 100 %; 0: none */
   const char *caption; /* what it is of; NULL: nothing to say */
   const tr_series *series;

@@ -2,6 +2,8 @@
 #include "host/report/plot.h"
 #include "host/base/status.h"
 #include "host/base/text.h"
+#include "host/report/axes.h"
+#include "host/report/marks.h"
 #include <errno.h>
 #include <math.h>
 #include <spawn.h>
@@ -25,11 +27,12 @@ enum {
   BELOW_AXES = 54, /* numbers and name of the x axis */
   LEGEND_ROW = 19,
   NARROW_NAME = 26, /* two such columns of the legend fit beside each other */
-  COLOURS = 6,
-  MARKERS = COLOURS
+  COLOURS = 8,
+  MARKERS = 6
 };
 
-static const char *const colours[COLOURS] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"};
+static const char *const colours[COLOURS] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
+                                             "#E69F00", "#56B4E9", "#7E57C2", "#808080"};
 
 /* gnuplot's numbers of the hollow markers: circle, square, triangle up and down, diamond, pentagon; filled ones are 1 above. */
 static const int hollow_markers[MARKERS] = {6, 4, 8, 10, 12, 14};
@@ -46,70 +49,28 @@ static int colour_of(const tr_series *series) {
   return series->colour % COLOURS;
 }
 
-/* The seventh series has the first one's colour, but not its marker. */
+/* The seventh series has the second one's marker, but not its colour. */
 static int marker_of(const tr_series *series) {
-  return (series->colour + series->colour / COLOURS) % MARKERS;
+  return (series->colour + series->colour / MARKERS) % MARKERS;
 }
 
-/* ---- ranges ---- */
-
-typedef struct range {
-  double low, high;
-} range;
-
-static range x_range(const tr_figure *figure) {
-  range r = {INFINITY, -INFINITY};
-  for (const tr_series *s = figure->series; s; s = s->next)
-    for (const tr_point *p = s->points; p; p = p->next)
-      r = (range){fmin(r.low, p->x), fmax(r.high, p->x)};
-  return r;
-}
-
-static range y_range(const tr_figure *figure) {
-  range r = {INFINITY, -INFINITY};
-  for (const tr_series *s = figure->series; s; s = s->next)
-    for (const tr_point *p = s->points; p; p = p->next)
-      r = (range){fmin(r.low, p->y - p->deviation), fmax(r.high, p->y + p->deviation)};
-  return r;
-}
-
-/* Room around the outermost points; at least a factor of 2 on a logarithmic axis, so that it has numbers. */
-static range padded(range r, bool logarithmic, double share) {
-  if (logarithmic) {
-    double factor = fmax(pow(r.high / r.low, share), 1.15);
-    if (r.high / r.low < 1.6)
-      factor = 1.4;
-    return (range){r.low / factor, r.high * factor};
-  }
-  double span = r.high - r.low;
-  if (!(span > 0))
-    span = fmax(fabs(r.high) * 0.02, 1e-6);
-  return (range){r.low - span * share, r.high + span * share};
-}
+/* ---- checks ---- */
 
 static tr_status check_points(const tr_figure *figure) {
   size_t points = 0;
   for (const tr_series *s = figure->series; s; s = s->next)
     for (const tr_point *p = s->points; p; p = p->next, ++points)
       if (!isfinite(p->x) || !isfinite(p->y) || !(p->deviation >= 0) || !isfinite(p->deviation) || (figure->x_log && p->x <= 0) ||
-          (figure->y_log && p->y - p->deviation <= 0))
+          (figure->x_nines && (p->x < 0 || p->x > 100)) || (figure->y_log && p->y - p->deviation <= 0))
         return tr_fail(TR_EINVAL, "drawing %s: series %s: the point (%g, %g ± %g) cannot be drawn%s", figure->id, s->title, p->x,
-                       p->y, p->deviation, figure->x_log || figure->y_log ? " on a logarithmic axis" : "");
+                       p->y, p->deviation,
+                       figure->x_log || figure->y_log ? " on a logarithmic axis"
+                       : figure->x_nines              ? " on an axis of percentages"
+                                                      : "");
   return points ? TR_OK : tr_fail(TR_EINVAL, "drawing %s: no points", figure->id);
 }
 
 /* ---- the script ---- */
-
-/* In single quotes only the quote itself is special. */
-static void write_quoted(FILE *out, const char *text) {
-  fputc('\'', out);
-  for (; *text; ++text) {
-    if (*text == '\'')
-      fputc('\'', out);
-    fputc(*text == '\n' ? ' ' : *text, out);
-  }
-  fputc('\'', out);
-}
 
 static size_t character_count(const char *text) {
   size_t count = 0;
@@ -125,94 +86,36 @@ static int legend_columns(const tr_figure *figure) {
   return figure->series_count > 1 ? 2 : 1;
 }
 
-/* gnuplot's own choice may leave a single number, or none. */
-static void write_log_tics(FILE *out, const char *axis, range r) {
-  static const double steps[] = {1, 2, 5, 1.5, 3,
-                                 4, 6, 7, 8,   9}; /* over many decades the first, over few three, within one all */
-  double ratio = r.high / r.low;
-  size_t count = ratio > 200 ? 1 : ratio > 6 ? 3 : sizeof steps / sizeof *steps;
-  const char *separator = "";
-  fprintf(out, "set logscale %s\nset %stics (", axis, axis);
-  for (int decade = (int)floor(log10(r.low)); decade <= (int)ceil(log10(r.high)); ++decade)
-    for (size_t i = 0; i < count; ++i) {
-      double value = steps[i] * pow(10, decade);
-      if (value < r.low || value > r.high)
-        continue;
-      fprintf(out, "%s'%g' %.10g", separator, value, value);
-      separator = ", ";
-    }
-  fprintf(out, ")\n");
-}
-
-/* Neighbourhoods, strides: nothing stands between the whole numbers. */
-static bool whole_numbers(const tr_figure *figure) {
-  range r = x_range(figure);
-  for (const tr_series *s = figure->series; s; s = s->next)
-    for (const tr_point *p = s->points; p; p = p->next)
-      if (p->x != round(p->x))
-        return false;
-  return r.high - r.low <= 12;
-}
-
-static void write_axis(FILE *out, const char *axis, bool logarithmic, range r) {
-  fprintf(out, "set %srange [%.10g:%.10g]\n", axis, r.low, r.high);
-  if (logarithmic)
-    write_log_tics(out, axis, r);
-}
-
 /* That of y at a fixed place: gnuplot's follows the width of the numbers, and may run over the edge. */
 static void write_axis_titles(FILE *out, const tr_figure *figure) {
   fprintf(out, "set xlabel ");
-  write_quoted(out, figure->x_title);
+  tr_gnuplot_quote(out, figure->x_title);
   fprintf(out, " offset 0,0.6\nset label ");
-  write_quoted(out, figure->y_title);
+  tr_gnuplot_quote(out, figure->y_title);
   fprintf(out, " at screen %.6f, graph 0.5 center rotate by 90\n", 13.0 / WIDTH);
 }
 
-/* A name below each place that has a point; the first one with a place gives the name. */
-static void write_categories(FILE *out, const tr_figure *figure) {
-  const char *separator = "";
-  double last = -INFINITY;
-  for (;;) {
-    const tr_point *next = NULL;
-    for (const tr_series *s = figure->series; s; s = s->next)
-      for (const tr_point *p = s->points; p; p = p->next)
-        if (p->label && p->x > last && (!next || p->x < next->x))
-          next = p;
-    if (!next)
-      break;
-    fprintf(out, "%s", *separator ? separator : "set xtics (");
-    write_quoted(out, next->label);
-    fprintf(out, " %.10g", next->x);
-    separator = ", ";
-    last = next->x;
-  }
-  if (*separator)
-    fprintf(out, ")\n");
-}
-
-static void write_data(FILE *out, const tr_series *series, size_t index) {
+static void write_data(FILE *out, const tr_axis *x, const tr_series *series, size_t index) {
   fprintf(out, "$points%zu << END\n", index);
   for (const tr_point *p = series->points; p; p = p->next)
-    fprintf(out, "%.10g %.10g\n", p->x, p->y);
+    fprintf(out, "%.10g %.10g\n", tr_axis_data(x, p->x), p->y);
   fprintf(out, "END\n$bars%zu << END\n", index);
   for (const tr_point *p = series->points; p; p = p->next)
     if (p->deviation > 0)
-      fprintf(out, "%.10g %.10g %.10g\n", p->x, p->y - p->deviation, 2 * p->deviation);
+      fprintf(out, "%.10g %.10g %.10g\n", tr_axis_data(x, p->x), p->y - p->deviation, 2 * p->deviation);
   fprintf(out, "END\n");
 }
 
-/* On the side where the series' line does not pass: above to the right where it falls, else to the left. */
-static void write_marks(FILE *out, const tr_figure *figure) {
-  for (const tr_series *s = figure->series; s; s = s->next)
-    for (const tr_point *p = s->points, *before = NULL; p; before = p, p = p->next)
-      if (p->mark) {
-        bool falls = p->next ? p->next->y < p->y : before && before->y > p->y;
-        fprintf(out, "set label ");
-        write_quoted(out, p->mark);
-        fprintf(out, " at first %.10g, first %.10g %s offset character %.1f, character 0.4 front\n", p->x, p->y,
-                falls ? "left" : "right", falls ? 0.6 : -0.6);
-      }
+/* Names and numbers beside points. */
+static void write_marks(FILE *out, const tr_figure *figure, const tr_axis *x, const tr_axis *y) {
+  tr_mark_place places[TR_MAX_MARKS];
+  size_t count = tr_marks_place(figure, x, y, WIDTH - LEFT - RIGHT, AXES, places);
+  for (size_t i = 0; i < count; ++i) {
+    fprintf(out, "set label ");
+    tr_gnuplot_quote(out, places[i].mark);
+    fprintf(out, " at graph %.6f, graph %.6f center textcolor rgb '%s' front\n", places[i].x, places[i].y,
+            places[i].series->bare ? "black" : colours[colour_of(places[i].series)]);
+  }
 }
 
 static bool has_bars(const tr_series *series) {
@@ -237,14 +140,14 @@ static void write_series(FILE *out, const tr_figure *figure) {
       continue;
     if (s->bare) {
       fprintf(out, "%s $points%zu using 1:2 with lines lw 1.5 dt (2,3) lc rgb 'black' title ", separator, index);
-      write_quoted(out, s->title);
+      tr_gnuplot_quote(out, s->title);
       separator = ",";
       continue;
     }
     fprintf(out, "%s $points%zu using 1:2 with %s%s pt %d ps 0.8 lw 2 lc rgb '%s' title ", separator, index,
             s->line ? "linespoints" : "points", s->line && s->published ? " dt (6,4)" : "",
             hollow_markers[marker_of(s)] + !s->published, colours[colour_of(s)]);
-    write_quoted(out, s->title);
+    tr_gnuplot_quote(out, s->title);
     separator = ",";
   }
   fputc('\n', out);
@@ -264,26 +167,15 @@ static void write_script(FILE *out, const tr_figure *figure) {
           "(1,3)\n"
           "set title ",
           (double)LEGEND_LEFT / WIDTH, (double)(LEGEND_ROW * rows + 4) / height, rows, LEGEND_ROW / 19.5);
-  write_quoted(out, figure->title);
+  tr_gnuplot_quote(out, figure->title);
   fprintf(out, " offset 0,-0.6 font 'sans-serif,14'\n");
-  range x = padded(x_range(figure), figure->x_log, 0.06), y = padded(y_range(figure), figure->y_log, 0.08);
-  if (figure->y_ceiling > 0)
-    y.high = fmin(y.high, figure->y_ceiling);
-  if (figure->y_ceiling > 0 && !(y.low < y.high))
-    y.low = 0.98 * y.high;
-  bool categories = figure->series->points && figure->series->points->label;
-  if (categories)
-    x = (range){x_range(figure).low - 0.5, x_range(figure).high + 0.5};
-  write_axis(out, "x", figure->x_log, x);
-  write_axis(out, "y", figure->y_log, y);
-  if (!figure->x_log && whole_numbers(figure))
-    fprintf(out, "set xtics 1\n");
+  tr_axis x = tr_axis_x(figure), y = tr_axis_y(figure);
+  tr_axes_write(out, figure, &x, &y);
   write_axis_titles(out, figure);
-  write_categories(out, figure);
   size_t index = 0;
   for (const tr_series *s = figure->series; s; s = s->next)
-    write_data(out, s, index++);
-  write_marks(out, figure);
+    write_data(out, &x, s, index++);
+  write_marks(out, figure, &x, &y);
   write_series(out, figure);
 }
 
@@ -426,9 +318,9 @@ static void write_head(FILE *out, const tr_figure *figure, double height) {
   write_markers(out, figure);
 }
 
-/* 'rgb(  0, 114, 178)' as "#0072B2"; its length, 0 where there is none. */
+/* 'rgb(  0, 114, 178)', in quotes of either kind, as "#0072B2"; its length, 0 where there is none. */
 static size_t read_colour(const char *line, char colour[8]) {
-  if (strncmp(line, "'rgb(", 5) != 0)
+  if ((*line != '\'' && *line != '"') || strncmp(line + 1, "rgb(", 4) != 0)
     return 0;
   unsigned long parts[3];
   const char *at = line + 4;
@@ -440,11 +332,11 @@ static size_t read_colour(const char *line, char colour[8]) {
     at = end;
   }
   snprintf(colour, 8, "#%02lX%02lX%02lX", parts[0], parts[1], parts[2]);
-  return at[1] == '\'' ? (size_t)(at + 2 - line) : 0;
+  return at[1] == *line ? (size_t)(at + 2 - line) : 0;
 }
 
 /* Where an attribute's value begins that we write otherwise: how many characters of `line` are replaced by what was written; 0: none. A
- * colour of the palette gets a class, "series0" and so on, so that a page may give it others on a dark ground. */
+ * colour of the palette gets a class, "series0" and so on, of a text "mark0", so that a page may give it others on a dark ground. */
 static size_t rewrite_value(FILE *out, const char *line, const char *id) {
   static const char *const black[] = {"'black'", "\"black\""};
   for (size_t i = 0; i < 2; ++i)
@@ -452,14 +344,14 @@ static size_t rewrite_value(FILE *out, const char *line, const char *id) {
       fputs("\"currentColor\"", out);
       return 7;
     }
+  size_t fill = strncmp(line, "fill=\"", 6) == 0 ? 5 : 0, length; /* of a text; shapes have single quotes */
   char colour[8];
-  size_t length = read_colour(line, colour);
-  if (length) {
-    fprintf(out, "\"%s\"", strcmp(colour, "#000000") == 0 ? "currentColor" : colour);
+  if ((length = read_colour(line + fill, colour))) {
+    fprintf(out, "%.*s\"%s\"", (int)fill, line, strcmp(colour, "#000000") == 0 ? "currentColor" : colour);
     for (int i = 0; i < COLOURS; ++i)
       if (strcmp(colours[i], colour) == 0)
-        fprintf(out, " class=\"series%d\"", i);
-    return length;
+        fprintf(out, " class=\"%s%d\"", fill ? "mark" : "series", i);
+    return fill + length;
   }
   if (strncmp(line, "xlink:href='#gp", 15) == 0) {
     fprintf(out, "href='#%s-", id);

@@ -129,6 +129,20 @@ static int compare_entries(const void *a, const void *b) {
   return order ? order : strcmp(y->result->date ? y->result->date : "", x->result->date ? x->result->date : "");
 }
 
+static bool same_text(const char *a, const char *b) {
+  return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+bool tr_same_machine(const tr_result *a, const tr_result *b) {
+  return same_text(a->processor, b->processor) && same_text(a->device, b->device) && a->threads == b->threads;
+}
+
+/* Of two lines of one run with the same numbers, whether the first one has the better times: what else a machine does only adds. */
+static bool less_disturbed(const tr_result *a, const tr_result *b) {
+  return a->seconds.score_per_image > 0 && a->seconds.score_per_image < b->seconds.score_per_image && tr_same_machine(a, b) &&
+         !tr_result_difference(a, b);
+}
+
 static void cut_groups(tr_runs *runs, const entry *entries) {
   const tr_result **kept = runs->kept;
   for (size_t i = 0; i < runs->results.count; ++i) {
@@ -136,8 +150,12 @@ static void cut_groups(tr_runs *runs, const entry *entries) {
     if (begins)
       runs->groups[runs->group_count++] = (tr_group){.runs = kept, .stem = entries[i].stem};
     tr_group *group = &runs->groups[runs->group_count - 1];
-    if (!begins && group->runs[group->count - 1]->seed == entries[i].result->seed)
+    const tr_result **last = begins ? NULL : &group->runs[group->count - 1];
+    if (last && (*last)->seed == entries[i].result->seed) {
+      if (less_disturbed(entries[i].result, *last))
+        *last = entries[i].result;
       continue;
+    }
     *kept++ = entries[i].result;
     ++group->count;
   }

@@ -22,7 +22,7 @@ extern const tr_metric tr_metric_pixel_auroc_anomalous, tr_metric_pro_anomalous;
 double tr_metric_of(const tr_metric *metric, const tr_result *result);
 
 typedef struct tr_group {
-  const tr_result **runs; /* by seed; of several of one seed, the newest */
+  const tr_result **runs; /* by seed; of several of one seed the newest, or what scored fastest with the same numbers there */
   size_t count;           /* at least 1 */
   const char *stem;       /* the name without its seed */
 } tr_group;
@@ -67,6 +67,9 @@ size_t tr_runs_at(const tr_runs *runs, tr_report *report, size_t first, tr_selec
 
 /* The setting of that name (without its seed) on a data set; no groups where it was not run. */
 void tr_runs_of_stem(const tr_runs *runs, tr_report *report, const char *dataset, const char *stem, tr_selection *out);
+
+/* The same clock: times of other processors or numbers of threads do not compare. */
+bool tr_same_machine(const tr_result *a, const tr_result *b);
 
 /* Whether a run searched its bank exactly; methods without a bank did. */
 bool tr_is_exact(const tr_result *run);

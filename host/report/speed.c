@@ -16,14 +16,17 @@ static const char *class_of(const tr_group *group) {
 
 /* ---- settings of one data set and machine ---- */
 
-#define PATCHCORE    "PatchCore, "
-#define EXACT_SEARCH PATCHCORE "exact search"
+/* Families of settings, as legends have them: short enough for two columns. */
+#define EXACT        "exact search"
+#define EXACT_SEARCH "PatchCore, " EXACT
+#define BY_INDEX     "by "
+#define FAISS        "faiss:"
 
 /* A setting of a method on one machine: where it stands between time and accuracy. */
 typedef struct contender {
   tr_selection selection;
-  const char *family; /* "PatchCore, exact search" */
-  double milliseconds, image_auroc, deviation;
+  const char *family;                       /* EXACT_SEARCH, "PaDiM", "by HNSW32" */
+  double milliseconds, accuracy, deviation; /* accuracy: of the metric that is drawn, in percent */
   size_t seeds;
   bool front;
 } contender;
@@ -33,14 +36,9 @@ typedef struct contenders {
   size_t count;
 } contenders;
 
-/* The same clock: times of other processors or numbers of threads do not compare. */
-static bool same_machine(const tr_result *a, const tr_result *b) {
-  return strcmp(a->processor, b->processor) == 0 && strcmp(a->device, b->device) == 0 && a->threads == b->threads;
-}
-
 /* Settings that make the task another one: few training images. */
 static bool contends(const tr_result *run) {
-  return run->low_shot == 0 && run->processor && run->device && isfinite(run->image_auroc) && run->seconds.score_per_image > 0;
+  return run->low_shot == 0 && run->processor && run->device && run->seconds.score_per_image > 0;
 }
 
 static const char *family_of(tr_evidence *evidence, const tr_result *run) {
@@ -50,7 +48,8 @@ static const char *family_of(tr_evidence *evidence, const tr_result *run) {
     return "PaDiM";
   if (tr_is_exact(run))
     return EXACT_SEARCH;
-  const char *text = tr_report_text(evidence->report, PATCHCORE "%s", run->search);
+  const char *name = strncmp(run->search, FAISS, strlen(FAISS)) == 0 ? run->search + strlen(FAISS) : run->search;
+  const char *text = tr_report_text(evidence->report, BY_INDEX "%s", name);
   return text ? text : "";
 }
 
@@ -67,7 +66,7 @@ static void gather(tr_evidence *evidence, const char *dataset, const tr_result *
   for (size_t i = 0; i < runs->group_count; ++i) {
     const tr_group *group = &runs->groups[i];
     const tr_result *run = group->runs[0];
-    if (strcmp(run->dataset, dataset) != 0 || !contends(run) || !same_machine(run, machine))
+    if (strcmp(run->dataset, dataset) != 0 || !contends(run) || !tr_same_machine(run, machine))
       continue;
     size_t at = 0;
     while (at < out->count && !same_setting(out->items[at].selection.groups[0], group))
@@ -94,7 +93,7 @@ static int compare_contenders(const void *a, const void *b) {
   const contender *x = a, *y = b;
   int order = (x->milliseconds > y->milliseconds) - (x->milliseconds < y->milliseconds);
   if (!order)
-    order = (x->image_auroc < y->image_auroc) - (x->image_auroc > y->image_auroc);
+    order = (x->accuracy < y->accuracy) - (x->accuracy > y->accuracy);
   return order ? order : strcmp(x->selection.groups[0]->stem, y->selection.groups[0]->stem);
 }
 
@@ -136,8 +135,8 @@ static tr_selection common_classes(const contenders *list) {
   return best;
 }
 
-/* Leaves those with the common classes, by rising time, and marks the ones that nothing faster matches. */
-static void rank(tr_evidence *evidence, contenders *list) {
+/* Leaves those with the common classes. */
+static void cut_to_common(tr_evidence *evidence, contenders *list) {
   tr_selection common = common_classes(list);
   size_t kept = 0;
   for (size_t i = 0; i < list->count; ++i) {
@@ -146,25 +145,36 @@ static void rank(tr_evidence *evidence, contenders *list) {
     if (!cut.groups || !cut_to(&c.selection, &common, &cut))
       continue;
     c.selection = cut;
-    tr_statistic accuracy = tr_selection_statistic(&cut, &tr_metric_image_auroc);
     c.milliseconds = 1000 * tr_selection_statistic(&cut, &tr_metric_seconds).mean;
-    c.image_auroc = accuracy.mean;
+    list->items[kept++] = c;
+  }
+  list->count = kept;
+}
+
+/* Leaves those that have the metric, by rising time, and marks the ones that nothing faster matches. */
+static void rank(contenders *list, const tr_metric *metric) {
+  size_t kept = 0;
+  for (size_t i = 0; i < list->count; ++i) {
+    contender c = list->items[i];
+    tr_statistic accuracy = tr_selection_statistic(&c.selection, metric);
+    c.accuracy = accuracy.mean;
     c.deviation = accuracy.deviation;
     c.seeds = accuracy.seeds;
-    list->items[kept++] = c;
+    if (isfinite(c.accuracy))
+      list->items[kept++] = c;
   }
   list->count = kept;
   if (kept)
     qsort(list->items, kept, sizeof *list->items, compare_contenders);
   double best = -INFINITY;
   for (size_t i = 0; i < kept; ++i) {
-    list->items[i].front = list->items[i].image_auroc > best;
-    best = fmax(best, list->items[i].image_auroc);
+    list->items[i].front = list->items[i].accuracy > best;
+    best = fmax(best, list->items[i].accuracy);
   }
 }
 
 static tr_point point_of(const contender *c) {
-  return (tr_point){.x = c->milliseconds, .y = c->image_auroc, .deviation = c->deviation, .seeds = c->seeds};
+  return (tr_point){.x = c->milliseconds, .y = c->accuracy, .deviation = c->deviation, .seeds = c->seeds};
 }
 
 /* The front, its points numbered; the note says which they are. */
@@ -174,7 +184,7 @@ static void add_front(tr_evidence *evidence, const contenders *list) {
   for (size_t i = 0; i < list->count && note; ++i)
     if (list->items[i].front) {
       note = tr_report_text(evidence->report, "%s%s %d: `%s`, %.3g ms, %.2f %%", note, number ? ";" : "", number + 1,
-                            list->items[i].selection.groups[0]->stem, list->items[i].milliseconds, list->items[i].image_auroc);
+                            list->items[i].selection.groups[0]->stem, list->items[i].milliseconds, list->items[i].accuracy);
       ++number;
     }
   tr_report_series(evidence->report, &(tr_series){.title = "Pareto front", .line = true, .bare = true, .note = note});
@@ -188,7 +198,8 @@ static void add_front(tr_evidence *evidence, const contenders *list) {
     }
 }
 
-/* The families of a list in the order of legends, with colours that are the same in all figures but for those of indexes. */
+/* The families of a list in the order of legends, indexes by name, with colours that are the same in all figures but for those of
+ * indexes. */
 enum { FIXED_FAMILIES = 3, MAX_FAMILIES = 32 };
 static const char *const fixed_families[FIXED_FAMILIES] = {EXACT_SEARCH, "PaDiM", "SPADE"};
 
@@ -212,20 +223,23 @@ static families families_of(const contenders *list) {
     size_t at = 0;
     while (at < found.count && (!found.names[at] || strcmp(found.names[at], list->items[i].family) != 0))
       ++at;
-    if (at == found.count && at < MAX_FAMILIES)
-      found.names[found.count++] = list->items[i].family;
+    if (at < found.count || at == MAX_FAMILIES)
+      continue;
+    for (; at > FIXED_FAMILIES && strcmp(found.names[at - 1], list->items[i].family) > 0; --at)
+      found.names[at] = found.names[at - 1];
+    found.names[at] = list->items[i].family;
+    ++found.count;
   }
   return found;
 }
 
-static void add_families(tr_evidence *evidence, const contenders *list) {
-  families of = families_of(list);
-  for (size_t f = 0; f < of.count; ++f) {
-    if (!of.names[f])
+static void add_families(tr_evidence *evidence, const families *of, const contenders *list) {
+  for (size_t f = 0; f < of->count; ++f) {
+    if (!of->names[f] || !has_family(list, of->names[f]))
       continue;
-    tr_report_series(evidence->report, &(tr_series){.title = of.names[f], .colour = (int)f});
+    tr_report_series(evidence->report, &(tr_series){.title = of->names[f], .colour = (int)f});
     for (size_t i = 0; i < list->count; ++i)
-      if (strcmp(list->items[i].family, of.names[f]) == 0) {
+      if (strcmp(list->items[i].family, of->names[f]) == 0) {
         tr_point point = point_of(&list->items[i]);
         tr_report_point(evidence->report, &point);
       }
@@ -249,25 +263,79 @@ static const char *classes_title(tr_evidence *evidence, const char *dataset, con
   return text ? text : "";
 }
 
-static bool draw_speed(tr_evidence *evidence, const char *dataset, const tr_result *machine, size_t number, contenders *list) {
-  rank(evidence, list);
-  if (list->count < 2)
-    return false;
+/* Leaves out those that are far below the front, which would press all others together. Returns how many, and their best. */
+static size_t leave_out_low(contenders *list, double *highest) {
+  double low = INFINITY, high = -INFINITY;
+  for (size_t i = 0; i < list->count; ++i)
+    if (list->items[i].front) {
+      low = fmin(low, list->items[i].accuracy);
+      high = fmax(high, list->items[i].accuracy);
+    }
+  double border = low - fmax(2, 2 * (high - low));
+  size_t kept = 0, all = list->count;
+  *highest = -INFINITY;
+  for (size_t i = 0; i < all; ++i)
+    if (list->items[i].accuracy >= border)
+      list->items[kept++] = list->items[i];
+    else
+      *highest = fmax(*highest, list->items[i].accuracy);
+  list->count = kept;
+  return all - kept;
+}
+
+static const char *speed_caption(tr_evidence *evidence, const contenders *list, size_t left_out, double highest) {
   const tr_selection *first = &list->items[0].selection;
-  tr_figure figure = {.id = tr_report_text(evidence->report, "speed_%s_%zu", dataset, number),
-                      .title = tr_figure_title(evidence, first, machine_title(evidence, machine)),
+  const char *below = "";
+  if (left_out)
+    below = tr_report_text(evidence->report, " Not shown: %zu setting%s with %.2f %% or less.", left_out,
+                           left_out == 1 ? "" : "s", highest);
+  return tr_report_text(evidence->report,
+                        "%s. Time: decoding, backbone, search and map of an image when a whole class is scored; throughput, not "
+                        "latency. By an index: PatchCore with that index of FAISS's.%s",
+                        classes_title(evidence, first->groups[0]->runs[0]->dataset, first), below ? below : "");
+}
+
+/* A metric of all contenders; the list is left as it was. */
+static bool draw_metric(tr_evidence *evidence, const char *id, const char *title, const tr_metric *metric,
+                        const contenders *all) {
+  const families of = families_of(all); /* for the same colours with every metric */
+  contenders list = {tr_report_alloc(evidence->report, all->count, sizeof(contender)), all->count};
+  if (!list.items)
+    return false;
+  memcpy(list.items, all->items, all->count * sizeof *list.items);
+  rank(&list, metric);
+  if (list.count < 2)
+    return false;
+  double highest;
+  size_t left_out = leave_out_low(&list, &highest);
+  tr_figure figure = {.id = id,
+                      .title = title,
                       .x_title = "milliseconds an image",
-                      .y_title = "Image AUROC, %",
+                      .y_title = tr_report_text(evidence->report, "%s, %%", metric->title),
                       .x_log = true,
                       .y_ceiling = 100,
-                      .caption =
-                          tr_report_text(evidence->report,
-                                         "%s. Time: decoding, backbone, search and map of an image when a whole class is scored; "
-                                         "throughput, not latency.",
-                                         classes_title(evidence, dataset, first))};
+                      .caption = speed_caption(evidence, &list, left_out, highest)};
   tr_report_figure(evidence->report, &figure);
-  add_families(evidence, list);
+  add_families(evidence, &of, &list);
   return true;
+}
+
+/* Image AUROC alone often says nothing: it is 100 % of many settings. */
+static bool draw_speed(tr_evidence *evidence, const char *dataset, const tr_result *machine, size_t number, contenders *list) {
+  static const struct {
+    const tr_metric *metric;
+    const char *name;
+  } drawn[] = {{&tr_metric_image_auroc, "image"}, {&tr_metric_pixel_auroc, "pixel"}, {&tr_metric_pro, "pro"}};
+  cut_to_common(evidence, list);
+  if (list->count < 2)
+    return false;
+  const char *title = tr_figure_title(evidence, &list->items[0].selection, machine_title(evidence, machine));
+  bool any = false;
+  for (size_t i = 0; i < COUNT(drawn); ++i) {
+    const char *id = tr_report_text(evidence->report, "speed_%s_%zu_%s", dataset, number, drawn[i].name);
+    any = draw_metric(evidence, id, title, drawn[i].metric, list) || any;
+  }
+  return any;
 }
 
 /* Draws one or more figures of what was run on one machine; false: none. The list is the function's to change. */
@@ -283,7 +351,7 @@ static bool draw_each(tr_evidence *evidence, draw_machine *draw) {
       bool seen = strcmp(machine->dataset, datasets[d]) != 0 || !contends(machine);
       for (size_t j = 0; j < i && !seen; ++j) {
         const tr_result *before = runs->groups[j].runs[0];
-        seen = strcmp(before->dataset, datasets[d]) == 0 && contends(before) && same_machine(before, machine);
+        seen = strcmp(before->dataset, datasets[d]) == 0 && contends(before) && tr_same_machine(before, machine);
       }
       if (seen)
         continue;
@@ -351,28 +419,33 @@ static void add_search(tr_evidence *evidence, const contenders *list, const char
     if (strcmp(list->items[i].family, family) == 0)
       points[count++] = search_point(evidence, &list->items[i]);
   qsort(points, count, sizeof *points, compare_points);
-  tr_report_series(evidence->report, &(tr_series){.title = family + strlen(PATCHCORE), .line = true, .colour = colour});
+  const char *title = strcmp(family, EXACT_SEARCH) == 0 ? EXACT : family + strlen(BY_INDEX);
+  tr_report_series(evidence->report, &(tr_series){.title = title, .line = true, .colour = colour});
   for (size_t i = 0; i < count; ++i)
     tr_report_point(evidence->report, &points[i]);
 }
 
 /* Of one bank. */
 static bool draw_bank(tr_evidence *evidence, const char *dataset, const tr_result *machine, const char *id, contenders *list) {
-  rank(evidence, list);
+  cut_to_common(evidence, list);
   if (list->count < 2)
     return false;
+  qsort(list->items, list->count, sizeof *list->items, compare_contenders);
   const tr_selection *first = &list->items[0].selection;
   const tr_result *run = first->groups[0]->runs[0];
   tr_figure figure = {.id = id,
                       .title = tr_figure_title(evidence, first, machine_title(evidence, machine)),
                       .x_title = "recall of the nearest bank row, %",
                       .y_title = "1,000 queries a second",
+                      .x_nines = true,
                       .y_log = true,
-                      .caption = tr_report_text(evidence->report,
-                                                "%s: `%s`, %zu rows of %d dimensions. Numbers beside points: lists looked at "
-                                                "(`nprobe`) or candidates of the graph (`ef_search`).",
-                                                classes_title(evidence, dataset, first), bank_of(evidence, &list->items[0]),
-                                                run->bank_rows, run->dimension)};
+                      .caption =
+                          tr_report_text(evidence->report,
+                                         "%s: `%s`, %zu rows of %d dimensions. Indexes are FAISS's; numbers beside points: lists "
+                                         "looked at (`nprobe`) or candidates of the graph (`ef_search`). The axis is one "
+                                         "of what is missed: 90, 99 and 99.9 %% are as far apart.",
+                                         classes_title(evidence, dataset, first), bank_of(evidence, &list->items[0]),
+                                         run->bank_rows, run->dimension)};
   tr_report_figure(evidence->report, &figure);
   families of = families_of(list);
   for (size_t f = 0; f < of.count; ++f)

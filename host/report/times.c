@@ -20,12 +20,9 @@ static const char *machine_of(tr_evidence *evidence, const tr_selection *selecti
   if (!selection->count)
     return "not run";
   const tr_result *run = selection->groups[0]->runs[0];
-  for (size_t i = 1; i < selection->count; ++i) {
-    const tr_result *other = selection->groups[i]->runs[0];
-    if (strcmp(other->processor ? other->processor : "", run->processor ? run->processor : "") != 0 ||
-        other->threads != run->threads || strcmp(other->device ? other->device : "", run->device ? run->device : "") != 0)
+  for (size_t i = 1; i < selection->count; ++i)
+    if (!tr_same_machine(selection->groups[i]->runs[0], run))
       return "several machines";
-  }
   return tr_report_text(evidence->report, "%s, %s, %d threads", run->processor ? run->processor : "unknown processor",
                         run->device ? run->device : "cpu", run->threads);
 }

@@ -137,6 +137,31 @@ static void logarithmic_axes_have_numbers(void **state) {
   free(svg);
 }
 
+/* Recall: the nines are what counts, and 100 has its place. */
+static void percentages_have_their_nines(void **state) {
+  (void)state;
+  make_figure("t", "s");
+  figure.x_nines = true;
+  static const double recalls[POINTS] = {51, 96, 99.97, 100};
+  for (int i = 0; i < POINTS; ++i)
+    points[i].x = recalls[i];
+  points[3].mark = "64";
+  published_points[0].x = 80;
+  published_points[1].x = 90;
+  char *svg = drawn();
+  static const char *const numbers[] = {"50", "90", "99", "99.9", "100", "64"};
+  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; ++i) {
+    char text[32];
+    snprintf(text, sizeof text, "<text>%s</text>", numbers[i]);
+    if (!strstr(svg, text))
+      fail_msg("no %s", text);
+  }
+  assert_non_null(strstr(svg, "class=\"mark0\""));
+  free(svg);
+  points[3].x = 100.5;
+  assert_int_equal(tr_plot_svg(&figure, &svg), TR_EINVAL);
+}
+
 static void categories_have_names(void **state) {
   (void)state;
   make_figure("t", "s");
@@ -243,10 +268,11 @@ static void failures_of_gnuplot_are_told(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(everything_is_drawn),           cmocka_unit_test(equal_figures_give_equal_bytes),
-      cmocka_unit_test(texts_are_taken_literally),     cmocka_unit_test(logarithmic_axes_have_numbers),
-      cmocka_unit_test(categories_have_names),         cmocka_unit_test(equal_values_are_drawn),
-      cmocka_unit_test(what_cannot_be_drawn_is_named), cmocka_unit_test(failures_of_gnuplot_are_told),
+      cmocka_unit_test(everything_is_drawn),          cmocka_unit_test(equal_figures_give_equal_bytes),
+      cmocka_unit_test(texts_are_taken_literally),    cmocka_unit_test(logarithmic_axes_have_numbers),
+      cmocka_unit_test(percentages_have_their_nines), cmocka_unit_test(categories_have_names),
+      cmocka_unit_test(equal_values_are_drawn),       cmocka_unit_test(what_cannot_be_drawn_is_named),
+      cmocka_unit_test(failures_of_gnuplot_are_told),
   };
   if (!tr_plot_possible()) {
     fprintf(stderr, "skipped: gnuplot is not in PATH\n");

@@ -46,6 +46,8 @@ static void write_results(const made *runs, size_t count) {
                    .nprobe = m->nprobe,
                    .low_shot = m->low_shot,
                    .image_auroc = m->image_auroc,
+                   .pixel_auroc = m->image_auroc,
+                   .pro = NAN,
                    .recall_at_1 = m->recall ? m->recall : NAN,
                    .train_images = 10,
                    .images = 20,
@@ -102,9 +104,9 @@ static void only_what_nothing_beats_is_the_front(void **state) {
       {.run = "g_S0", .processor = "Q", .image_auroc = 0.99, .seconds = 0.001}, /* another machine, with one setting */
   };
   tr_report *report = report_of(runs, sizeof runs / sizeof *runs);
-  const tr_figure *figure = figure_of(report, "speed_mtd_1");
+  const tr_figure *figure = figure_of(report, "speed_mtd_1_image");
   assert_non_null(figure);
-  assert_null(figure_of(report, "speed_mtd_2"));
+  assert_null(figure_of(report, "speed_mtd_2_image"));
   assert_int_equal(series_of(figure, "PatchCore, exact search")->point_count, 4);
   assert_int_equal(series_of(figure, "PaDiM")->point_count, 1);
   const tr_series *front = series_of(figure, "Pareto front");
@@ -115,6 +117,40 @@ static void only_what_nothing_beats_is_the_front(void **state) {
     assert_true(fabs(p->x - milliseconds[i]) < 1e-9);
   assert_string_equal(front->points->next->mark, "2");
   assert_non_null(strstr(front->note, "2: `c`, 30 ms, 95.00 %"));
+  /* The other metrics have figures where they are known. */
+  assert_non_null(figure_of(report, "speed_mtd_1_pixel"));
+  assert_null(figure_of(report, "speed_mtd_1_pro"));
+  tr_report_destroy(report);
+}
+
+/* Settings far below the front are left out, and said to be. */
+static void what_is_far_below_is_counted(void **state) {
+  (void)state;
+  static const made runs[] = {
+      {.run = "a_S0", .image_auroc = 0.97, .seconds = 0.010},  {.run = "b_S0", .image_auroc = 0.98, .seconds = 0.020},
+      {.run = "c_S0", .image_auroc = 0.951, .seconds = 0.030}, /* 1.9 below */
+      {.run = "d_S0", .image_auroc = 0.5, .seconds = 0.030},   {.run = "e_S0", .image_auroc = 0.6, .seconds = 0.040},
+  };
+  tr_report *report = report_of(runs, sizeof runs / sizeof *runs);
+  const tr_figure *figure = figure_of(report, "speed_mtd_1_image");
+  assert_int_equal(series_of(figure, "PatchCore, exact search")->point_count, 3);
+  assert_non_null(strstr(figure->caption, "Not shown: 2 settings with 60.00 % or less."));
+  tr_report_destroy(report);
+}
+
+/* Several lines of one run: the machine was busy when the newest was made. */
+static void of_equal_lines_the_fastest_counts(void **state) {
+  (void)state;
+  static const made runs[] = {
+      {.run = "a_S0", .image_auroc = 0.9, .seconds = 0.010},
+      {.run = "a_S0", .image_auroc = 0.9, .seconds = 0.030},
+      {.run = "b_S0", .image_auroc = 0.95, .seconds = 0.020},
+      {.run = "b_S0", .image_auroc = 0.94, .seconds = 0.005}, /* other numbers: the newest counts, here the first */
+  };
+  tr_report *report = report_of(runs, sizeof runs / sizeof *runs);
+  const tr_series *exact = series_of(figure_of(report, "speed_mtd_1_image"), "PatchCore, exact search");
+  assert_int_equal(exact->point_count, 2);
+  assert_true(fabs(exact->points->x - 10) < 1e-9);
   tr_report_destroy(report);
 }
 
@@ -142,8 +178,8 @@ static void searches_of_one_bank_stand_together(void **state) {
   const tr_figure *figure = figure_of(report, "search_mtd_1_1");
   assert_non_null(figure);
   assert_null(figure_of(report, "search_mtd_1_2"));
-  assert_true(figure->y_log);
-  const tr_series *exact = series_of(figure, "exact search"), *index = series_of(figure, "faiss:IVF4");
+  assert_true(figure->y_log && figure->x_nines);
+  const tr_series *exact = series_of(figure, "exact search"), *index = series_of(figure, "IVF4");
   assert_int_equal(exact->point_count, 1);
   assert_true(exact->points->x == 100);
   assert_true(fabs(exact->points->y - 78.4) < 1e-9); /* 784 patches in 10 ms, in thousands a second */
@@ -183,6 +219,8 @@ static int remove_folder(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(only_what_nothing_beats_is_the_front),
+      cmocka_unit_test(what_is_far_below_is_counted),
+      cmocka_unit_test(of_equal_lines_the_fastest_counts),
       cmocka_unit_test(searches_of_one_bank_stand_together),
       cmocka_unit_test(what_is_missing_is_said),
   };
