@@ -79,7 +79,7 @@ typedef struct tr_group {
   size_t train_images;         /* that the model sees */
   int tap[TR_MAX_LAYERS];      /* each layer's place among the pass's taps */
   tr_aggregate_spec aggregate; /* with the taps' shapes */
-  tr_keep keep;                /* of the training features; with TR_KEEP_IN_FILE in $TMPDIR, or /tmp */
+  tr_keep keep;                /* of the training features; files are in $TMPDIR, or /tmp */
   tr_method_needs needs;
   double backbone_macs;                    /* of one image as far as this model's layers go */
   double alone_fit_macs, alone_score_macs; /* summed up over the runs as if each had a model to itself; only of a forecast */

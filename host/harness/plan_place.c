@@ -96,7 +96,7 @@ static double keeping_seconds(tr_planner *p, const tr_pass *draft, const tr_grou
 static tr_status keep_less(tr_planner *p, const tr_pass *draft, tr_group *group) {
   tr_keep best = TR_KEEP_FEATURES;
   double least = INFINITY;
-  const tr_keep ways[] = {TR_KEEP_NOTHING, TR_KEEP_IN_FILE};
+  const tr_keep ways[] = {TR_KEEP_NOTHING, TR_KEEP_IN_FILE, TR_KEEP_PROJECTED_IN_FILE, TR_KEEP_ALL_IN_FILES};
   for (size_t i = 0; i < sizeof ways / sizeof *ways; ++i) {
     group->keep = ways[i];
     if (judge(p, draft, group) != TR_OK || keeping_seconds(p, draft, group) >= least)

@@ -26,8 +26,15 @@ typedef enum tr_gallery { TR_GALLERY_SEPARATE, TR_GALLERY_CONCATENATED } tr_gall
 typedef enum tr_distance { TR_DISTANCE_SQUARED, TR_DISTANCE_EUCLIDEAN } tr_distance;
 
 /* What is kept of the training features until the bank is made: all of them; or only what rows are selected by, while the features lie in
- * a file, or while none are and images with selected rows are fed once more. The model is the same, bit for bit. */
-typedef enum tr_keep { TR_KEEP_FEATURES, TR_KEEP_IN_FILE, TR_KEEP_NOTHING } tr_keep;
+ * a file, or while none are and images with selected rows are fed once more. In the last two what rows are selected by lies in a file,
+ * too, which is read in order. The model is the same, bit for bit. */
+typedef enum tr_keep {
+  TR_KEEP_FEATURES,
+  TR_KEEP_IN_FILE,
+  TR_KEEP_NOTHING,
+  TR_KEEP_ALL_IN_FILES,
+  TR_KEEP_PROJECTED_IN_FILE,
+} tr_keep;
 
 /* What differs from variant to variant. A method looks at what concerns it. */
 typedef struct tr_variant {
@@ -57,7 +64,7 @@ typedef struct tr_method_options {
   const tr_variant *variants;
   size_t variant_count;
   tr_keep keep;          /* what a method, or a variant of it, needs nevertheless is kept */
-  const char *folder;    /* TR_KEEP_IN_FILE: of the file; NULL: /tmp */
+  const char *folder;    /* of the files of tr_keep; NULL: /tmp */
   size_t beside_bytes;   /* of the device's free memory, what others will take */
   bool measure_cover;    /* patchcore, greedy selections: find tr_model_info.cover */
   tr_progress *progress; /* may be NULL */

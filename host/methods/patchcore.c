@@ -12,7 +12,7 @@
  * same; tr_patchcore_place() decides, from the device's free memory.
  *
  * Where not all features are to be kept (tr_keep), greedy selection has the projected ones, an eighth, and the picked rows come from a
- * file or from images that are fed once more. The whole bank, learning, and selection by unprojected features keep them all nevertheless.
+ * file or from images that are fed once more. The projected ones may lie in a file as well. The whole bank, learning, and selection by unprojected features keep them all nevertheless.
  *
  * Here: the model's life, from its first training image to its last. What variants share is in patchcore_plan.c, the sizes of it all in
  * patchcore_memory.c, then patchcore_select.c, patchcore_score.c and patchcore_file.c.
@@ -46,17 +46,19 @@ void tr_patchcore_destroy(tr_model *model) {
     free(model->selections[i].order);
     tr_device_free(model->device, model->selections[i].matrix);
     tr_device_free(model->device, model->selections[i].projected);
+    tr_feature_file_close(model->selections[i].projected_file);
     tr_picks_destroy(model->selections[i].picks);
     tr_bank_destroy(model->selections[i].bank);
   }
   for (int lane = 0; model->buffers && lane < model->lanes; ++lane) {
     tr_lane_buffers *b = &model->buffers[lane];
-    void *const device_memory[] = {b->aggregate_scratch, b->features,         b->distances,   b->indices,
-                                   b->search_scratch,    b->reweight_scratch, b->image_scores};
+    void *const device_memory[] = {b->aggregate_scratch, b->features,         b->distances,    b->indices,
+                                   b->search_scratch,    b->reweight_scratch, b->image_scores, b->projected};
     for (size_t i = 0; i < sizeof device_memory / sizeof *device_memory; ++i)
       tr_device_free(model->device, device_memory[i]);
     free(b->host_distances);
     free(b->host_features);
+    free(b->host_projected);
     free(b->host_indices);
     free(b->index_scratch);
     release_references(model, b);
@@ -91,16 +93,27 @@ static tr_status allocate_features(tr_model *model) {
   return tr_device_alloc_pinned(model->device, model->train_rows * row_bytes, (void **)&model->features);
 }
 
-static tr_status prepare_less(tr_model *model, const char *folder) {
-  TR_TRY(allocate_lane_features(model));
-  for (size_t i = 0; i < model->selection_count; ++i)
-    TR_TRY(tr_patchcore_prepare(model, &model->selections[i]));
-  if (model->keep != TR_KEEP_IN_FILE)
+/* What passes through a lane on its way to a file. */
+static tr_status allocate_passing(tr_model *model, tr_lane_buffers *b) {
+  size_t projected = tr_patchcore_lane_projected_bytes(model);
+  if (tr_patchcore_features_in_file(model) && !(b->host_features = malloc(tr_patchcore_lane_features_bytes(model))))
+    return tr_fail(TR_ENOMEM, "features on their way to a file: out of memory");
+  if (!tr_patchcore_projected_in_file(model))
     return TR_OK;
+  b->host_projected = malloc(projected + 1);
+  return b->host_projected ? tr_device_alloc(model->device, projected, (void **)&b->projected)
+                           : tr_fail(TR_ENOMEM, "projected features on their way to a file: out of memory");
+}
+
+static tr_status prepare_less(tr_model *model, const char *folder) {
+  folder = folder ? folder : "/tmp";
+  TR_TRY(allocate_lane_features(model));
   for (int lane = 0; lane < model->lanes; ++lane)
-    if (!(model->buffers[lane].host_features = malloc(tr_patchcore_lane_features_bytes(model))))
-      return tr_fail(TR_ENOMEM, "features on their way to a file: out of memory");
-  return tr_feature_file_create(folder ? folder : "/tmp", tr_patchcore_features_bytes(model), &model->file);
+    TR_TRY(allocate_passing(model, &model->buffers[lane]));
+  for (size_t i = 0; i < model->selection_count; ++i)
+    TR_TRY(tr_patchcore_prepare(model, &model->selections[i], folder));
+  return tr_patchcore_features_in_file(model) ? tr_feature_file_create(folder, tr_patchcore_features_bytes(model), &model->file)
+                                              : TR_OK;
 }
 
 tr_status tr_patchcore_allocate_aggregate(tr_model *model) {
@@ -140,7 +153,7 @@ static tr_status fit_less(tr_model *model, int lane, size_t first, size_t n, con
   size_t image_bytes = model->patches * (size_t)model->d * sizeof(float);
   TR_TRY(tr_patchcore_aggregate(model, lane, n, maps, b->features));
   for (size_t i = 0; i < model->selection_count; ++i)
-    TR_TRY(tr_patchcore_take_images(model, &model->selections[i], first, n, b->features));
+    TR_TRY(tr_patchcore_take_images(model, &model->selections[i], lane, first, n, b->features));
   if (!model->file)
     return TR_OK;
   TR_TRY(tr_device_download(model->device, b->host_features, b->features, n * image_bytes));

@@ -17,8 +17,9 @@ typedef struct tr_selection {
   uint32_t *order; /* [rows]; NULL for the whole bank in its own order, and for rows that are no patches */
   bool in_host;    /* the bank */
   /* where not all features are kept */
-  float *matrix, *projected; /* device, until rows are selected: [projection, d], [train_rows, projection] */
-  tr_picks *picks;           /* until the bank is made */
+  float *matrix, *projected;       /* device, until rows are selected: [projection, d], [train_rows, projection] */
+  tr_feature_file *projected_file; /* in place of `projected` */
+  tr_picks *picks;                 /* until the bank is made */
   tr_bank *bank;
   double cover; /* tr_model_info */
   double seconds;
@@ -56,8 +57,9 @@ typedef struct tr_reference {
 
 typedef struct tr_lane_buffers {
   void *aggregate_scratch;
-  float *features;      /* [chunk * patches, d] */
-  float *host_features; /* as these, on their way to the file */
+  float *features;                   /* [chunk * patches, d] */
+  float *host_features;              /* as these, on their way to the file */
+  float *projected, *host_projected; /* as these, by the widest projection */
   float *distances;
   uint32_t *indices;
   void *search_scratch, *reweight_scratch;
@@ -120,6 +122,11 @@ size_t tr_patchcore_features_bytes(const tr_model *model);
 size_t tr_patchcore_lane_features_bytes(const tr_model *model);
 size_t tr_patchcore_search_scratch(const tr_model *model);
 size_t tr_patchcore_reweight_scratch(const tr_model *model);
+bool tr_patchcore_features_in_file(const tr_model *model);
+bool tr_patchcore_projected_in_file(const tr_model *model);
+size_t tr_patchcore_lane_projected_bytes(const tr_model *model);
+/* Of all images, by a selection's projection. */
+size_t tr_patchcore_projected_bytes(const tr_model *model, const tr_selection *s);
 tr_status tr_patchcore_forecast(const tr_method_options *options, size_t test_images, tr_method_needs *out);
 
 /* patchcore.c */
@@ -135,8 +142,9 @@ tr_status tr_patchcore_select(tr_model *model, tr_selection *s);
 tr_status tr_patchcore_learn(tr_model *model, tr_selection *s);
 /* Where not all features are kept: what a selection needs before the first image (random rows are known from the start); what it needs of
  * some images' features; its order, from projected features; its bank, from rows that came together. */
-tr_status tr_patchcore_prepare(tr_model *model, tr_selection *s);
-tr_status tr_patchcore_take_images(const tr_model *model, tr_selection *s, size_t first, size_t n, const float *features);
+tr_status tr_patchcore_prepare(tr_model *model, tr_selection *s, const char *folder);
+tr_status tr_patchcore_take_images(const tr_model *model, tr_selection *s, int lane, size_t first, size_t n,
+                                   const float *features);
 tr_status tr_patchcore_select_projected(tr_model *model, tr_selection *s);
 tr_status tr_patchcore_bank_of_picks(const tr_model *model, tr_selection *s);
 /* Of rows in host memory (tr_device_alloc_pinned), which it takes over. */

@@ -137,8 +137,31 @@ static void need_rows(tr_needs *n, const tr_model *model, const tr_selection *s)
   need(n, s->in_host ? 0 : bytes, (s->in_host ? bytes : 0) + tr_picks_bytes(s->rows));
 }
 
-static size_t projected_bytes(const tr_model *model, const tr_selection *s) {
-  return ((size_t)model->d + model->train_rows) * (size_t)s->projection * sizeof(float);
+bool tr_patchcore_features_in_file(const tr_model *model) {
+  return model->keep == TR_KEEP_IN_FILE || model->keep == TR_KEEP_ALL_IN_FILES;
+}
+
+/* A covering radius is measured in memory. */
+bool tr_patchcore_projected_in_file(const tr_model *model) {
+  return !model->measure_cover && (model->keep == TR_KEEP_ALL_IN_FILES || model->keep == TR_KEEP_PROJECTED_IN_FILE);
+}
+
+size_t tr_patchcore_projected_bytes(const tr_model *model, const tr_selection *s) {
+  return model->train_rows * (size_t)s->projection * sizeof(float);
+}
+
+size_t tr_patchcore_lane_projected_bytes(const tr_model *model) {
+  size_t widest = 0;
+  for (size_t i = 0; i < model->selection_count; ++i)
+    if (model->selections[i].kind == TR_SUBSAMPLE_GREEDY)
+      widest = larger(widest, (size_t)model->selections[i].projection);
+  return model->chunk * model->patches * widest * sizeof(float);
+}
+
+/* The matrix, and what it gave where that is in memory. */
+static size_t projection_bytes(const tr_model *model, const tr_selection *s) {
+  return (size_t)model->d * (size_t)s->projection * sizeof(float) +
+         (tr_patchcore_projected_in_file(model) ? 0 : tr_patchcore_projected_bytes(model, s));
 }
 
 static tr_needs needs_of_features(const tr_model *model) {
@@ -146,14 +169,16 @@ static tr_needs needs_of_features(const tr_model *model) {
   need(&n, aggregate_bytes(model), 0);
   if (model->keep != TR_KEEP_FEATURES) {
     size_t lanes = (size_t)model->lanes, features = lanes * tr_patchcore_lane_features_bytes(model);
-    need(&n, features, model->keep == TR_KEEP_IN_FILE ? features : 0);
+    need(&n, features, tr_patchcore_features_in_file(model) ? features : 0);
+    if (tr_patchcore_projected_in_file(model))
+      need(&n, lanes * tr_patchcore_lane_projected_bytes(model), lanes * tr_patchcore_lane_projected_bytes(model));
     for (size_t i = 0; i < model->selection_count; ++i) {
       const tr_selection *s = &model->selections[i];
       if (s->kind == TR_SUBSAMPLE_RANDOM)
         need_rows(&n, model, s);
       else
         need(&n,
-             projected_bytes(model, s) +
+             projection_bytes(model, s) +
                  lanes * tr_project_bytes(model->device, model->chunk * model->patches, model->d, s->projection),
              0);
     }
@@ -183,9 +208,12 @@ static tr_needs needs_of_less(const tr_model *model) {
     const tr_selection *s = &model->selections[i];
     if (s->kind != TR_SUBSAMPLE_GREEDY)
       continue;
-    need_once(&peak, &held, selecting_bytes(model, s), 0);
-    held.device -= projected_bytes(model, s);
-    held.all -= projected_bytes(model, s);
+    if (tr_patchcore_projected_in_file(model))
+      need_once(&peak, &held, 0, tr_coreset_read_scratch(model->device, model->train_rows, s->projection, s->rows));
+    else
+      need_once(&peak, &held, selecting_bytes(model, s), 0);
+    held.device -= projection_bytes(model, s);
+    held.all -= projection_bytes(model, s);
     need_rows(&held, model, s);
     need_once(&peak, &held, 0, 0);
   }
@@ -328,9 +356,13 @@ tr_status tr_patchcore_forecast(const tr_method_options *options, size_t test_im
   TR_TRY(tr_patchcore_plan(options, true, &model));
   tr_patchcore_place(model, tr_patchcore_room(options), true);
   out->held_bytes = needs_of_features(model).all;
-  out->file_bytes = model->keep == TR_KEEP_IN_FILE ? tr_patchcore_features_bytes(model) : 0;
-  for (size_t i = 0; i < model->selection_count; ++i)
-    out->again |= model->keep == TR_KEEP_NOTHING && model->selections[i].kind == TR_SUBSAMPLE_GREEDY;
+  out->file_bytes = tr_patchcore_features_in_file(model) ? tr_patchcore_features_bytes(model) : 0;
+  for (size_t i = 0; i < model->selection_count; ++i) {
+    if (model->selections[i].kind != TR_SUBSAMPLE_GREEDY || model->keep == TR_KEEP_FEATURES)
+      continue;
+    out->again |= !tr_patchcore_features_in_file(model);
+    out->file_bytes += tr_patchcore_projected_in_file(model) ? tr_patchcore_projected_bytes(model, &model->selections[i]) : 0;
+  }
   out->fit_bytes = needs_of_fit(model).all;
   out->score_bytes = needs_of_scores(model).all;
   count_macs(model, test_images, out);

@@ -14,6 +14,26 @@
 /* Official ApproximateGreedyCoresetSampler: number_of_starting_points. */
 enum { STARTING_POINTS = 10 };
 
+static tr_status read_projected(void *context, size_t first, size_t n, float *rows) {
+  const tr_selection *s = context;
+  size_t row_bytes = (size_t)s->projection * sizeof(float);
+  return tr_feature_file_read(s->projected_file, first * row_bytes, rows, n * row_bytes);
+}
+
+static tr_status allocate_coreset(const tr_model *model, tr_coreset_args *args) {
+  if (!args->read)
+    return tr_device_alloc(model->device, tr_coreset_scratch(model->device, args->n, args->d, args->picks), &args->scratch);
+  args->scratch = malloc(tr_coreset_read_scratch(model->device, args->n, args->d, args->picks));
+  return args->scratch ? TR_OK : tr_fail(TR_ENOMEM, "coreset: selecting %zu of %zu rows: out of memory", args->picks, args->n);
+}
+
+static void free_coreset(const tr_model *model, const tr_coreset_args *args) {
+  if (args->read)
+    free(args->scratch);
+  else
+    tr_device_free(model->device, args->scratch);
+}
+
 /* One pick more says how far the farthest row is from those before it. */
 static tr_status pick_rows(const tr_model *model, tr_selection *s, tr_coreset_args *args) {
   bool measures = model->measure_cover && s->rows < model->train_rows;
@@ -23,10 +43,10 @@ static tr_status pick_rows(const tr_model *model, tr_selection *s, tr_coreset_ar
   args->radius = malloc(picks * sizeof *args->radius);
   tr_status status = args->order && args->radius ? TR_OK : tr_fail(TR_ENOMEM, "coreset: %zu picks: out of memory", s->rows);
   if (status == TR_OK)
-    status = tr_device_alloc(model->device, tr_coreset_scratch(model->device, args->n, args->d, picks), &args->scratch);
+    status = allocate_coreset(model, args);
   if (status == TR_OK)
     status = tr_coreset(model->device, args);
-  tr_device_free(model->device, args->scratch);
+  free_coreset(model, args);
   if (status == TR_OK)
     memcpy(s->order, args->order, s->rows * sizeof *s->order);
   if (status == TR_OK && model->measure_cover)
@@ -36,6 +56,7 @@ static tr_status pick_rows(const tr_model *model, tr_selection *s, tr_coreset_ar
   return status;
 }
 
+/* Of rows in memory, or of those in the selection's file. */
 static tr_status greedy_order(const tr_model *model, tr_selection *s, const float *rows, int d) {
   uint64_t drawn[STARTING_POINTS];
   uint32_t start[STARTING_POINTS];
@@ -44,10 +65,15 @@ static tr_status greedy_order(const tr_model *model, tr_selection *s, const floa
   TR_TRY(tr_rng_sample(&rng, model->train_rows, starts, drawn));
   for (size_t i = 0; i < starts; ++i)
     start[i] = (uint32_t)drawn[i];
-  TR_TRY(pick_rows(
-      model, s,
-      &(tr_coreset_args){
-          .n = model->train_rows, .d = d, .rows = rows, .start = start, .starts = starts, .progress = model->progress}));
+  TR_TRY(pick_rows(model, s,
+                   &(tr_coreset_args){.n = model->train_rows,
+                                      .d = d,
+                                      .rows = rows,
+                                      .start = start,
+                                      .starts = starts,
+                                      .read = s->projected_file ? read_projected : NULL,
+                                      .read_context = s,
+                                      .progress = model->progress}));
   if (!(s->cover > 0))
     return TR_OK;
   return tr_cover_radius(model->device,
@@ -204,10 +230,12 @@ tr_status tr_patchcore_select(tr_model *model, tr_selection *s) {
 
 /* ---- less than all features ---- */
 
-tr_status tr_patchcore_prepare(tr_model *model, tr_selection *s) {
+tr_status tr_patchcore_prepare(tr_model *model, tr_selection *s, const char *folder) {
   if (s->kind == TR_SUBSAMPLE_GREEDY) {
+    size_t bytes = tr_patchcore_projected_bytes(model, s);
     TR_TRY(make_matrix(model, s, &s->matrix));
-    return tr_device_alloc(model->device, model->train_rows * (size_t)s->projection * sizeof(float), (void **)&s->projected);
+    return tr_patchcore_projected_in_file(model) ? tr_feature_file_create(folder, bytes, &s->projected_file)
+                                                 : tr_device_alloc(model->device, bytes, (void **)&s->projected);
   }
   s->order = malloc(s->rows * sizeof *s->order);
   if (!s->order)
@@ -216,10 +244,24 @@ tr_status tr_patchcore_prepare(tr_model *model, tr_selection *s) {
   return tr_picks_create(model->device, s->order, s->rows, model->patches, model->d, s->in_host, &s->picks);
 }
 
-tr_status tr_patchcore_take_images(const tr_model *model, tr_selection *s, size_t first, size_t n, const float *features) {
+/* Through the lane's memory into the file. */
+static tr_status spill_projected(const tr_model *model, const tr_selection *s, int lane, size_t first, size_t rows,
+                                 const float *features) {
+  const tr_lane_buffers *b = &model->buffers[lane];
+  size_t row_bytes = (size_t)s->projection * sizeof(float);
+  TR_TRY(project_rows(model, s, s->matrix, features, rows, b->projected));
+  TR_TRY(tr_device_download(model->device, b->host_projected, b->projected, rows * row_bytes));
+  TR_TRY(tr_device_sync(model->device));
+  return tr_feature_file_write(s->projected_file, first * row_bytes, b->host_projected, rows * row_bytes);
+}
+
+tr_status tr_patchcore_take_images(const tr_model *model, tr_selection *s, int lane, size_t first, size_t n,
+                                   const float *features) {
   size_t rows = model->patches, d = (size_t)model->d;
   if (model->phase == FITTING && s->kind == TR_SUBSAMPLE_GREEDY)
-    return project_rows(model, s, s->matrix, features, n * rows, s->projected + first * rows * (size_t)s->projection);
+    return s->projected_file
+               ? spill_projected(model, s, lane, first * rows, n * rows, features)
+               : project_rows(model, s, s->matrix, features, n * rows, s->projected + first * rows * (size_t)s->projection);
   for (size_t i = 0; s->picks && i < n; ++i)
     TR_TRY(tr_picks_collect(s->picks, first + i, features + i * rows * d));
   return TR_OK;
@@ -233,7 +275,9 @@ tr_status tr_patchcore_select_projected(tr_model *model, tr_selection *s) {
   TR_TRY(greedy_order(model, s, s->projected, s->projection));
   tr_device_free(model->device, s->projected);
   tr_device_free(model->device, s->matrix);
+  tr_feature_file_close(s->projected_file);
   s->projected = s->matrix = NULL;
+  s->projected_file = NULL;
   TR_TRY(tr_picks_create(model->device, s->order, s->rows, model->patches, model->d, s->in_host, &s->picks));
   s->seconds = tr_seconds() - begin;
   return model->file ? tr_picks_read(s->picks, model->file) : TR_OK;

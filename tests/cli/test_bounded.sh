@@ -11,15 +11,24 @@ code 0 run "$dir/e.yaml" --class "$one" --scores "$dir/all"
 [ "$(lines)" = 3 ] || fail "$(lines) lines"
 all=$(sed -E 's/.*"peak_bytes":([0-9]+).*/\1/' "$dir"/results/*/t.jsonl | head -1)
 
-# 80 images' features are 122 MiB; projected ones an eighth of it or, at 512 dimensions, a quarter.
-limit=$((all - 64 * 1048576))
-for folder in "$dir" /no/such/folder; do
+# 80 images' features are 122 MiB; projected ones an eighth of it or, at 512 dimensions, a quarter. Where there is not even room for these
+# they are in a file as well; where no file can be made, neither of them is anywhere.
+for case in "$dir 64" "/no/such/folder 64" "$dir 130"; do
+  folder=${case% *} limit=$((all - ${case#* } * 1048576))
   rm -rf "$dir/less"
   TMPDIR=$folder code 0 run "$dir/e.yaml" --class "$one" --memory-limit "$limit" --results "$dir/less" --scores "$dir/some"
-  diff -r "$dir/all" "$dir/some" || fail "scores under a limit, TMPDIR=$folder"
-  diff <(lasting "$dir"/results/*/t.jsonl) <(lasting "$dir"/less/*/t.jsonl) || fail "results under a limit, TMPDIR=$folder"
+  diff -r "$dir/all" "$dir/some" || fail "scores under a limit of $limit, TMPDIR=$folder"
+  diff <(lasting "$dir"/results/*/t.jsonl) <(lasting "$dir"/less/*/t.jsonl) || fail "results under a limit of $limit, TMPDIR=$folder"
   peak=$(sed -E 's/.*"peak_bytes":([0-9]+).*/\1/' "$dir"/less/*/t.jsonl | sort -n | tail -1)
   ! forecasts_hold || [ "$peak" -le "$limit" ] || fail "peak $peak, limit $limit"
   rm -rf "$dir/some"
   [ -z "$(ls "$dir" | grep features-)" ] || fail "a file of features is left"
 done
+
+# A disk that is full in the middle: the class fails and says why; what is finished stays.
+two=$(class_names | sed -n 2p)
+TMPDIR=$dir code 1 bash -c 'ulimit -f 20000; exec "$@"' _ "$program" run "$dir/e.yaml" --data "$dir/data" --weights "$dir/weights" \
+  --results "$dir/less" --class "$one" --class "$two" --memory-limit "$limit"
+says err "writing training features into $dir: File too large" "$two"
+[ "$(cat "$dir"/less/*/t.jsonl | wc -l)" = 3 ] || fail "finished lines are gone"
+[ -z "$(ls "$dir" | grep features-)" ] || fail "a file of features is left"

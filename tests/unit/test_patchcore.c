@@ -330,13 +330,13 @@ static void check_keeping(size_t first, size_t count, bool less, bool again) {
   assert_true(expected && got);
   size_t images, all_held = fit_keeping(device, first, count, TR_KEEP_FEATURES, all, &images, expected);
   assert_int_equal(images, 0);
-  static const tr_keep keeps[] = {TR_KEEP_IN_FILE, TR_KEEP_NOTHING};
-  for (size_t k = 0; k < 2; ++k) {
+  static const tr_keep keeps[] = {TR_KEEP_IN_FILE, TR_KEEP_NOTHING, TR_KEEP_ALL_IN_FILES, TR_KEEP_PROJECTED_IN_FILE};
+  for (size_t k = 0; k < sizeof keeps / sizeof *keeps; ++k) {
     memset(got, 0, sizeof *got);
     size_t held = fit_keeping(device, first, count, keeps[k], some, &images, got);
     assert_memory_equal(got, expected, sizeof *got);
     assert_same_file(all, some);
-    assert_int_equal(images > 0, again && keeps[k] == TR_KEEP_NOTHING);
+    assert_int_equal(images > 0, again && (keeps[k] == TR_KEEP_NOTHING || keeps[k] == TR_KEEP_PROJECTED_IN_FILE));
     if (tr_device_chunk(device) == 1) /* else a chunk is more than all there is here */
       assert_int_equal(held < all_held, less);
   }
