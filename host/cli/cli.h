@@ -19,8 +19,12 @@ typedef struct cli_command {
 extern const cli_command cli_run, cli_fit, cli_score, cli_report, cli_compare, cli_merge, cli_bank, cli_verify, cli_synthesize,
     cli_bench, cli_info;
 
-/* `totalrecall bank origins`; argv[0] is "origins". */
+/* `totalrecall bank origins` and `merge`; argv[0] is that word. */
 int cli_bank_origins(int argc, char **argv);
+int cli_bank_merge(int argc, char **argv);
+/* --percent, --rows or --radius, as 'p', 'k', 'r': one of them, once. */
+struct tr_bank_goal; /* host/detector/bank_file.h */
+int cli_parse_goal(const cli_command *command, int option, const char *text, struct tr_bank_goal *out);
 /* `totalrecall bench latency`; argv[0] is "latency". */
 int cli_bench_latency(int argc, char **argv);
 /* Where measurements go: a new file, or the end of <results>/<processor>/bench.jsonl. One of the two is NULL. */

@@ -97,6 +97,7 @@ static bool set(cJSON *object, const char *name, cJSON *value) {
 /* Rows that are no rows of the training images, as learned ones. */
 static bool describe(cJSON *settings, cJSON *about, size_t rows) {
   cJSON_DeleteItemFromObjectCaseSensitive(settings, "index_bytes");
+  cJSON_DeleteItemFromObjectCaseSensitive(settings, "cover");
   return set(settings, "subsampling", cJSON_CreateString("learned")) &&
          set(settings, "bank_rows", tr_json_number((double)rows)) &&
          set(settings, "search", cJSON_CreateString(TR_SEARCH_EXACT)) && (!about || set(about, "threshold", cJSON_CreateNull()));

@@ -4,10 +4,8 @@
 #include "host/base/status.h"
 #include "host/harness/evaluate.h"
 #include "host/harness/resized.h"
-#include "host/methods/method.h"
 #include "kernels/nearest.h"
 
-#include <cjson/cJSON.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,56 +13,6 @@
 
 static tr_status no_memory(void) {
   return tr_fail(TR_ENOMEM, "origins of bank rows: out of memory");
-}
-
-/* ---- what the file says ---- */
-
-static tr_status read_shapes(const tr_model_file *file, tr_origins *o) {
-  tr_aggregate_spec spec = tr_setting_aggregate(o->about.setting);
-  int d;
-  TR_TRY(tr_model_maps_from_json(tr_model_file_settings(file), &spec));
-  TR_TRY(tr_aggregate_shape(&spec, &o->grid_h, &o->grid_w, &d));
-  o->patch = spec.patch;
-  o->stride = spec.stride;
-  o->map_h = spec.h[0];
-  o->map_w = spec.w[0];
-  return TR_OK;
-}
-
-static tr_status open_rows(const tr_model_file *file, tr_origins *o, tr_model_array *rows) {
-  const char *path = tr_model_file_path(file);
-  if (strcmp(tr_model_file_method(file), tr_method_patchcore.name) != 0)
-    return tr_fail(TR_EINVAL, "%s: a model of %s has no memory bank; expected one of patchcore", path,
-                   tr_model_file_method(file));
-  tr_status status = tr_about_read(tr_model_file_about(file), &o->about);
-  if (status == TR_OK)
-    status = read_shapes(file, o);
-  if (status != TR_OK)
-    return tr_fail_context(status, "model %s", path);
-  TR_TRY(tr_model_file_find(file, "rows", rows));
-  if (rows->type != TR_ARRAY_F4 || rows->rank != 2 || !rows->shape[0] || !rows->shape[1] || rows->shape[0] >= UINT32_MAX)
-    return tr_fail(TR_EFORMAT, "%s: expected floats of [rows, d] as its bank", path);
-  return TR_OK;
-}
-
-/* A bank of all patches has them in their own order; learned and imported rows are no patches. */
-static tr_status read_order(const tr_model_file *file, const tr_origins *o, size_t count, const uint32_t **order) {
-  const char *kind = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(tr_model_file_settings(file), "subsampling"));
-  *order = NULL;
-  if (kind && strcmp(kind, tr_subsampling_name(TR_SUBSAMPLE_NONE)) == 0)
-    return TR_OK;
-  if (!kind || strcmp(kind, tr_subsampling_name(TR_SUBSAMPLE_LEARNED)) == 0)
-    return tr_fail(TR_EINVAL, "%s: the bank's rows are no patches of training images: they were learned or imported",
-                   tr_model_file_path(file));
-  const void *data;
-  tr_model_array wanted = {"order", TR_ARRAY_U4, 1, {count}, NULL, false};
-  TR_TRY(tr_model_file_array(file, &wanted, &data));
-  *order = data;
-  size_t patches = o->about.train_images * (size_t)o->grid_h * (size_t)o->grid_w;
-  for (size_t i = 0; i < count; ++i)
-    if ((*order)[i] >= patches)
-      return tr_fail(TR_EFORMAT, "%s: bank row %zu is patch %u of %zu", tr_model_file_path(file), i, (*order)[i], patches);
-  return TR_OK;
 }
 
 /* ---- distances to other images' rows ---- */
@@ -173,14 +121,14 @@ static tr_status measure_distances(const grouped *g) {
   return TR_OK;
 }
 
-static tr_status find_nearest(tr_device *device, const tr_model_array *rows, tr_origins *o) {
-  grouped g = {.device = device, .origins = o->rows, .count = o->row_count, .d = (int)rows->shape[1]};
+static tr_status find_nearest(tr_device *device, tr_origins *o) {
+  grouped g = {.device = device, .origins = o->rows, .count = o->row_count, .d = o->bank.d};
   qsort(o->rows, o->row_count, sizeof *o->rows, by_image);
   if (end_of_image(&g, 0) == g.count)
     return tr_fail(TR_EINVAL, "all bank rows are of one training image: there is no other to compare them with");
   tr_status status = allocate(&g);
   if (status == TR_OK)
-    status = upload(&g, rows->data);
+    status = upload(&g, o->bank.rows);
   if (status == TR_OK)
     status = measure_distances(&g);
   release(&g);
@@ -226,7 +174,7 @@ static int farthest_first(const void *a, const void *b) {
 
 /* Images in the order of their first rows. */
 static tr_status list_images(tr_origins *o) {
-  size_t *place = calloc(o->about.train_images, sizeof *place); /* in the list, from 1 on */
+  size_t *place = calloc(o->bank.about.train_images, sizeof *place); /* in the list, from 1 on */
   o->images = calloc(o->row_count, sizeof *o->images);
   if (!place || !o->images) {
     free(place);
@@ -244,23 +192,19 @@ static tr_status list_images(tr_origins *o) {
   return TR_OK;
 }
 
-static tr_status read_all(tr_device *device, const tr_model_file *file, tr_origins *o) {
-  tr_model_array rows;
-  const uint32_t *order;
-  TR_TRY(open_rows(file, o, &rows));
-  TR_TRY(read_order(file, o, rows.shape[0], &order));
-  size_t patches = (size_t)o->grid_h * (size_t)o->grid_w;
-  o->row_count = rows.shape[0];
+static tr_status find_origins(tr_device *device, tr_origins *o) {
+  const tr_bank_file *b = &o->bank;
+  if (b->subsampling == TR_SUBSAMPLE_LEARNED)
+    return tr_fail(TR_EINVAL, "the bank's rows are no patches of training images: they were learned or imported");
+  o->row_count = b->row_count;
   o->rows = calloc(o->row_count, sizeof *o->rows);
   if (!o->rows)
     return no_memory();
   for (size_t i = 0; i < o->row_count; ++i) {
-    size_t patch = order ? order[i] : i;
-    o->rows[i] = (tr_origin){.row = i, .image = patch / patches, .patch = patch % patches};
+    size_t patch = b->order ? b->order[i] : i;
+    o->rows[i] = (tr_origin){.row = i, .image = patch / b->patches, .patch = patch % b->patches};
   }
-  tr_status status = find_nearest(device, &rows, o);
-  if (status != TR_OK)
-    return tr_fail_context(status, "%s", tr_model_file_path(file));
+  TR_TRY(find_nearest(device, o));
   TR_TRY(standardise(o));
   qsort(o->rows, o->row_count, sizeof *o->rows, farthest_first);
   return list_images(o);
@@ -268,17 +212,16 @@ static tr_status read_all(tr_device *device, const tr_model_file *file, tr_origi
 
 tr_status tr_origins_read(tr_device *device, const char *model, tr_origins *out) {
   *out = (tr_origins){0};
-  tr_model_file *file;
-  TR_TRY(tr_model_file_open(model, &file));
-  tr_status status = read_all(device, file, out);
-  tr_model_file_close(file);
-  if (status != TR_OK)
-    tr_origins_free(out);
-  return status;
+  TR_TRY(tr_bank_file_open(model, &out->bank));
+  tr_status status = find_origins(device, out);
+  if (status == TR_OK)
+    return TR_OK;
+  tr_origins_free(out);
+  return tr_fail_context(status, "%s", model);
 }
 
 void tr_origins_free(tr_origins *o) {
-  tr_about_free(&o->about);
+  tr_bank_file_close(&o->bank);
   free(o->rows);
   free(o->images);
   *o = (tr_origins){0};
@@ -288,7 +231,7 @@ void tr_origins_free(tr_origins *o) {
 
 tr_status tr_origins_name(const tr_origins *o, size_t image, char **out) {
   const tr_source *source;
-  const char *name = tr_sources_image(&o->about.sources, image, &source);
+  const char *name = tr_sources_image(&o->bank.about.sources, image, &source);
   *out = name ? strdup(name) : tr_format("image %zu", image);
   return *out ? TR_OK : no_memory();
 }
@@ -298,7 +241,7 @@ static tr_status write_row(FILE *out, const tr_origins *o, const tr_origin *row,
   TR_TRY(tr_origins_name(o, row->image, &name));
   tr_status status = tr_origins_name(o, image_of[row->nearest], &nearest);
   if (status == TR_OK) {
-    size_t w = (size_t)o->grid_w;
+    size_t w = (size_t)o->bank.grid_w;
     fprintf(out, "%zu,", row->row);
     tr_scores_write_text(out, name);
     fprintf(out, ",%zu,%zu,%.9g,%.6g,%zu,", row->patch / w, row->patch % w, row->distance, row->z, row->nearest);
@@ -346,7 +289,7 @@ typedef struct drawing {
 } drawing;
 
 static tr_status image_path(const drawing *d, size_t image, char **out) {
-  const tr_sources *sources = &d->origins->about.sources;
+  const tr_sources *sources = &d->origins->bank.about.sources;
   const tr_source *source;
   const char *name = tr_sources_image(sources, image, &source);
   const char *folder = d->folders->count ? d->folders->items[source - sources->items] : source->folder;
@@ -356,25 +299,25 @@ static tr_status image_path(const drawing *d, size_t image, char **out) {
 
 /* A patch's window of cells as pixels. */
 static tr_picture_box box_of(const tr_origins *o, size_t patch) {
-  int top = (int)(patch / (size_t)o->grid_w) * o->stride - (o->patch - 1) / 2;
-  int left = (int)(patch % (size_t)o->grid_w) * o->stride - (o->patch - 1) / 2;
-  return (tr_picture_box){.top = top * o->about.in_h / o->map_h,
-                          .left = left * o->about.in_w / o->map_w,
-                          .bottom = (top + o->patch) * o->about.in_h / o->map_h,
-                          .right = (left + o->patch) * o->about.in_w / o->map_w};
+  int top = (int)(patch / (size_t)o->bank.grid_w) * o->bank.maps.stride - (o->bank.maps.patch - 1) / 2;
+  int left = (int)(patch % (size_t)o->bank.grid_w) * o->bank.maps.stride - (o->bank.maps.patch - 1) / 2;
+  return (tr_picture_box){.top = top * o->bank.about.in_h / o->bank.maps.h[0],
+                          .left = left * o->bank.about.in_w / o->bank.maps.w[0],
+                          .bottom = (top + o->bank.maps.patch) * o->bank.about.in_h / o->bank.maps.h[0],
+                          .right = (left + o->bank.maps.patch) * o->bank.about.in_w / o->bank.maps.w[0]};
 }
 
 static tr_status draw_boxes(const drawing *d, size_t image, uint8_t *pixels, const char *path) {
   const tr_origins *o = d->origins;
   for (size_t i = 0; i < d->row_count; ++i)
     if (o->rows[i].image == image)
-      tr_picture_draw_box(pixels, o->about.in_h, o->about.in_w, box_of(o, o->rows[i].patch));
+      tr_picture_draw_box(pixels, o->bank.about.in_h, o->bank.about.in_w, box_of(o, o->rows[i].patch));
   TR_TRY(tr_make_folder_of(path));
-  return tr_image_write_png(path, pixels, o->about.in_h, o->about.in_w, 3);
+  return tr_image_write_png(path, pixels, o->bank.about.in_h, o->bank.about.in_w, 3);
 }
 
 static tr_status read_resized(const drawing *d, const char *path, uint8_t *pixels) {
-  const tr_about *about = &d->origins->about;
+  const tr_about *about = &d->origins->bank.about;
   tr_image image;
   int h, w;
   TR_TRY(tr_image_read(path, 3, &image));
@@ -400,7 +343,7 @@ static tr_status picture_path(const drawing *d, size_t rank, size_t image, char 
 }
 
 static tr_status draw_image(const drawing *d, size_t rank) {
-  const tr_about *about = &d->origins->about;
+  const tr_about *about = &d->origins->bank.about;
   size_t image = d->origins->images[rank].image;
   char *from = NULL, *to = NULL;
   uint8_t *pixels = malloc((size_t)about->in_h * (size_t)about->in_w * 3);
@@ -424,11 +367,11 @@ tr_status tr_origins_draw(tr_device *device, const tr_origins *o, size_t count, 
                .row_count = count < o->row_count ? count : o->row_count,
                .folders = folders ? folders : &none,
                .dir = dir};
-  if (!o->about.sources.count)
+  if (!o->bank.about.sources.count)
     return tr_fail(TR_EINVAL, "drawing origins: the file has no names of its training images: an older version fitted it");
-  if (d.folders->count && d.folders->count != o->about.sources.count)
+  if (d.folders->count && d.folders->count != o->bank.about.sources.count)
     return tr_fail(TR_EINVAL, "drawing origins: expected a folder for each of the model's %zu sources of images, found %zu",
-                   o->about.sources.count, d.folders->count);
+                   o->bank.about.sources.count, d.folders->count);
   /* Images stand in the order of their first rows. */
   for (size_t rank = 0; rank < o->image_count && o->images[rank].farthest < o->rows + d.row_count; ++rank)
     TR_TRY(draw_image(&d, rank));

@@ -3,7 +3,7 @@
 #ifndef TR_DETECTOR_ORIGINS_H
 #define TR_DETECTOR_ORIGINS_H
 
-#include "host/detector/about.h"
+#include "host/detector/bank_file.h"
 #include "kernels/device.h"
 
 typedef struct tr_origin {
@@ -21,11 +21,8 @@ typedef struct tr_image_origin {
 } tr_image_origin;
 
 typedef struct tr_origins {
-  tr_about about;
-  int grid_h, grid_w; /* patches of an image */
-  int patch, stride;  /* a patch is a window of patch x patch cells of the first map, one every `stride` of them */
-  int map_h, map_w;   /* cells of the first map: an image is in_h x in_w pixels (about) */
-  tr_origin *rows;    /* farthest first; ties: the lower row */
+  tr_bank_file bank;
+  tr_origin *rows; /* farthest first; ties: the lower row */
   size_t row_count;
   tr_image_origin *images; /* likewise, by their farthest rows */
   size_t image_count;      /* the other training images have no row */
