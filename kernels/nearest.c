@@ -31,6 +31,19 @@ static tr_status check_blocks(const tr_nearest_args *args) {
   return TR_OK;
 }
 
+static tr_status check_prefixes(const tr_nearest_args *args) {
+  if (args->blocks || args->found_rows || args->first_row)
+    return tr_fail(TR_EINVAL, "nearest: prefixes are of a whole bank without blocks");
+  if (args->prefix_count == 0 || args->prefixes[0] < (size_t)args->k || args->prefixes[args->prefix_count - 1] != args->bank_rows)
+    return tr_fail(TR_EINVAL, "nearest: expected prefixes of %d rows at least, the last of the bank's %zu", args->k,
+                   args->bank_rows);
+  for (size_t i = 1; i < args->prefix_count; ++i)
+    if (args->prefixes[i] <= args->prefixes[i - 1])
+      return tr_fail(TR_EINVAL, "nearest: prefixes: expected more than %zu rows, found %zu", args->prefixes[i - 1],
+                     args->prefixes[i]);
+  return TR_OK;
+}
+
 static tr_status check_part(const tr_nearest_args *args) {
   if (args->bank_rows + args->first_row >= UINT32_MAX)
     return tr_fail(TR_EINVAL, "nearest: expected rows below 2^32 - 1, found %zu from row %zu on", args->bank_rows,
@@ -57,6 +70,8 @@ tr_status tr_nearest_check(const tr_nearest_args *args) {
     if (!needed[i].pointer)
       return tr_fail(TR_EINVAL, "nearest: %s is NULL", needed[i].name);
   TR_TRY(check_part(args));
+  if (args->prefixes)
+    TR_TRY(check_prefixes(args));
   return args->blocks ? check_blocks(args) : TR_OK;
 }
 

@@ -21,6 +21,11 @@ typedef struct tr_nearest_args {
    * order; likely ones first is fastest. No block twice. Indices and ties are those of the whole bank. NULL: all of it. */
   const uint32_t *blocks;
   size_t block_count, block_rows;
+  /* Banks that are prefixes of this one, in one pass: the numbers of their rows, host, ascending, the last one bank_rows; distances and
+   * indices are then [prefix_count, queries_count, k], to the bit what a search of each prefix gives. Without blocks, of a bank that is
+   * whole. NULL: bank_rows alone. */
+  const size_t *prefixes;
+  size_t prefix_count;
   /* For a bank that comes in parts, a call a part, as where the device has no room for all of it: `bank` and what belongs to it are a
    * part's, which begins with row `first_row` of the whole bank. What is found so far stands in `found_distances2` and `found_rows`,
    * [queries_count, k]; with `resumed` a call goes on from there. Distances and indices are those of all parts up to here; until k rows
@@ -48,17 +53,20 @@ size_t tr_nearest_sketch_bytes(const tr_device *device, size_t bank_rows, int d)
 size_t tr_nearest_sketch_scratch(const tr_device *device, size_t bank_rows, int d); /* while it is made */
 tr_status tr_nearest_sketch(tr_device *device, const float *bank, size_t bank_rows, int d, void *sketch, void *scratch);
 
-/* For the twins: the ranges of rows to search, one after the other. */
+/* For the twins: the ranges of rows to search, one after the other. With prefixes there is an answer after each of them, else after the
+ * last. */
 typedef struct tr_nearest_range {
   size_t first, end;
 } tr_nearest_range;
 
 static inline size_t tr_nearest_range_count(const tr_nearest_args *args) {
-  return args->blocks ? args->block_count : 1;
+  return args->blocks ? args->block_count : args->prefixes ? args->prefix_count : 1;
 }
 
 static inline tr_nearest_range tr_nearest_range_at(const tr_nearest_args *args, size_t i) {
   tr_nearest_range range = {0, args->bank_rows};
+  if (args->prefixes)
+    range = (tr_nearest_range){i ? args->prefixes[i - 1] : 0, args->prefixes[i]};
   if (!args->blocks)
     return range;
   range.first = args->blocks[i] * args->block_rows;

@@ -44,6 +44,7 @@ void tr_patchcore_destroy(tr_model *model) {
     return;
   for (size_t i = 0; model->selections && i < model->selection_count; ++i) {
     free(model->selections[i].order);
+    free(model->selections[i].prefixes);
     tr_device_free(model->device, model->selections[i].matrix);
     tr_device_free(model->device, model->selections[i].projected);
     tr_feature_file_close(model->selections[i].projected_file);
@@ -245,7 +246,8 @@ static tr_status info(const tr_model *model, size_t variant, tr_model_info *out)
                          .dimension = model->d,
                          .cover = model->selections[pass->selection].cover,
                          .coreset_seconds = model->selections[pass->selection].seconds,
-                         .nearest_seconds = pass->seconds / model->lanes,
+                         .nearest_seconds =
+                             pass->timed ? pass->seconds / model->lanes * ((double)model->scored / (double)pass->timed) : 0,
                          .aggregate_seconds = model->aggregate_seconds / model->lanes,
                          .recall_at_1 = pass->compared ? (double)pass->right / (double)pass->compared : NAN,
                          .distance_error = pass->measured ? (double)pass->error * TR_ERROR_UNIT / (double)pass->measured : NAN};

@@ -23,6 +23,8 @@ typedef struct tr_selection {
   tr_bank *bank;
   double cover; /* tr_model_info */
   double seconds;
+  size_t *prefixes; /* when there are scores: rows that exact searches are of, each once, ascending */
+  size_t prefix_count;
 } tr_selection;
 
 /* An index over the first `rows` rows of a selection's bank. */
@@ -34,14 +36,16 @@ typedef struct tr_prefix_index {
 
 #define TR_NONE SIZE_MAX /* no index, no reference */
 
-/* One pass of nearest neighbours: the first `rows` rows of a selection's bank, or an index over them. */
+/* Nearest neighbours: of the first `rows` rows of a selection's bank, or by an index over them. */
 typedef struct tr_search {
   size_t selection, rows;
   size_t index;     /* TR_NONE: exact */
   size_t reference; /* the exact search, earlier in the list, that this one is compared with; TR_NONE */
   bool is_reference;
   tr_effort effort;
-  double seconds; /* of all lanes together */
+  size_t prefix;  /* exact: which of the selection's */
+  double seconds; /* of all lanes together, for so many queries: by itself, not in one pass with others */
+  size_t timed;
   /* Sums over images, whole numbers so that their order does not matter. */
   uint64_t compared, right, measured;
   int64_t error; /* in units of TR_ERROR_UNIT */
@@ -60,12 +64,13 @@ typedef struct tr_lane_buffers {
   float *features;                   /* [chunk * patches, d] */
   float *host_features;              /* as these, on their way to the file */
   float *projected, *host_projected; /* as these, by the widest projection */
-  float *distances;
+  float *distances; /* [most prefixes, chunk * patches]; a pass may have fewer queries, which then follow each other */
   uint32_t *indices;
   void *search_scratch, *reweight_scratch;
   float *image_scores; /* device, [chunk] */
   float *host_distances;
-  uint32_t *host_indices;
+  uint32_t *host_indices; /* [chunk * patches] */
+  size_t passes;
   void *index_scratch;      /* host */
   tr_reference *references; /* [search_count] */
 } tr_lane_buffers;
@@ -97,6 +102,7 @@ struct tr_model {
   tr_feature_file *file;
   size_t tile_rows;         /* of banks in host memory */
   double aggregate_seconds; /* of scored images, all lanes together */
+  size_t scored;            /* queries */
   pthread_mutex_t lock;     /* of the searches' sums and of the seconds */
 };
 
@@ -117,10 +123,11 @@ bool tr_patchcore_projects(const tr_model *model, const tr_selection *s);
 bool tr_patchcore_selects_by_copy(const tr_model *model, const tr_selection *s);
 /* Of a selection's bank in host memory. */
 size_t tr_patchcore_tile_rows(const tr_model *model, const tr_selection *s);
-/* Bytes: of all training features, of a lane's; of a lane's scratch for all searches and variants. */
+/* Bytes: of all training features, of a lane's; of a lane's scratch for all searches and variants. And most exact searches of a selection. */
 size_t tr_patchcore_features_bytes(const tr_model *model);
 size_t tr_patchcore_lane_features_bytes(const tr_model *model);
 size_t tr_patchcore_search_scratch(const tr_model *model);
+size_t tr_patchcore_most_prefixes(const tr_model *model);
 size_t tr_patchcore_reweight_scratch(const tr_model *model);
 bool tr_patchcore_features_in_file(const tr_model *model);
 bool tr_patchcore_projected_in_file(const tr_model *model);

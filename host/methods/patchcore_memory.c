@@ -248,10 +248,21 @@ static tr_needs needs_of_fit(const tr_model *model) {
   return peak;
 }
 
+size_t tr_patchcore_most_prefixes(const tr_model *model) {
+  size_t most = 1;
+  for (size_t s = 0; s < model->selection_count; ++s) {
+    size_t count = 0;
+    for (size_t i = 0; i < model->search_count; ++i)
+      count += model->searches[i].selection == s && model->searches[i].index == TR_NONE;
+    most = larger(most, count);
+  }
+  return most;
+}
+
 static tr_needs needs_of_scores(const tr_model *model) {
   size_t queries = model->chunk * model->patches;
-  size_t lane = tr_patchcore_lane_features_bytes(model) + 3 * queries * sizeof(float) + tr_patchcore_search_scratch(model) +
-                tr_patchcore_reweight_scratch(model);
+  size_t lane = tr_patchcore_lane_features_bytes(model) + (2 * tr_patchcore_most_prefixes(model) + 1) * queries * sizeof(float) +
+                tr_patchcore_search_scratch(model) + tr_patchcore_reweight_scratch(model);
   tr_needs n = {0};
   need(&n, aggregate_bytes(model) + (size_t)model->lanes * lane, 0);
   for (size_t i = 0; i < model->selection_count; ++i)

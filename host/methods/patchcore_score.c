@@ -7,13 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static tr_status allocate_host_buffers(const tr_model *model, tr_lane_buffers *b, size_t queries) {
+static tr_status allocate_host_buffers(const tr_model *model, tr_lane_buffers *b, size_t prefixes, size_t queries) {
   size_t index_scratch = 0;
   for (size_t i = 0; i < model->index_count; ++i) {
     size_t bytes = tr_index_search_scratch(model->indexes[i].index, model->patches, 1);
     index_scratch = bytes > index_scratch ? bytes : index_scratch;
   }
-  b->host_distances = malloc(queries * sizeof(float));
+  b->host_distances = malloc(prefixes * queries * sizeof(float));
   b->host_indices = malloc(queries * sizeof(uint32_t));
   b->index_scratch = malloc(index_scratch + 1);
   b->references = calloc(model->search_count, sizeof *b->references);
@@ -28,42 +28,116 @@ static tr_status allocate_host_buffers(const tr_model *model, tr_lane_buffers *b
   return complete ? TR_OK : tr_fail(TR_ENOMEM, "patchcore: scores of %zu patches: out of memory", queries);
 }
 
+static int compare_sizes(const void *a, const void *b) {
+  size_t x = *(const size_t *)a, y = *(const size_t *)b;
+  return (x > y) - (x < y);
+}
+
+/* The prefixes of a selection that are searched exactly. */
+static tr_status gather_prefixes(tr_model *model, size_t of) {
+  tr_selection *s = &model->selections[of];
+  size_t count = 0;
+  s->prefixes = malloc(model->search_count * sizeof *s->prefixes);
+  if (!s->prefixes)
+    return tr_fail(TR_ENOMEM, "patchcore: %zu searches: out of memory", model->search_count);
+  for (size_t i = 0; i < model->search_count; ++i)
+    if (model->searches[i].selection == of && model->searches[i].index == TR_NONE)
+      s->prefixes[count++] = model->searches[i].rows;
+  qsort(s->prefixes, count, sizeof *s->prefixes, compare_sizes);
+  for (size_t i = 0; i < count; ++i)
+    if (i == 0 || s->prefixes[i] != s->prefixes[i - 1])
+      s->prefixes[s->prefix_count++] = s->prefixes[i];
+  for (size_t i = 0; i < model->search_count; ++i) {
+    tr_search *search = &model->searches[i];
+    if (search->selection == of && search->index == TR_NONE)
+      while (s->prefixes[search->prefix] != search->rows)
+        ++search->prefix;
+  }
+  return TR_OK;
+}
+
 tr_status tr_patchcore_allocate_scores(tr_model *model) {
-  size_t queries = model->chunk * model->patches;
+  size_t queries = model->chunk * model->patches, prefixes = tr_patchcore_most_prefixes(model);
+  for (size_t i = 0; i < model->selection_count; ++i)
+    TR_TRY(gather_prefixes(model, i));
   size_t search_scratch = tr_patchcore_search_scratch(model), reweight_scratch = tr_patchcore_reweight_scratch(model);
   for (int lane = 0; lane < model->lanes; ++lane) {
     tr_lane_buffers *b = &model->buffers[lane];
     if (!b->features)
       TR_TRY(tr_device_alloc(model->device, queries * (size_t)model->d * sizeof(float), (void **)&b->features));
-    TR_TRY(tr_device_alloc(model->device, queries * sizeof(float), (void **)&b->distances));
-    TR_TRY(tr_device_alloc(model->device, queries * sizeof(uint32_t), (void **)&b->indices));
+    TR_TRY(tr_device_alloc(model->device, prefixes * queries * sizeof(float), (void **)&b->distances));
+    TR_TRY(tr_device_alloc(model->device, prefixes * queries * sizeof(uint32_t), (void **)&b->indices));
     TR_TRY(tr_device_alloc(model->device, search_scratch, &b->search_scratch));
     TR_TRY(tr_device_alloc(model->device, reweight_scratch, &b->reweight_scratch));
     TR_TRY(tr_device_alloc(model->device, model->chunk * sizeof(float), (void **)&b->image_scores));
-    TR_TRY(allocate_host_buffers(model, b, queries));
+    TR_TRY(allocate_host_buffers(model, b, prefixes, queries));
   }
   return TR_OK;
 }
 
-static void add_seconds(tr_model *model, double *sum, double seconds) {
+static void note_images(tr_model *model, size_t queries, double aggregate_seconds) {
   pthread_mutex_lock(&model->lock);
-  *sum += seconds;
+  model->scored += queries;
+  model->aggregate_seconds += aggregate_seconds;
   pthread_mutex_unlock(&model->lock);
 }
 
-static tr_status search_exactly(tr_model *model, tr_search *pass, const tr_lane_buffers *b, const tr_reference *found,
-                                size_t queries) {
-  double begin, end;
-  TR_TRY(tr_device_clock(model->device, &begin));
-  TR_TRY(tr_bank_search(model->selections[pass->selection].bank, pass->rows, b->features, queries, model->patches, 1,
-                        b->distances, b->indices, b->search_scratch));
-  TR_TRY(tr_device_download(model->device, b->host_distances, b->distances, queries * sizeof(float)));
-  TR_TRY(tr_device_clock(model->device, &end));
-  add_seconds(model, &pass->seconds, end - begin);
-  if (!pass->is_reference)
+/* In one of so many of a lane's passes prefixes are searched one by one. */
+enum { TIMED_PASSES = 16 };
+
+/* Each prefix by itself. */
+static tr_status search_alone(const tr_model *model, const tr_selection *s, const tr_lane_buffers *b, size_t queries,
+                              double *seconds) {
+  for (size_t i = 0; i < s->prefix_count; ++i) {
+    double begin, end;
+    TR_TRY(tr_device_clock(model->device, &begin));
+    TR_TRY(tr_bank_search(s->bank, s->prefixes[i], b->features, queries, model->patches, 1, b->distances + i * queries,
+                          b->indices + i * queries, b->search_scratch));
+    TR_TRY(
+        tr_device_download(model->device, b->host_distances + i * queries, b->distances + i * queries, queries * sizeof(float)));
+    TR_TRY(tr_device_clock(model->device, &end));
+    seconds[i] = end - begin;
+  }
+  return TR_OK;
+}
+
+static void note_seconds(tr_model *model, size_t selection, size_t queries, const double *seconds) {
+  pthread_mutex_lock(&model->lock);
+  for (size_t i = 0; i < model->search_count; ++i) {
+    tr_search *search = &model->searches[i];
+    if (search->selection != selection || search->index != TR_NONE)
+      continue;
+    search->seconds += seconds[search->prefix];
+    search->timed += queries;
+  }
+  pthread_mutex_unlock(&model->lock);
+}
+
+/* All prefixes of a selection that are searched exactly, in one pass; every so often one by one, which gives the same and tells what each
+ * takes by itself. */
+static tr_status search_exactly(tr_model *model, size_t of, const tr_lane_buffers *b, size_t queries) {
+  const tr_selection *s = &model->selections[of];
+  if (s->prefix_count == 0)
     return TR_OK;
-  memcpy(found->distances, b->host_distances, queries * sizeof(float));
-  TR_TRY(tr_device_download(model->device, found->indices, b->indices, queries * sizeof(uint32_t)));
+  if (s->prefix_count == 1 || b->passes % TIMED_PASSES == 0) {
+    double *seconds = malloc(s->prefix_count * sizeof *seconds);
+    tr_status status = seconds ? search_alone(model, s, b, queries, seconds) : tr_fail(TR_ENOMEM, "patchcore: out of memory");
+    if (status == TR_OK)
+      note_seconds(model, of, queries, seconds);
+    free(seconds);
+    return status;
+  }
+  TR_TRY(tr_bank_search_prefixes(s->bank, s->prefixes, s->prefix_count, b->features, queries, model->patches, 1, b->distances,
+                                 b->indices, b->search_scratch));
+  TR_TRY(tr_device_download(model->device, b->host_distances, b->distances, s->prefix_count * queries * sizeof(float)));
+  return tr_device_sync(model->device);
+}
+
+/* For the indexes that are compared with it. */
+static tr_status keep_reference(const tr_model *model, const tr_search *search, const tr_lane_buffers *b,
+                                const tr_reference *found, size_t queries) {
+  memcpy(found->distances, b->host_distances + search->prefix * queries, queries * sizeof(float));
+  TR_TRY(tr_device_download(model->device, found->indices, b->indices + search->prefix * queries, queries * sizeof(uint32_t)));
   return tr_device_sync(model->device);
 }
 
@@ -95,6 +169,7 @@ static tr_status search_index(tr_model *model, tr_search *pass, const tr_lane_bu
     compare_image(b, &b->references[pass->reference], first, model->patches, &sums);
   pthread_mutex_lock(&model->lock);
   pass->seconds += seconds;
+  pass->timed += queries;
   pass->compared += sums.compared;
   pass->right += sums.right;
   pass->measured += sums.measured;
@@ -116,13 +191,15 @@ static void image_maximum(const float *patch_scores, size_t n, size_t patches, f
   }
 }
 
-static tr_status image_reweighted(const tr_model *model, const tr_lane_buffers *b, const tr_bank *bank, size_t rows,
-                                  const tr_variant *variant, size_t n, float *scores) {
+/* By what was found for a prefix. */
+static tr_status image_reweighted(const tr_model *model, const tr_lane_buffers *b, size_t prefix, const tr_bank *bank,
+                                  size_t rows, const tr_variant *variant, size_t n, float *scores) {
+  size_t found = prefix * n * model->patches;
   TR_TRY(tr_bank_reweight(bank, &(tr_reweight_args){.n = (int)n,
                                                     .patches = (int)model->patches,
                                                     .features = b->features,
-                                                    .distances = b->distances,
-                                                    .indices = b->indices,
+                                                    .distances = b->distances + found,
+                                                    .indices = b->indices + found,
                                                     .bank_rows = rows,
                                                     .b = variant->neighbours,
                                                     .scores = b->image_scores,
@@ -131,31 +208,64 @@ static tr_status image_reweighted(const tr_model *model, const tr_lane_buffers *
   return tr_device_sync(model->device);
 }
 
+/* Where a lane's scores go: [variant][n][patches] and [variant][n]. */
+typedef struct score_target {
+  float *patch_scores, *image_scores;
+  size_t patch_stride, image_stride;
+} score_target;
+
+/* Of all variants of a search, whose result is in the buffers. */
+static tr_status score_variants(const tr_model *model, size_t of, const tr_lane_buffers *b, size_t n, const score_target *to) {
+  const tr_search *search = &model->searches[of];
+  size_t queries = n * model->patches;
+  for (size_t v = 0; v < model->variant_count; ++v) {
+    if (model->variant_search[v] != of)
+      continue;
+    const tr_variant *variant = &model->variants[v];
+    float *patch_scores = to->patch_scores + v * to->patch_stride, *image_scores = to->image_scores + v * to->image_stride;
+    patch_scores_of(variant, b->host_distances + search->prefix * queries, queries, patch_scores);
+    if (variant->image_score != TR_SCORE_REWEIGHTED)
+      image_maximum(patch_scores, n, model->patches, image_scores);
+    else
+      TR_TRY(image_reweighted(model, b, search->prefix, model->selections[search->selection].bank, search->rows, variant, n,
+                              image_scores));
+  }
+  return TR_OK;
+}
+
+/* Exact searches before the indexes that are compared with them. */
+static tr_status score_selection(tr_model *model, size_t of, const tr_lane_buffers *b, size_t n, const score_target *to) {
+  size_t queries = n * model->patches;
+  TR_TRY(search_exactly(model, of, b, queries));
+  for (size_t i = 0; i < model->search_count; ++i) {
+    const tr_search *search = &model->searches[i];
+    if (search->selection != of || search->index != TR_NONE)
+      continue;
+    TR_TRY(score_variants(model, i, b, n, to));
+    if (search->is_reference)
+      TR_TRY(keep_reference(model, search, b, &b->references[i], queries));
+  }
+  for (size_t i = 0; i < model->search_count; ++i) {
+    if (model->searches[i].selection != of || model->searches[i].index == TR_NONE)
+      continue;
+    TR_TRY(search_index(model, &model->searches[i], b, queries));
+    TR_TRY(score_variants(model, i, b, n, to));
+  }
+  return TR_OK;
+}
+
 tr_status tr_patchcore_score_images(tr_model *model, int lane, size_t n, const float *const *maps, float *patch_scores,
                                     size_t variant_stride, float *image_scores, size_t image_stride) {
   tr_lane_buffers *b = &model->buffers[lane];
-  size_t queries = n * model->patches;
+  const score_target to = {patch_scores, image_scores, variant_stride, image_stride};
   double begin, end;
   TR_TRY(tr_device_clock(model->device, &begin));
   TR_TRY(tr_patchcore_aggregate(model, lane, n, maps, b->features));
   TR_TRY(tr_device_clock(model->device, &end));
-  add_seconds(model, &model->aggregate_seconds, end - begin);
-  for (size_t s = 0; s < model->search_count; ++s) {
-    tr_search *pass = &model->searches[s];
-    TR_TRY(pass->index == TR_NONE ? search_exactly(model, pass, b, &b->references[s], queries)
-                                  : search_index(model, pass, b, queries));
-    for (size_t v = 0; v < model->variant_count; ++v) {
-      if (model->variant_search[v] != s)
-        continue;
-      const tr_variant *variant = &model->variants[v];
-      patch_scores_of(variant, b->host_distances, queries, patch_scores + v * variant_stride);
-      if (variant->image_score != TR_SCORE_REWEIGHTED)
-        image_maximum(patch_scores + v * variant_stride, n, model->patches, image_scores + v * image_stride);
-      else
-        TR_TRY(image_reweighted(model, b, model->selections[pass->selection].bank, pass->rows, variant, n,
-                                image_scores + v * image_stride));
-    }
-  }
+  note_images(model, n * model->patches, end - begin);
+  for (size_t i = 0; i < model->selection_count; ++i)
+    TR_TRY(score_selection(model, i, b, n, &to));
+  ++b->passes;
   return TR_OK;
 }
 
@@ -194,7 +304,7 @@ static tr_status search_own(tr_model *model, const tr_variant *variant, const tr
   TR_TRY(tr_device_sync(model->device));
   patch_scores_of(variant, b->host_distances, model->patches, patch_scores);
   if (variant->image_score == TR_SCORE_REWEIGHTED)
-    return image_reweighted(model, b, bank, rows, variant, 1, image_score);
+    return image_reweighted(model, b, 0, bank, rows, variant, 1, image_score);
   image_maximum(patch_scores, 1, model->patches, image_score);
   return TR_OK;
 }

@@ -16,7 +16,8 @@ struct tr_bank {
   tr_mark *uploaded[2], *searched[2];
 };
 
-/* With rows in host memory: ranges [first, end) of rows, one after the other. Sizes are checked before. */
+/* With rows in host memory: ranges [first, end) of rows, one after the other, which are args' blocks or prefixes. Sizes are checked
+ * before. */
 tr_status tr_tiles_search(const tr_bank *bank, const tr_nearest_range *ranges, size_t range_count, const tr_nearest_args *args);
 tr_status tr_tiles_reweight(const tr_bank *bank, const tr_reweight_args *args);
 /* Waits for uploads that a search which failed may have left. */

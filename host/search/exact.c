@@ -112,17 +112,16 @@ tr_status tr_bank_search(const tr_bank *bank, size_t use_rows, const float *quer
   return tr_nearest(bank->device, &args);
 }
 
-/* Blocks in host memory, as ranges of rows. */
+/* Blocks or prefixes in host memory, as ranges of rows. */
 static tr_status search_ranges(const tr_bank *bank, const tr_nearest_args *args) {
   TR_TRY(tr_nearest_check(args));
-  tr_nearest_range *ranges = calloc(args->block_count, sizeof *ranges);
+  size_t count = tr_nearest_range_count(args);
+  tr_nearest_range *ranges = calloc(count, sizeof *ranges);
   if (!ranges)
-    return tr_fail(TR_ENOMEM, "searching %zu blocks: out of memory", args->block_count);
-  for (size_t i = 0; i < args->block_count; ++i)
+    return tr_fail(TR_ENOMEM, "searching %zu ranges of rows: out of memory", count);
+  for (size_t i = 0; i < count; ++i)
     ranges[i] = tr_nearest_range_at(args, i);
-  tr_nearest_args plain = *args;
-  plain.blocks = NULL;
-  tr_status status = tr_tiles_search(bank, ranges, args->block_count, &plain);
+  tr_status status = tr_tiles_search(bank, ranges, count, args);
   free(ranges);
   return status;
 }
@@ -134,6 +133,17 @@ tr_status tr_bank_search_blocks(const tr_bank *bank, const uint32_t *blocks, siz
   args.blocks = blocks;
   args.block_count = block_count;
   args.block_rows = block_rows;
+  return bank->tile_rows ? search_ranges(bank, &args) : tr_nearest(bank->device, &args);
+}
+
+tr_status tr_bank_search_prefixes(const tr_bank *bank, const size_t *prefixes, size_t prefix_count, const float *queries,
+                                  size_t count, size_t group, int k, float *distances, uint32_t *indices, void *scratch) {
+  if (prefix_count == 0 || prefixes[prefix_count - 1] > bank->row_count)
+    return tr_fail(TR_EINVAL, "memory bank: asked to search %zu prefixes of %zu rows", prefix_count, bank->row_count);
+  tr_nearest_args args = search_args(bank, queries, count, group, k, distances, indices, scratch);
+  args.bank_rows = prefixes[prefix_count - 1];
+  args.prefixes = prefixes;
+  args.prefix_count = prefix_count;
   return bank->tile_rows ? search_ranges(bank, &args) : tr_nearest(bank->device, &args);
 }
 

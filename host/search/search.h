@@ -39,6 +39,11 @@ size_t tr_bank_search_scratch(const tr_bank *bank, size_t queries, size_t group,
 tr_status tr_bank_search(const tr_bank *bank, size_t use_rows, const float *queries, size_t count, size_t group, int k,
                          float *distances, uint32_t *indices, void *scratch);
 
+/* As tr_bank_search of the first prefixes[i] rows for each i, ascending, in one pass over the last one's: distances and indices are
+ * [prefix_count, count, k]. The scratch is that of the last. */
+tr_status tr_bank_search_prefixes(const tr_bank *bank, const size_t *prefixes, size_t prefix_count, const float *queries,
+                                  size_t count, size_t group, int k, float *distances, uint32_t *indices, void *scratch);
+
 /* As tr_bank_search, in the blocks of `block_rows` rows that `blocks` (host) names, in this order. */
 tr_status tr_bank_search_blocks(const tr_bank *bank, const uint32_t *blocks, size_t block_count, size_t block_rows,
                                 const float *queries, size_t count, size_t group, int k, float *distances, uint32_t *indices,

@@ -18,6 +18,7 @@ enum { TILE_BYTES = 64 << 20 };
 
 typedef struct tile {
   size_t first, rows;
+  size_t range;
   int slot;
 } tile;
 
@@ -40,7 +41,7 @@ static bool cut_next(cut *c, tile *out) {
       c->row = c->ranges[c->range].first;
   if (c->range == c->count)
     return false;
-  *out = (tile){c->row, smaller(c->tile_rows, c->ranges[c->range].end - c->row), (int)(c->tiles++ % 2)};
+  *out = (tile){c->row, smaller(c->tile_rows, c->ranges[c->range].end - c->row), c->range, (int)(c->tiles++ % 2)};
   c->row += out->rows;
   return true;
 }
@@ -192,6 +193,11 @@ static tr_status search_tile(void *context, const tile *t, const float *rows) {
   search *s = context;
   const tr_bank *bank = s->bank;
   tr_nearest_args part = *s->args;
+  size_t answer = part.prefixes ? t->range * part.queries_count * (size_t)part.k : 0;
+  part.distances += answer;
+  part.indices += answer;
+  part.blocks = NULL;
+  part.prefixes = NULL;
   part.bank = rows;
   part.bank_rows = t->rows;
   part.bank_norms = bank->norms + t->first;

@@ -369,11 +369,14 @@ static void search_range(const search *s, const block *b, tr_nearest_range range
     search_tile(s, b, first, range.end - first < width ? range.end - first : width);
 }
 
-static void hand_out(const search *s, const block *b) {
+/* The answer-th answer. */
+static void hand_out(const search *s, const block *b, size_t answer) {
   const tr_nearest_args *args = s->args;
+  float *distances = args->distances + answer * args->queries_count * s->k;
+  uint32_t *indices = args->indices + answer * args->queries_count * s->k;
   for (size_t i = 0, at = b->first * s->k; i < b->n * s->k; ++i, ++at) {
-    args->distances[at] = (float)b->best[i].distance2;
-    args->indices[at] = b->best[i].row;
+    distances[at] = (float)b->best[i].distance2;
+    indices[at] = b->best[i].row;
     if (!args->found_rows)
       continue;
     args->found_distances2[at] = b->best[i].distance2;
@@ -385,9 +388,13 @@ static tr_status search_block(void *context, size_t task) {
   const search *s = context;
   block b = take_slot(s, task);
   TR_TRY(begin_block(s, &b));
-  for (size_t i = 0; i < tr_nearest_range_count(s->args); ++i)
+  for (size_t i = 0; i < tr_nearest_range_count(s->args); ++i) {
     search_range(s, &b, tr_nearest_range_at(s->args, i));
-  hand_out(s, &b);
+    if (s->args->prefixes)
+      hand_out(s, &b, i);
+  }
+  if (!s->args->prefixes)
+    hand_out(s, &b, 0);
   return TR_OK;
 }
 

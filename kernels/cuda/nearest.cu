@@ -62,7 +62,7 @@ struct tile {
   int k;
   bound by;
   const double *norm2, *errors; /* of the queries: |z|^2, e (NULL: 0) */
-  bool begins, ends;            /* the first tile of all, the last */
+  bool begins, ends;            /* the first tile of all, the last before an answer */
   bool goes_on;                 /* the last one hands on what is found, too */
   double *best_distance2;       /* [queries_count, k] between tiles */
   uint32_t *best_row;
@@ -410,15 +410,17 @@ tr_status search_block(const search &s, size_t first, size_t count) {
   t.errors = s.sketched ? l.errors : nullptr;
   t.first_row = args->first_row;
   t.begins = !args->resumed;
-  t.goes_on = args->found_rows != nullptr;
-  t.best_distance2 = t.goes_on ? args->found_distances2 + first * k : l.best_distance2;
-  t.best_row = t.goes_on ? args->found_rows + first * k : l.best_row;
-  t.distances = args->distances + first * k;
-  t.indices = args->indices + first * k;
+  t.goes_on = args->found_rows || args->prefixes;
+  t.best_distance2 = args->found_rows ? args->found_distances2 + first * k : l.best_distance2;
+  t.best_row = args->found_rows ? args->found_rows + first * k : l.best_row;
   if (s.sketched)
     TR_TRY(tr_cuda_sketch_queries(s.cuda, &s.sketch, t.queries, count, args->d, l.values, l.sketch_norm2, l.errors));
-  for (size_t i = 0; i < ranges; ++i)
-    TR_TRY(search_range(s, &t, tr_nearest_range_at(args, i), i + 1 == ranges));
+  for (size_t i = 0; i < ranges; ++i) {
+    const size_t answer = args->prefixes ? i * args->queries_count : 0;
+    t.distances = args->distances + (answer + first) * k;
+    t.indices = args->indices + (answer + first) * k;
+    TR_TRY(search_range(s, &t, tr_nearest_range_at(args, i), args->prefixes || i + 1 == ranges));
+  }
   return TR_OK;
 }
 

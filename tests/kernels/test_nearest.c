@@ -404,6 +404,59 @@ static void test_prefix(void **state) {
   free(rows);
 }
 
+/* One pass over several prefixes: the bits of a search of each. */
+static void check_prefixes(int d, int k, const size_t *prefixes, size_t prefix_count, float noise) {
+  const size_t n = affordable(230, k), rows_count = prefixes[prefix_count - 1], answers = n * (size_t)k;
+  float *queries = rows_near_subspace(1, n, (size_t)d, 12, noise, 1),
+        *rows = rows_near_subspace(2, rows_count + 9, (size_t)d, 12, noise, 1);
+  problem p = {n, rows_count + 9, d, k, queries, rows}, all = p;
+  all.queries_count = n * prefix_count; /* room for all answers */
+  tr_device *device = test_device_open(2);
+  tr_bank *bank = bank_of(device, &p);
+  answer got[2] = {answer_make(&all), answer_make(&all)}, expected = answer_make(&p);
+  size_t scratch = tr_bank_search_scratch(bank, n, n, rows_count, k);
+  job j = {device_copy_of(device, queries, n * (size_t)d * sizeof(float)),
+           device_array(device, prefix_count * answers * sizeof(float)),
+           device_array(device, prefix_count * answers * sizeof(uint32_t)), device_array(device, scratch)};
+  assert_int_equal(tr_bank_search_prefixes(bank, prefixes, prefix_count, j.queries, n, n, k, j.distances, j.indices, j.scratch),
+                   TR_OK);
+  job_finish(device, &j, &all, &got[0]);
+  j = (job){device_copy_of(device, queries, n * (size_t)d * sizeof(float)),
+            device_array(device, prefix_count * answers * sizeof(float)),
+            device_array(device, prefix_count * answers * sizeof(uint32_t)),
+            device_array(device, tr_nearest_scratch(device, n, 7, rows_count, d, k))};
+  tr_nearest_args args = plain_args(&p, &j, bank);
+  args.bank_rows = rows_count;
+  args.prefixes = prefixes;
+  args.prefix_count = prefix_count;
+  assert_int_equal(tr_nearest(device, &args), TR_OK);
+  job_finish(device, &j, &all, &got[1]);
+  assert_identical(&all, &got[1], &got[0]);
+  for (size_t i = 0; i < prefix_count; ++i) {
+    answer part = {got[0].distances + i * answers, got[0].indices + i * answers};
+    search_bank(device, bank, &p, prefixes[i], &expected);
+    assert_identical(&p, &part, &expected);
+  }
+  answer_free(&got[0]);
+  answer_free(&got[1]);
+  answer_free(&expected);
+  tr_bank_destroy(bank);
+  tr_device_close(device);
+  free(queries);
+  free(rows);
+}
+
+static void test_prefixes(void **state) {
+  (void)state;
+  const int dimensions[] = {90, 260, 600};
+  for (int i = 0; i < (emulated() ? 1 : 3); ++i) {
+    check_prefixes(dimensions[i], 1, (const size_t[]){1, 2, 17, 33, 600, 1100, 2500}, 7, 1);
+    check_prefixes(dimensions[i], 1, (const size_t[]){47, 1300}, 2, 30);
+    check_prefixes(dimensions[i], 9, (const size_t[]){9, 10, 64, 1050}, 4, 1);
+    check_prefixes(dimensions[i], 3, (const size_t[]){700}, 1, 1);
+  }
+}
+
 /* The rows that the blocks leave out lie where no query finds them; blocks are what is searched, in any order. */
 static void check_blocks(int d, int k, size_t block_rows, const uint32_t *blocks, size_t block_count) {
   enum { ROWS = 2500 };
@@ -621,7 +674,16 @@ static void test_bad_arguments(void **state) {
   REFUSED(block_rows = 3);  /* the block has one row, fewer than k */
   REFUSED(block_rows = 4);  /* there is one block */
   REFUSED(block_count = 0); /* no rows */
+  good.prefixes = (const size_t[]){2, 4};
+  good.prefix_count = 2;
+  REFUSED(k = 2); /* blocks */
   good.blocks = NULL;
+  REFUSED(prefix_count = 0);
+  REFUSED(prefix_count = 1); /* ends at row 2 */
+  REFUSED(prefixes = ((const size_t[]){1, 4}));
+  REFUSED(prefixes = ((const size_t[]){4, 4}));
+  REFUSED(first_row = 1);
+  good.prefixes = NULL;
   assert_int_equal(tr_nearest(device, &good), TR_OK);
   assert_int_equal(tr_device_upload(device, norms + 2, &infinite, sizeof infinite), TR_OK);
   assert_int_equal(tr_nearest(device, &good), TR_EINVAL);
@@ -651,8 +713,9 @@ int main(void) {
       cmocka_unit_test(test_golden),         cmocka_unit_test(test_without_sketch),   cmocka_unit_test(test_sketch),
       cmocka_unit_test(test_sketch_in_vain), cmocka_unit_test(test_far_from_origin),  cmocka_unit_test(test_ties),
       cmocka_unit_test(test_half_precision), cmocka_unit_test(test_adverse_rounding), cmocka_unit_test(test_large),
-      cmocka_unit_test(test_prefix),         cmocka_unit_test(test_blocks),           cmocka_unit_test(test_query_alone),
-      cmocka_unit_test(test_from_lanes),     cmocka_unit_test(test_wrong_sketch),     cmocka_unit_test(test_bad_arguments),
+      cmocka_unit_test(test_prefix),         cmocka_unit_test(test_prefixes),         cmocka_unit_test(test_blocks),
+      cmocka_unit_test(test_query_alone),    cmocka_unit_test(test_from_lanes),       cmocka_unit_test(test_wrong_sketch),
+      cmocka_unit_test(test_bad_arguments),
   };
   return run_on_devices("nearest", tests, NULL, NULL);
 }

@@ -133,6 +133,48 @@ static void test_blocks(void **state) {
   banks_free(&b);
 }
 
+/* Prefixes that end within tiles and at their ends. */
+static void check_prefixes(const banks *b, int k, const size_t *prefixes, size_t count) {
+  const tr_bank *const of[] = {b->whole, b->tiled};
+  size_t found = count * b->queries_count * (size_t)k;
+  float *distances[2];
+  uint32_t *indices[2];
+  for (int i = 0; i < 2; ++i) {
+    float *device_distances = device_array(b->device, found * sizeof(float));
+    uint32_t *device_indices = device_array(b->device, found * sizeof(uint32_t));
+    void *scratch = device_array(b->device, tr_bank_search_scratch(of[i], b->queries_count, 7, prefixes[count - 1], k));
+    if (tr_bank_search_prefixes(of[i], prefixes, count, b->queries, b->queries_count, 7, k, device_distances, device_indices,
+                                scratch) != TR_OK)
+      fail_msg("%s", tr_last_error());
+    distances[i] = malloc(found * sizeof(float));
+    indices[i] = malloc(found * sizeof(uint32_t));
+    assert_true(distances[i] && indices[i]);
+    device_read(b->device, distances[i], device_distances, found * sizeof(float));
+    device_read(b->device, indices[i], device_indices, found * sizeof(uint32_t));
+    tr_device_free(b->device, device_distances);
+    tr_device_free(b->device, device_indices);
+    tr_device_free(b->device, scratch);
+  }
+  assert_memory_equal(indices[1], indices[0], found * sizeof(uint32_t));
+  assert_memory_equal(distances[1], distances[0], found * sizeof(float));
+  for (int i = 0; i < 2; ++i) {
+    free(distances[i]);
+    free(indices[i]);
+  }
+}
+
+static void test_prefixes(void **state) {
+  (void)state;
+  banks b = banks_make(17, 500, 12, 80, 3);
+  check_prefixes(&b, 1, (const size_t[]){1, 2, 80, 81, 320, 499}, 6);
+  check_prefixes(&b, 4, (const size_t[]){4, 7, 160, 500}, 4);
+  float out[17];
+  uint32_t rows[17];
+  assert_int_equal(tr_bank_search_prefixes(b.tiled, (const size_t[]){501}, 1, b.queries, 17, 7, 1, out, rows, out), TR_EINVAL);
+  assert_int_equal(tr_bank_search_prefixes(b.tiled, NULL, 0, b.queries, 17, 7, 1, out, rows, out), TR_EINVAL);
+  banks_free(&b);
+}
+
 /* ---- reweight ---- */
 
 static void scores_of(const banks *b, const tr_bank *bank, size_t use_rows, int images, int neighbours, const answer *nearest,
@@ -244,8 +286,9 @@ static void test_broken_row(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_search),   cmocka_unit_test(test_ties),          cmocka_unit_test(test_blocks),
-      cmocka_unit_test(test_reweight), cmocka_unit_test(test_bad_arguments), cmocka_unit_test(test_broken_row),
+      cmocka_unit_test(test_search),     cmocka_unit_test(test_ties),     cmocka_unit_test(test_blocks),
+      cmocka_unit_test(test_prefixes),   cmocka_unit_test(test_reweight), cmocka_unit_test(test_bad_arguments),
+      cmocka_unit_test(test_broken_row),
   };
   return run_on_devices("tiles", tests, NULL, NULL);
 }

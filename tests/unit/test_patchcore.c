@@ -197,6 +197,24 @@ static void test_files(void **state) {
   unlink(second);
 }
 
+/* Prefixes of one bank are searched in one pass, and give what each gives by itself. */
+static void test_one_pass(void **state) {
+  (void)state;
+  tr_device *device = test_device_open(1);
+  scores *together = calloc(1, sizeof *together), *alone = calloc(1, sizeof *alone);
+  assert_true(together && alone);
+  int lines = 0;
+  fit_and_score(device, 0, MOST_VARIANTS, NULL, &lines, together);
+  for (size_t v = 0; v < MOST_VARIANTS; ++v) {
+    fit_and_score(device, v, 1, NULL, &lines, alone);
+    assert_memory_equal(together->patches[v], alone->patches[0], sizeof alone->patches[0]);
+    assert_memory_equal(together->images[v], alone->images[0], sizeof alone->images[0]);
+  }
+  free(together);
+  free(alone);
+  tr_device_close(device);
+}
+
 /* ---- the covering radius ---- */
 
 /* Gives the bytes in use when the images have passed. */
@@ -385,8 +403,10 @@ static void test_no_folder(void **state) {
 
 int main(void) {
   const struct CMUnitTest keeping[] = {
-      cmocka_unit_test(test_keep_projected),        cmocka_unit_test(test_keep_prefixes), cmocka_unit_test(test_keep_random),
-      cmocka_unit_test(test_keep_all_nevertheless), cmocka_unit_test(test_no_folder),     cmocka_unit_test(test_cover),
+      cmocka_unit_test(test_keep_projected), cmocka_unit_test(test_keep_prefixes),
+      cmocka_unit_test(test_keep_random),    cmocka_unit_test(test_keep_all_nevertheless),
+      cmocka_unit_test(test_no_folder),      cmocka_unit_test(test_cover),
+      cmocka_unit_test(test_one_pass),
   };
   const struct CMUnitTest squeezed[] = {
       cmocka_unit_test(test_all_variants),
