@@ -1,7 +1,7 @@
 /* Table 5: seconds per image. */
 #include "host/report/figures.h"
+#include "host/report/searches.h"
 #include "host/report/sections.h"
-#include "host/report/sweep.h"
 #include <math.h>
 #include <string.h>
 
@@ -43,80 +43,6 @@ static void time_row(tr_evidence *evidence, const char *title, const char *publi
   tr_report_label(evidence->report, machine_of(evidence, &selection));
 }
 
-/* ---- indexes ---- */
-
-static const tr_metric *const beside_exact[] = {&tr_metric_image_auroc, &tr_metric_pixel_auroc, &tr_metric_search_seconds};
-enum { BESIDE_EXACT = sizeof beside_exact / sizeof *beside_exact };
-
-/* The same setting with exact search on the same classes. */
-static void exact_of(tr_evidence *evidence, tr_selection *index, tr_selection *out) {
-  const char *exact = tr_stem_of_bank(evidence->report, index->groups[0]->stem);
-  *out = (tr_selection){0};
-  if (exact)
-    tr_runs_of_stem(&evidence->runs, evidence->report, index->groups[0]->runs[0]->dataset, exact, out);
-  if (out->count)
-    tr_sweep_pair(index, out);
-}
-
-static void number(tr_evidence *evidence, const tr_selection *selection, const tr_metric *metric) {
-  tr_cell cell = tr_cell_new(metric->unit);
-  cell.ours = tr_selection_statistic(selection, metric);
-  if (!selection->count) {
-    cell.causes = TR_CAUSE_NOT_RUN;
-    cell.reason = "No exact search of the same bank on the same images.";
-  }
-  tr_report_cell(evidence->report, &cell);
-}
-
-static void index_row(tr_evidence *evidence, tr_selection *index) {
-  tr_report *report = evidence->report;
-  const tr_result *run = index->groups[0]->runs[0];
-  tr_selection exact;
-  exact_of(evidence, index, &exact);
-  if (!index->count)
-    return;
-  tr_report_row(report);
-  tr_report_label(report, run->nprobe      ? tr_report_text(report, "`%s`, nprobe %d", run->search, run->nprobe)
-                          : run->ef_search ? tr_report_text(report, "`%s`, ef %d", run->search, run->ef_search)
-                                           : tr_report_text(report, "`%s`", run->search));
-  tr_report_label(report, tr_report_text(report, "%s, %g %% of the patches", tr_sweep_title(evidence, index), run->percent));
-  number(evidence, index, &tr_metric_recall_at_1);
-  number(evidence, index, &tr_metric_distance_error);
-  for (size_t m = 0; m < BESIDE_EXACT; ++m) {
-    number(evidence, index, beside_exact[m]);
-    number(evidence, &exact, beside_exact[m]);
-  }
-  number(evidence, index, &tr_metric_index_seconds);
-  tr_cell bytes = tr_cell_new(TR_UNIT_BYTES);
-  bytes.ours = (tr_statistic){(double)run->index_bytes, 0, 1};
-  tr_report_cell(report, &bytes);
-}
-
-/* Every index that was run, on any data. */
-static void indexes_table(tr_evidence *evidence) {
-  static const char *const columns[] = {"index",           "on",    "recall@1",    "distance error",
-                                        "image AUROC",     "exact", "pixel AUROC", "exact",
-                                        "search, s/image", "exact", "building, s", "bytes (first class)"};
-  const tr_runs *runs = &evidence->runs;
-  tr_selection selection;
-  bool begun = false;
-  for (size_t i = 0; i < runs->group_count;) {
-    bool exact = tr_is_exact(runs->groups[i].runs[0]);
-    i += tr_runs_at(runs, evidence->report, i, &selection);
-    if (exact || !selection.count)
-      continue;
-    if (!begun)
-      tr_report_table(evidence->report, "indexes", "Indexes beside exact search",
-                      "Recall@1: test patches whose nearest row of the bank the index finds; distance error: how much too far "
-                      "its row is, on\n"
-                      "average, as a fraction. AUROC in percent.");
-    for (size_t c = 0; !begun && c < sizeof columns / sizeof *columns; ++c)
-      tr_report_column(evidence->report, columns[c], false);
-    begun = true;
-    index_row(evidence, &selection);
-  }
-}
-
 void tr_section_times(tr_evidence *evidence) {
   tr_report *report = evidence->report;
   tr_report_section(
@@ -142,7 +68,7 @@ void tr_section_times(tr_evidence *evidence) {
   ivfpq.setting.search = "faiss:IVF512,PQ64np";
   ivfpq = tr_query_ready(ivfpq);
   time_row(evidence, "PatchCore-100 %, IVFPQ", "PatchCore-100% + IVFPQ", &ivfpq);
-  indexes_table(evidence);
+  tr_searches_write(evidence);
   tr_figures_speed(evidence);
   tr_figures_search(evidence);
 }
