@@ -671,6 +671,66 @@ static void where_indexes_pay(void **state) {
   tr_report_destroy(report);
 }
 
+static void add_bench_line(const char *line) {
+  char path[256];
+  snprintf(path, sizeof path, "%s/m", folder);
+  assert_int_equal(tr_make_folders(path), TR_OK);
+  strcat(path, "/bench.jsonl");
+  FILE *out = fopen(path, "a");
+  assert_non_null(out);
+  fprintf(out, "%s\n", line);
+  fclose(out);
+}
+
+#define ON_P "\"device\":\"cpu\",\"processor\":\"P\",\"threads\":2"
+
+/* The newest line of each thing; others than these two measurements are left alone, and broken ones named. */
+static void measurements_have_tables(void **state) {
+  (void)state;
+  tr_report *report = report_now();
+  check_report(report);
+  assert_says(cell_of(report, "flat", "784 of 16385 x 1024", "ours, ms")->command, "bench search");
+  assert_says(cell_of(report, "latency", "any", "decode, ms")->command, "bench latency");
+  tr_report_destroy(report);
+  static const char search[] =
+      "{\"operator\":\"search\",\"shape\":\"784 of 16385 x 1024, FAISS Flat\",\"seconds_median\":%g,\"ratio\":%g,"
+      "\"ratio_to\":\"%s\",\"quick\":%s," ON_P ",\"libraries\":{\"FAISS\":\"1.7\"},\"date\":\"%s\"}";
+  static const struct {
+    double seconds, ratio;
+    const char *to, *quick, *date;
+  } lines[] = {
+      {0.12, 2.4, "exact search", "false", "2026-01-02T00:00:00Z"},
+      {0.10, 1.0, "exact search", "false", "2026-01-01T00:00:00Z"}, /* older */
+      {0.10, 1.0, "exact search", "true", "2026-01-03T00:00:00Z"},
+      {0.10, 1.0, "", "false", "2026-01-03T00:00:00Z"},
+  };
+  for (size_t i = 0; i < sizeof lines / sizeof *lines; ++i) {
+    char line[512];
+    snprintf(line, sizeof line, search, lines[i].seconds, lines[i].ratio, lines[i].to, lines[i].quick, lines[i].date);
+    add_bench_line(line);
+  }
+  add_bench_line(
+      "{\"operator\":\"latency\",\"run\":\"r\",\"images\":9,\"warm_up\":3,\"samples\":20,\"seconds_p50\":{\"decode\":0.0123,"
+      "\"search\":0.5},\"seconds_p95\":{\"all\":0.6},\"images_per_second\":3.21,\"clock\":\"CUDA events\","
+      "\"processor_mhz\":1000,\"device_mhz\":1980," ON_P ",\"date\":\"2026-01-02T00:00:00Z\"}");
+  add_bench_line("{\"operator\":\"conv\"}");
+  add_bench_line("{torn");
+  warnings = 0;
+  report = report_now();
+  assert_int_equal(warnings, 1);
+  check_report(report);
+  assert_int_equal(table_of(report, "flat")->row_count, 1);
+  assert_string_equal(cell_of(report, "flat", "784 of 16385 x 1024", "ours, ms")->text, "50.0");
+  assert_string_equal(cell_of(report, "flat", "784 of 16385 x 1024", "times as fast")->text, "2.40");
+  assert_string_equal(cell_of(report, "flat", "784 of 16385 x 1024", "at least 2")->text, "yes");
+  assert_string_equal(cell_of(report, "latency", "r", "decode, ms")->text, "12.3");
+  assert_string_equal(cell_of(report, "latency", "r", "search")->text, "500");
+  assert_string_equal(cell_of(report, "latency", "r", "backbone")->text, "unknown");
+  assert_string_equal(cell_of(report, "latency", "r", "clock")->text, "CUDA events");
+  assert_string_equal(cell_of(report, "latency", "r", "MHz")->text, "1000, device up to 1980");
+  tr_report_destroy(report);
+}
+
 /* ---- the experiments fill the report ---- */
 
 static void write_setting(FILE *out, const tr_published *published, const tr_setting *setting, const char *class_name) {
@@ -751,7 +811,7 @@ static bool is_one_of(const char *text, const char *const *names, size_t count) 
  * experiments are named. */
 static void experiments_fill_the_report(void **state) {
   (void)state;
-  static const char *const elsewhere[] = {"authors_code", "authors_code_times", "table6_mtd"};
+  static const char *const elsewhere[] = {"authors_code", "authors_code_times", "table6_mtd", "table5_mtd", "flat", "latency"};
   write_experiment("paper");
   write_experiment("mstc");
   write_experiment("table5");
@@ -886,6 +946,7 @@ int main(void) {
       ON_A_FOLDER(low_shot),
       ON_A_FOLDER(indexes_beside_exact),
       ON_A_FOLDER(where_indexes_pay),
+      ON_A_FOLDER(measurements_have_tables),
       ON_A_FOLDER(experiments_fill_the_report),
       ON_A_FOLDER(tables_as_files),
       cmocka_unit_test(numbers_as_text),
