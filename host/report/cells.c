@@ -64,6 +64,8 @@ const char *tr_dataset_title(const char *dataset) {
 /* A backbone and the file that torchvision publishes of it (its first weights, IMAGENET1K_V1). */
 static void write_weights(FILE *out, const char *backbone) {
   static const char *const files[][2] = {
+      {"resnet18", "resnet18-f37072fd.pth"},
+      {"resnet34", "resnet34-b627a593.pth"},
       {"resnet50", "resnet50-0676ba61.pth"},
       {"resnet101", "resnet101-63fe2227.pth"},
       {"wide_resnet50_2", "wide_resnet50_2-95faca4d.pth"},
@@ -97,7 +99,8 @@ const char *tr_missing_reason(tr_evidence *evidence, const tr_query *query) {
     return tr_text_close(evidence, out, &text);
   fprintf(out, "Not run: ");
   if (strcmp(s->dataset, "synthetic") != 0)
-    fprintf(out, "needs %s under ROOT/%s and ", tr_dataset_title(s->dataset), s->dataset);
+    fprintf(out, "needs %s%s under ROOT/%s and ", tr_dataset_title(s->dataset),
+            strcmp(s->dataset, "mstc") == 0 ? " (ShanghaiTech Campus: videos or frames, and masks)" : "", s->dataset);
   else
     fprintf(out, "needs ");
   int count = s->member_count ? s->member_count : 1;
