@@ -35,8 +35,8 @@ static layout lay_out(tr_sections *s, const tr_device *device, const tr_ivf_shap
 }
 
 static bool shape_is_valid(const tr_ivf_shape *s) {
-  return s->d >= 1 && s->codes >= 0 && (s->codes == 0 || s->d % s->codes == 0) && s->list_count >= 1 && s->list_count < INT32_MAX &&
-         s->rows >= 1 && s->rows < UINT32_MAX;
+  return s->d >= 1 && s->codes >= 0 && (s->codes == 0 || s->d % s->codes == 0) && s->list_count >= 1 &&
+         s->list_count < INT32_MAX && s->rows >= 1 && s->rows < UINT32_MAX;
 }
 
 size_t tr_ivf_scratch(const tr_device *device, const tr_ivf_shape *shape, size_t queries_count, size_t group, int nprobe, int k) {
@@ -52,11 +52,11 @@ static tr_status check_pointers(const tr_ivf_args *args) {
   const struct {
     bool given;
     const char *name;
-  } needed[] = {{l->centroids, "centroids"},    {l->centroid_norms, "centroid_norms"},
-                {l->begins, "begins"},          {l->ids, "ids"},
-                {l->data, "data"},              {l->codebooks || l->shape.codes == 0, "codebooks"},
-                {args->queries, "queries"},     {args->distances, "distances"},
-                {args->indices, "indices"},     {args->scratch, "scratch"}};
+  } needed[] = {{l->centroids, "centroids"}, {l->centroid_norms, "centroid_norms"},
+                {l->begins, "begins"},       {l->ids, "ids"},
+                {l->data, "data"},           {l->codebooks || l->shape.codes == 0, "codebooks"},
+                {args->queries, "queries"},  {args->distances, "distances"},
+                {args->indices, "indices"},  {args->scratch, "scratch"}};
   for (size_t i = 0; i < sizeof needed / sizeof *needed; ++i)
     if (!needed[i].given)
       return tr_fail(TR_EINVAL, "ivf: %s is NULL", needed[i].name);

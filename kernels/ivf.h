@@ -29,7 +29,7 @@ typedef struct tr_ivf_lists {
   const float *codebooks;                  /* [codes, 256, d / codes]; NULL for whole rows */
   const uint32_t *begins;                  /* [list_count + 1]: list l has the rows [begins[l], begins[l + 1]) */
   const uint32_t *ids;                     /* [rows]: what indices name */
-  const void *const *data;                 /* [list_count]: [rows of the list, d] floats, 16-byte aligned on a GPU, or [.., codes] bytes */
+  const void *const *data; /* [list_count]: [rows of the list, d] floats, 16-byte aligned on a GPU, or [.., codes] bytes */
 } tr_ivf_lists;
 
 typedef struct tr_ivf_args {

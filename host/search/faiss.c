@@ -433,12 +433,14 @@ tr_status tr_index_search(tr_index *index, tr_effort effort, const float *querie
   return TR_OK;
 }
 
-tr_status tr_index_search_alone(tr_index *index, const float *queries, size_t count, int k, int threads, float *distances,
-                                int64_t *labels) {
+tr_status tr_index_search_alone(tr_index *index, tr_effort effort, const float *queries, size_t count, int k, int threads,
+                                float *distances, int64_t *labels) {
+  TR_TRY(begin_search(index, effort));
   omp_set_num_threads(1);
   openblas_set_num_threads(threads);
   int code = faiss_Index_search(index->faiss, (faiss_idx_t)count, queries, k, distances, labels);
   openblas_set_num_threads(1);
+  end_search(index);
   return code == 0 ? TR_OK : failed(TR_EINTERNAL, "searching an index");
 }
 

@@ -112,9 +112,10 @@ tr_status tr_index_search(tr_index *index, tr_effort effort, const float *querie
   (void)seconds;
   return missing();
 }
-tr_status tr_index_search_alone(tr_index *index, const float *queries, size_t count, int k, int threads, float *distances,
-                                int64_t *labels) {
+tr_status tr_index_search_alone(tr_index *index, tr_effort effort, const float *queries, size_t count, int k, int threads,
+                                float *distances, int64_t *labels) {
   (void)index;
+  (void)effort;
   (void)queries;
   (void)count;
   (void)k;

@@ -154,7 +154,8 @@ namespace {
 
 bool has_plain_centroids(const faiss::IndexIVF &ivf) {
   const std::type_info &type = typeid(*ivf.quantizer);
-  return ivf.quantizer->metric_type == faiss::METRIC_L2 && (type == typeid(faiss::IndexFlatL2) || type == typeid(faiss::IndexFlat));
+  return ivf.quantizer->metric_type == faiss::METRIC_L2 &&
+         (type == typeid(faiss::IndexFlatL2) || type == typeid(faiss::IndexFlat));
 }
 
 } // namespace
@@ -295,7 +296,7 @@ size_t faiss_IndexIVF_get_list_size(const FaissIndexIVF *index, size_t list) {
 
 void faiss_IndexIVF_invlists_get_ids(const FaissIndexIVF *index, size_t list, faiss_idx_t *ids) {
   const faiss::InvertedLists *lists = ivf_of(index)->invlists;
-  const faiss::InvertedLists::ScopedIds of_list(lists, list);
+  faiss::InvertedLists::ScopedIds of_list(lists, list);
   std::copy_n(of_list.get(), lists->list_size(list), ids);
 }
 

@@ -123,10 +123,10 @@ tr_status tr_index_search(tr_index *index, tr_effort effort, const float *querie
                           float *distances, uint32_t *indices, void *scratch, void *device_scratch, double *seconds);
 bool tr_index_is_on_device(const tr_index *index); /* searched by the device itself */
 
-/* For measurements: as FAISS does a flat index by itself, all queries (host) in one call, its product on so many of OpenBLAS's threads
+/* For measurements: as FAISS searches by itself, all queries (host) in one call, its product on so many of OpenBLAS's threads
  * and the rest on one: as many OpenMP threads besides are slower than either (784 queries, 16,385 x 1,024, two cores: 195 ms; with two
  * of each 290, two of OpenMP alone 295, one of each 294). Not while anything else runs. */
-tr_status tr_index_search_alone(tr_index *index, const float *queries, size_t count, int k, int threads, float *distances,
-                                int64_t *labels);
+tr_status tr_index_search_alone(tr_index *index, tr_effort effort, const float *queries, size_t count, int k, int threads,
+                                float *distances, int64_t *labels);
 
 #endif

@@ -220,8 +220,7 @@ static int by_distance(const void *a, const void *b) {
 static void rank_lists(const search *s, const block *b, size_t i) {
   size_t count = s->lists->shape.list_count;
   for (size_t list = 0; list < count; ++list)
-    b->ranked[list] =
-        (neighbour){tr_exact_distance2(query_of(s, b, i), s->lists->centroids + list * s->d, s->d), (uint32_t)list};
+    b->ranked[list] = (neighbour){tr_exact_distance2(query_of(s, b, i), s->lists->centroids + list * s->d, s->d), (uint32_t)list};
   qsort(b->ranked, count, sizeof *b->ranked, by_distance);
 }
 
