@@ -254,8 +254,10 @@ static void scan_list(const search *s, const block *b, size_t list, const uint32
   for (size_t first = 0; first < size; first += ROWS) {
     size_t n = size - first < ROWS ? size - first : ROWS;
     const float *rows[ROWS];
-    for (size_t r = 0; r < ROWS; ++r)
-      rows[r] = r < n ? row_of(s, list, first + r, b->rows + (s->lists->shape.codes ? r * s->d : 0)) : rows[0];
+    for (size_t r = 0; r < ROWS; ++r) { /* behind the list's end the last one again */
+      size_t row = first + (r < n ? r : n - 1);
+      rows[r] = row_of(s, list, row, b->rows + (s->lists->shape.codes ? r * s->d : 0));
+    }
     for (size_t m = 0; m < member_count; ++m) {
       float distances[ROWS];
       float_distances(query_of(s, b, members[m]), rows, s->d, distances);
