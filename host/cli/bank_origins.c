@@ -50,7 +50,8 @@ static int parse_arguments(int argc, char **argv, origins_arguments *a, bool *he
 static tr_status print_images(const tr_origins *o, size_t top) {
   size_t shown = o->image_count < top ? o->image_count : top;
   printf("%zu rows of %zu training images, of which %zu have none; %dx%d patches of each\n", o->row_count,
-         o->bank.about.train_images, o->bank.about.train_images - o->image_count, o->bank.grid_w, o->bank.grid_h);
+         o->bank.about.train_images, o->bank.about.train_images - o->image_count, o->bank.tiling.columns * o->bank.grid_w,
+         o->bank.tiling.rows * o->bank.grid_h);
   if (!o->bank.about.sources.count)
     printf("the file has no names of its training images: an older version fitted it\n");
   printf("\n%8s %10s %8s %14s  %s\n", "rows", "farthest", "z", "patch (x, y)", "image");
@@ -58,8 +59,8 @@ static tr_status print_images(const tr_origins *o, size_t top) {
     const tr_image_origin *image = &o->images[i];
     char *name, place[48];
     TR_TRY(tr_origins_name(o, image->image, &name));
-    size_t w = (size_t)o->bank.grid_w, patch = image->farthest->patch;
-    snprintf(place, sizeof place, "(%zu, %zu)", patch % w, patch / w);
+    tr_patch_place patch = tr_bank_file_place(&o->bank, image->farthest->patch);
+    snprintf(place, sizeof place, "(%d, %d)", patch.grid_x, patch.grid_y);
     printf("%8zu %10.5g %8.2f %14s  %s\n", image->rows, image->farthest->distance, image->farthest->z, place, name);
     free(name);
   }

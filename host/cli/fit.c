@@ -57,6 +57,10 @@ static int parse_option(void *arguments, int c) {
     return add_key(a, "backbone", optarg);
   case 's':
     return add_setting(a, optarg);
+  case 'T':
+    return add_key(a, "tile.size", optarg);
+  case 'O':
+    return add_key(a, "tile.overlap", optarg);
   case 'w':
     a->fit.weights = optarg;
     return CLI_OK;
@@ -68,10 +72,6 @@ static int parse_option(void *arguments, int c) {
   case 'H':
     a->fit.held_out = optarg;
     return CLI_OK;
-  case 'S':
-    return cli_parse_shard(optarg, &a->fit.shard.number, &a->fit.shard.of)
-               ? CLI_OK
-               : cli_wrong_usage(&cli_fit, "--shard takes I/N, as 1/4, found `%s`", optarg);
   case 'n':
     a->dry_run = true;
     return CLI_OK;
@@ -89,31 +89,23 @@ static int check_arguments(const fit_arguments *a) {
     return cli_wrong_usage(&cli_fit, "--out names the file of the model");
   if (a->experiment && a->keys.count)
     return cli_wrong_usage(&cli_fit,
-                           "an experiment file has its own method, backbone and keys; leave --method, --backbone and --set "
-                           "out, or the file");
+                           "an experiment file has its own method, backbone and keys; leave --method, --backbone, --tile, "
+                           "--overlap and --set out, or the file");
   if (a->fit.held_out && !a->wants_threshold)
     return cli_wrong_usage(&cli_fit, "--held-out is for a threshold; give its --quantile too");
-  if (a->fit.shard.of && a->wants_threshold)
-    return cli_wrong_usage(&cli_fit, "a threshold is of the whole bank: merge the shards, then `totalrecall bank threshold`");
   return CLI_OK;
 }
 
 static int parse_arguments(int argc, char **argv, fit_arguments *a, bool *help) {
-  static const struct option options[] = {{"out", required_argument, NULL, 'o'},
-                                          {"experiment", required_argument, NULL, 'e'},
-                                          {"method", required_argument, NULL, 'm'},
-                                          {"backbone", required_argument, NULL, 'b'},
-                                          {"set", required_argument, NULL, 's'},
-                                          {"weights", required_argument, NULL, 'w'},
-                                          {"device", required_argument, NULL, 'D'},
-                                          {"quantile", required_argument, NULL, 'q'},
-                                          {"held-out", required_argument, NULL, 'H'},
-                                          {"memory-limit", required_argument, NULL, 'M'},
-                                          {"threads", required_argument, NULL, 't'},
-                                          {"shard", required_argument, NULL, 'S'},
-                                          {"dry-run", no_argument, NULL, 'n'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+  static const struct option options[] = {
+      {"out", required_argument, NULL, 'o'},      {"experiment", required_argument, NULL, 'e'},
+      {"method", required_argument, NULL, 'm'},   {"backbone", required_argument, NULL, 'b'},
+      {"set", required_argument, NULL, 's'},      {"tile", required_argument, NULL, 'T'},
+      {"overlap", required_argument, NULL, 'O'},  {"weights", required_argument, NULL, 'w'},
+      {"device", required_argument, NULL, 'D'},   {"quantile", required_argument, NULL, 'q'},
+      {"held-out", required_argument, NULL, 'H'}, {"memory-limit", required_argument, NULL, 'M'},
+      {"threads", required_argument, NULL, 't'},  {"dry-run", no_argument, NULL, 'n'},
+      {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
   int code = cli_parse_options(argc, argv, options, parse_option, a, help);
   if (code != CLI_OK || *help)
     return code;
@@ -294,25 +286,22 @@ const cli_command cli_fit = {
         "  --backbone NAME    (default: efficientnet_lite0)\n"
         "  --set KEY=VALUE    any other key of an experiment file, as layers=layer2+layer3, subsampling.percent=1,\n"
         "                     image.resize=366, image.crop=320; may be given several times\n"
-        "  --experiment FILE  instead of the three: an experiment file that has one setting; its data set is not used\n"
+        "  --tile N           cut images into tiles of N x N pixels after the resize, each an image to the backbone, as 224; "
+        "with\n"
+        "                     --set image.resize=0 and --set image.crop=0 images are taken as large as they are\n"
+        "  --overlap N        pixels that neighbouring tiles share at least, as 32 (default: 0)\n"
+        "  --experiment FILE  instead of these: an experiment file that has one setting; its data set is not used\n"
         "  --weights PATH     weight file, or folder to search by architecture (default: $TOTALRECALL_WEIGHTS, else ./weights)\n"
         "  --quantile Q       store a threshold, as 0.95: see below\n"
         "  --held-out PATH    nominal images for the threshold, a folder or file; none of FOLDER's then\n"
         "  --device NAME      cpu (default), cuda, cuda:N\n"
         "  --memory-limit B   refuse what is forecast to need more, as 8G\n"
         "  --threads N        (default: all processors)\n"
-        "  --shard I/N        fit on the I-th of N parts of FOLDER's images, for one bank of several machines: see below\n"
         "  --dry-run          print what would be done and the memory it takes\n\n"
         "The threshold is taken from nominal images that the model is not fitted on: of n of them, the k-th smallest score,\n"
         "k = (n + 1) Q rounded up. A further image like these scores higher with a probability of at most 1 - Q. They are drawn "
         "from\n"
         "FOLDER: a fifth of its images, or more where k would be beyond n, but half at most; the rest is fitted on. So 0.95 "
         "takes 19\n"
-        "images, and 0.99 takes 99.\n\n"
-        "Shards: each selects as many rows of its images (--method patchcore) as the whole bank is to have, and `totalrecall "
-        "bank\n"
-        "merge --percent P` selects from all of them once more; scripts/slurm_fit.sh does so as Slurm jobs. The merged bank's\n"
-        "covering radius is at most 4 times the least that as many rows can have, where the greedy selection of all images at "
-        "once\n"
-        "has at most twice; `bank --help` says more.\n",
+        "images, and 0.99 takes 99.\n",
 };

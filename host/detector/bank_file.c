@@ -21,7 +21,8 @@ static tr_status read_shapes(tr_bank_file *b) {
   b->maps = tr_setting_aggregate(b->about.setting);
   TR_TRY(tr_model_maps_from_json(tr_model_file_settings(b->file), &b->maps));
   TR_TRY(tr_aggregate_shape(&b->maps, &b->grid_h, &b->grid_w, &d));
-  b->patches = (size_t)b->grid_h * (size_t)b->grid_w;
+  TR_TRY(tr_tiling_make(&b->about.setting->tile, b->about.in_h, b->about.in_w, &b->tiling));
+  b->patches = tr_tiling_count(&b->tiling) * (size_t)b->grid_h * (size_t)b->grid_w;
   if (b->d != d)
     return tr_fail(TR_EFORMAT, "rows of %d dimensions, where its setting makes features of %d", b->d, d);
   return TR_OK;
@@ -94,6 +95,14 @@ void tr_bank_file_close(tr_bank_file *b) {
   tr_about_free(&b->about);
   tr_model_file_close(b->file);
   *b = (tr_bank_file){0};
+}
+
+tr_patch_place tr_bank_file_place(const tr_bank_file *b, size_t patch) {
+  size_t w = (size_t)b->grid_w, grid = (size_t)b->grid_h * w, columns = (size_t)b->tiling.columns;
+  tr_patch_place place = {.tile = patch / grid, .y = (int)(patch % grid / w), .x = (int)(patch % w)};
+  place.grid_y = (int)(place.tile / columns) * b->grid_h + place.y;
+  place.grid_x = (int)(place.tile % columns) * b->grid_w + place.x;
+  return place;
 }
 
 size_t tr_bank_file_patches(const tr_bank_file *b) {

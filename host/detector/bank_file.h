@@ -10,8 +10,9 @@ typedef struct tr_bank_file {
   tr_model_file *file;
   tr_about about;
   tr_aggregate_spec maps;
-  int grid_h, grid_w; /* patches of an image */
-  size_t patches;     /* grid_h * grid_w */
+  tr_tiling tiling;
+  int grid_h, grid_w; /* patches of a tile; images that are not cut are one */
+  size_t patches;     /* of an image: tiles * grid_h * grid_w */
   int d;
   size_t row_count;
   const float *rows; /* [row_count, d] */
@@ -26,6 +27,13 @@ typedef struct tr_bank_file {
 tr_status tr_bank_file_open(const char *path, tr_bank_file *out);
 void tr_bank_file_close(tr_bank_file *bank);
 size_t tr_bank_file_patches(const tr_bank_file *bank); /* of all training images */
+
+/* Of a patch of an image: its tile, its row and column there, and those among all tiles' grids side by side. */
+typedef struct tr_patch_place {
+  size_t tile;
+  int y, x, grid_y, grid_x;
+} tr_patch_place;
+tr_patch_place tr_bank_file_place(const tr_bank_file *bank, size_t patch);
 
 /* What another bank of the same backbone, layers, images and choices has. */
 typedef struct tr_bank_content {

@@ -241,10 +241,10 @@ static tr_status write_row(FILE *out, const tr_origins *o, const tr_origin *row,
   TR_TRY(tr_origins_name(o, row->image, &name));
   tr_status status = tr_origins_name(o, image_of[row->nearest], &nearest);
   if (status == TR_OK) {
-    size_t w = (size_t)o->bank.grid_w;
+    tr_patch_place place = tr_bank_file_place(&o->bank, row->patch);
     fprintf(out, "%zu,", row->row);
     tr_scores_write_text(out, name);
-    fprintf(out, ",%zu,%zu,%.9g,%.6g,%zu,", row->patch / w, row->patch % w, row->distance, row->z, row->nearest);
+    fprintf(out, ",%d,%d,%.9g,%.6g,%zu,", place.grid_y, place.grid_x, row->distance, row->z, row->nearest);
     tr_scores_write_text(out, nearest);
     fputc('\n', out);
     free(nearest);
@@ -298,20 +298,22 @@ static tr_status image_path(const drawing *d, size_t image, char **out) {
 }
 
 /* A patch's window of cells as pixels. */
-static tr_picture_box box_of(const tr_origins *o, size_t patch) {
-  int top = (int)(patch / (size_t)o->bank.grid_w) * o->bank.maps.stride - (o->bank.maps.patch - 1) / 2;
-  int left = (int)(patch % (size_t)o->bank.grid_w) * o->bank.maps.stride - (o->bank.maps.patch - 1) / 2;
-  return (tr_picture_box){.top = top * o->bank.about.in_h / o->bank.maps.h[0],
-                          .left = left * o->bank.about.in_w / o->bank.maps.w[0],
-                          .bottom = (top + o->bank.maps.patch) * o->bank.about.in_h / o->bank.maps.h[0],
-                          .right = (left + o->bank.maps.patch) * o->bank.about.in_w / o->bank.maps.w[0]};
+static tr_picture_box box_of(const tr_bank_file *b, size_t patch) {
+  tr_patch_place place = tr_bank_file_place(b, patch);
+  tr_window tile = tr_tiling_window(&b->tiling, place.tile);
+  int size = b->maps.patch, h = b->maps.h[0], w = b->maps.w[0];
+  int top = place.y * b->maps.stride - (size - 1) / 2, left = place.x * b->maps.stride - (size - 1) / 2;
+  return (tr_picture_box){.top = tile.top + top * tile.h / h,
+                          .left = tile.left + left * tile.w / w,
+                          .bottom = tile.top + (top + size) * tile.h / h,
+                          .right = tile.left + (left + size) * tile.w / w};
 }
 
 static tr_status draw_boxes(const drawing *d, size_t image, uint8_t *pixels, const char *path) {
   const tr_origins *o = d->origins;
   for (size_t i = 0; i < d->row_count; ++i)
     if (o->rows[i].image == image)
-      tr_picture_draw_box(pixels, o->bank.about.in_h, o->bank.about.in_w, box_of(o, o->rows[i].patch));
+      tr_picture_draw_box(pixels, o->bank.about.in_h, o->bank.about.in_w, box_of(&o->bank, o->rows[i].patch));
   TR_TRY(tr_make_folder_of(path));
   return tr_image_write_png(path, pixels, o->bank.about.in_h, o->bank.about.in_w, 3);
 }

@@ -8,7 +8,7 @@
 
 typedef struct tr_origin {
   size_t row;          /* of the bank, in its order */
-  size_t image, patch; /* the patch's number in the image, row by row of the grid */
+  size_t image, patch; /* the patch's number in the image (tr_bank_file_place) */
   size_t nearest;      /* the nearest row of another image; ties: the lowest */
   double distance;     /* to it, Euclidean, of patch features */
   double z; /* (distance - median) / (1.4826 median absolute deviation) of all rows' distances; 0 where that deviation is */
@@ -35,7 +35,8 @@ void tr_origins_free(tr_origins *origins);
 /* Name of a training image, as it is below its folder, or "image 12" where the file has no names. malloc'd. */
 tr_status tr_origins_name(const tr_origins *origins, size_t image, char **out);
 
-/* Rows, the farthest first: row,image,patch_y,patch_x,distance,z,nearest_row,nearest_image; patch_y and patch_x count patches of the grid. */
+/* Rows, the farthest first: row,image,patch_y,patch_x,distance,z,nearest_row,nearest_image; patch_y and patch_x count patches of the grid,
+ * of all tiles' grids side by side where images are cut. */
 tr_status tr_origins_write(const tr_origins *origins, const char *path);
 
 /* Draws each image that one of the first `count` rows came from, after the model's resize and crop, with a box around each patch of those:

@@ -14,7 +14,7 @@ typedef struct tr_scorer_options {
   tr_device *device;
   const tr_setting *setting; /* must outlive the scorer */
   const tr_weights *weights; /* only while it is created */
-  int in_h, in_w;            /* of the images that the backbone gets */
+  int in_h, in_w;            /* of images after the resize, before they are cut into the setting's tiles */
   size_t train_images;       /* of a new model */
   const tr_model_file *file; /* the model; NULL: a new one */
   tr_progress *progress;     /* may be NULL */
@@ -30,9 +30,6 @@ typedef struct tr_scorer_needs {
   size_t backbone_bytes, fit_bytes, score_bytes;
 } tr_scorer_needs;
 tr_status tr_scorer_forecast(const tr_scorer_options *options, size_t image_bytes, tr_scorer_needs *out);
-
-/* Patches of an image, of a patchcore. `weights` and `file` are not looked at. */
-tr_status tr_scorer_patches(const tr_scorer_options *options, size_t *patches);
 
 /* Room for images of so many bytes, decoded to three channels, where the device decodes ahead. */
 tr_status tr_scorer_make_room(tr_scorer *scorer, size_t image_bytes);

@@ -93,7 +93,8 @@ static tr_status divide_map(void *context, size_t image) {
 }
 
 static tr_status add_member(tr_pool *pool, map_job *job, const tr_kept_run *m, tr_normalise normalise) {
-  TR_TRY(tr_evaluation_maps(job->evaluation, m->patch_scores, m->grid_h, m->grid_w, m->sigma));
+  tr_patch_scores scores = {.values = m->patch_scores, .grid_h = m->grid_h, .grid_w = m->grid_w, .by_tile = m->by_tile};
+  TR_TRY(tr_evaluation_maps(job->evaluation, &scores, m->sigma));
   job->scale = by_deviation(m->nominal.patch_mean, m->nominal.patch_deviation);
   if (normalise == TR_NORMALISE_OFFICIAL) {
     TR_TRY(tr_pool_run(pool, job->images, find_range, job));
@@ -133,7 +134,7 @@ tr_status tr_ensemble_score(const tr_plan_ensemble *e, const tr_kept_run *const 
                             tr_evaluation *evaluation, float *image_scores) {
   map_job job = {.evaluation = evaluation,
                  .images = test_images,
-                 .pixels = (size_t)e->in_h * (size_t)e->in_w,
+                 .pixels = (size_t)e->tiling.h * (size_t)e->tiling.w,
                  .members = (float)e->run.setting->member_count};
   job.ranges = calloc(test_images + 1, sizeof *job.ranges);
   job.sum = calloc(test_images * job.pixels + 1, sizeof *job.sum);

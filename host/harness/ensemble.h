@@ -28,7 +28,8 @@ typedef struct tr_kept_run {
   char *name;
   int grid_h, grid_w;
   double sigma;
-  float *patch_scores; /* [test images, grid_h * grid_w] */
+  bool by_tile;        /* how patch_scores lie: tr_patch_scores */
+  float *patch_scores; /* of all tiles of the test images */
   float *image_scores; /* [test images] */
   tr_nominal nominal;
   size_t bank_rows;

@@ -4,6 +4,7 @@
 #include "host/harness/picture.h"
 #include "host/harness/resized.h"
 #include "host/metrics/metrics.h"
+#include "kernels/mosaic.h"
 #include "kernels/smooth.h"
 #include "kernels/upsample.h"
 #include <math.h>
@@ -13,16 +14,18 @@
 
 typedef struct map_lane {
   float *grid;   /* device, [chunk, most_positions] */
+  float *tiles;  /* device, [chunk, tile_h, tile_w]; NULL: images are not cut */
   void *scratch; /* device: the smoothing's */
 } map_lane;
 
 struct tr_evaluation {
   tr_evaluation_options options;
   size_t n, pixels;
-  float **masks;      /* [n], host; NULL: none */
-  uint8_t *anomalous; /* [n] */
-  float *peaks;       /* [n], of maps */
-  float *maps;        /* device, [n, in_h, in_w] */
+  float **masks;                       /* [n], host; NULL: none */
+  uint8_t *anomalous;                  /* [n] */
+  float *peaks;                        /* [n], of maps */
+  float *maps;                         /* device, [n, h, w] */
+  float *row_weights, *column_weights; /* device, [rows, tile_h], [columns, tile_w]; NULL: images are not cut */
   map_lane *lane;
   bool places_known; /* every defect has a mask */
 };
@@ -64,9 +67,9 @@ static tr_status check_mask(const tr_evaluation *e, const tr_sample *sample, con
   if (h != mask->h || w != mask->w)
     return tr_fail(TR_EFORMAT, "mask %s is %dx%d, its image %s %dx%d", sample->mask, mask->w, mask->h, sample->path, w, h);
   TR_TRY(tr_resize_shape(&e->options.image, h, w, &out_h, &out_w));
-  if (out_h != e->options.in_h || out_w != e->options.in_w)
-    return tr_fail(TR_EFORMAT, "mask %s is %dx%d after the resize, expected %dx%d", sample->mask, out_w, out_h, e->options.in_w,
-                   e->options.in_h);
+  if (out_h != e->options.tiling.h || out_w != e->options.tiling.w)
+    return tr_fail(TR_EFORMAT, "mask %s is %dx%d after the resize, expected %dx%d", sample->mask, out_w, out_h,
+                   e->options.tiling.w, e->options.tiling.h);
   return TR_OK;
 }
 
@@ -90,6 +93,46 @@ static tr_status read_mask(void *context, size_t i) {
 
 /* ---- set-up ---- */
 
+/* Large maps one by one. */
+static size_t smooth_bytes(const tr_device *device, const tr_tiling *tiling) {
+  int maps = tr_tiling_is_whole(tiling) ? (int)tr_device_chunk(device) : 1;
+  return tr_smooth_scratch(device, maps, tiling->h, tiling->w);
+}
+
+static size_t tile_bytes(const tr_device *device, const tr_tiling *t) {
+  return tr_tiling_is_whole(t) ? 0 : tr_device_chunk(device) * (size_t)t->tile_h * (size_t)t->tile_w * sizeof(float);
+}
+
+size_t tr_evaluation_lane_bytes(const tr_device *device, const tr_tiling *tiling) {
+  return smooth_bytes(device, tiling) + tile_bytes(device, tiling);
+}
+
+static tr_status make_weights(const tr_evaluation *e, int side, int tile, int count, float **out) {
+  tr_device *device = e->options.device;
+  size_t bytes = (size_t)count * (size_t)tile * sizeof(float);
+  float *weights = malloc(bytes);
+  tr_status status = weights ? tr_device_alloc(device, bytes, (void **)out) : no_memory(e);
+  if (status == TR_OK) {
+    tr_tiling_weights(side, tile, count, weights);
+    status = tr_device_upload(device, *out, weights, bytes);
+  }
+  if (status == TR_OK)
+    status = tr_device_sync(device);
+  free(weights);
+  return status;
+}
+
+static tr_status allocate_tiles(tr_evaluation *e) {
+  const tr_tiling *t = &e->options.tiling;
+  tr_device *device = e->options.device;
+  if (tr_tiling_is_whole(t))
+    return TR_OK;
+  for (int i = 0; i < tr_device_lanes(device); ++i)
+    TR_TRY(tr_device_alloc(device, tile_bytes(device, t), (void **)&e->lane[i].tiles));
+  TR_TRY(make_weights(e, t->h, t->tile_h, t->rows, &e->row_weights));
+  return make_weights(e, t->w, t->tile_w, t->columns, &e->column_weights);
+}
+
 static tr_status allocate(tr_evaluation *e) {
   const tr_evaluation_options *o = &e->options;
   tr_device *device = o->device;
@@ -104,9 +147,9 @@ static tr_status allocate(tr_evaluation *e) {
   for (int i = 0; i < tr_device_lanes(device); ++i) {
     size_t grid = chunk * o->most_positions * sizeof(float);
     TR_TRY(tr_device_alloc(device, grid, (void **)&e->lane[i].grid));
-    TR_TRY(tr_device_alloc(device, tr_smooth_scratch(device, (int)chunk, o->in_h, o->in_w), &e->lane[i].scratch));
+    TR_TRY(tr_device_alloc(device, smooth_bytes(device, &o->tiling), &e->lane[i].scratch));
   }
-  return TR_OK;
+  return allocate_tiles(e);
 }
 
 tr_status tr_evaluation_create(const tr_evaluation_options *options, tr_evaluation **out) {
@@ -116,7 +159,7 @@ tr_status tr_evaluation_create(const tr_evaluation_options *options, tr_evaluati
     return tr_fail(TR_ENOMEM, "evaluating %s: out of memory", options->class_->name);
   e->options = *options;
   e->n = options->class_->test_count;
-  e->pixels = (size_t)options->in_h * (size_t)options->in_w;
+  e->pixels = (size_t)options->tiling.h * (size_t)options->tiling.w;
   e->places_known = true;
   tr_status status = allocate(e);
   for (size_t i = 0; status == TR_OK && i < e->n; ++i) {
@@ -142,9 +185,12 @@ void tr_evaluation_destroy(tr_evaluation *e) {
     free(e->masks[i]);
   for (int i = 0; e->lane && i < tr_device_lanes(device); ++i) {
     tr_device_free(device, e->lane[i].grid);
+    tr_device_free(device, e->lane[i].tiles);
     tr_device_free(device, e->lane[i].scratch);
   }
   tr_device_free(device, e->maps);
+  tr_device_free(device, e->row_weights);
+  tr_device_free(device, e->column_weights);
   free(e->masks);
   free(e->anomalous);
   free(e->peaks);
@@ -156,33 +202,87 @@ void tr_evaluation_destroy(tr_evaluation *e) {
 
 typedef struct map_job {
   tr_evaluation *evaluation;
-  const float *patch_scores;
-  int grid_h, grid_w;
+  tr_patch_scores scores;
+  size_t patches, tiles;
   float sigma;
 } map_job;
 
+/* n grids one after the other, as maps of out_h x out_w. */
+static tr_status upsample(const map_job *job, float *grid, const float *scores, size_t n, int out_h, int out_w, float *maps) {
+  tr_device *device = job->evaluation->options.device;
+  TR_TRY(tr_device_upload(device, grid, scores, n * job->patches * sizeof(float)));
+  return tr_upsample(device, &(tr_upsample_args){.n = (int)n,
+                                                 .in_h = job->scores.grid_h,
+                                                 .in_w = job->scores.grid_w,
+                                                 .out_h = out_h,
+                                                 .out_w = out_w,
+                                                 .src = grid,
+                                                 .dst = maps});
+}
+
+static tr_status add_tile(const tr_evaluation *e, size_t tile, const float *src, float *map) {
+  const tr_tiling *t = &e->options.tiling;
+  tr_window window = tr_tiling_window(t, tile);
+  size_t row = tile / (size_t)t->columns, column = tile % (size_t)t->columns;
+  return tr_mosaic(e->options.device, &(tr_mosaic_args){.h = window.h,
+                                                        .w = window.w,
+                                                        .top = window.top,
+                                                        .left = window.left,
+                                                        .whole_h = t->h,
+                                                        .whole_w = t->w,
+                                                        .row_weights = e->row_weights + row * (size_t)t->tile_h,
+                                                        .column_weights = e->column_weights + column * (size_t)t->tile_w,
+                                                        .src = src,
+                                                        .dst = map});
+}
+
+/* The whole map of an image, from as many tiles at a time as the lane has room for; they stand together in `scores` where images do,
+ * and are taken one by one where tiles do. */
+static tr_status put_together(const map_job *job, const map_lane *lane, size_t image) {
+  const tr_evaluation *e = job->evaluation;
+  const tr_tiling *t = &e->options.tiling;
+  size_t tile_pixels = (size_t)t->tile_h * (size_t)t->tile_w, most = job->scores.by_tile ? 1 : tr_device_chunk(e->options.device);
+  float *map = e->maps + image * e->pixels;
+  TR_TRY(tr_device_zero(e->options.device, map, e->pixels * sizeof *map));
+  for (size_t first = 0, n; first < job->tiles; first += n) {
+    n = job->tiles - first < most ? job->tiles - first : most;
+    size_t unit = job->scores.by_tile ? first * e->n + image : image * job->tiles + first;
+    TR_TRY(upsample(job, lane->grid, job->scores.values + unit * job->patches, n, t->tile_h, t->tile_w, lane->tiles));
+    for (size_t i = 0; i < n; ++i)
+      TR_TRY(add_tile(e, first + i, lane->tiles + i * tile_pixels, map));
+  }
+  return TR_OK;
+}
+
 static tr_status map_chunk(void *context, size_t first, size_t n, int lane) {
-  map_job *job = context;
-  tr_evaluation *e = job->evaluation;
+  const map_job *job = context;
+  const tr_evaluation *e = job->evaluation;
   const tr_evaluation_options *o = &e->options;
-  size_t patches = (size_t)job->grid_h * (size_t)job->grid_w;
-  float *grid = e->lane[lane].grid, *maps = e->maps + first * e->pixels;
+  const map_lane *l = &e->lane[lane];
+  int h = o->tiling.h, w = o->tiling.w;
+  float *maps = e->maps + first * e->pixels;
   if (tr_cancel_requested())
     return tr_fail(TR_ECANCELED, "stopped");
-  TR_TRY(tr_device_upload(o->device, grid, job->patch_scores + first * patches, n * patches * sizeof(float)));
-  TR_TRY(tr_upsample(
-      o->device,
-      &(tr_upsample_args){
-          .n = (int)n, .in_h = job->grid_h, .in_w = job->grid_w, .out_h = o->in_h, .out_w = o->in_w, .src = grid, .dst = maps}));
-  TR_TRY(tr_smooth(
-      o->device,
-      &(tr_smooth_args){
-          .n = (int)n, .h = o->in_h, .w = o->in_w, .sigma = job->sigma, .maps = maps, .scratch = e->lane[lane].scratch}));
+  if (!l->tiles)
+    TR_TRY(upsample(job, l->grid, job->scores.values + first * job->patches, n, h, w, maps));
+  for (size_t i = 0; l->tiles && i < n; ++i)
+    TR_TRY(put_together(job, l, first + i));
+  for (size_t i = 0, at_once; i < n; i += at_once) {
+    at_once = l->tiles ? 1 : n;
+    TR_TRY(tr_smooth(
+        o->device,
+        &(tr_smooth_args){
+            .n = (int)at_once, .h = h, .w = w, .sigma = job->sigma, .maps = maps + i * e->pixels, .scratch = l->scratch}));
+  }
   return tr_device_sync(o->device);
 }
 
-tr_status tr_evaluation_maps(tr_evaluation *evaluation, const float *patch_scores, int grid_h, int grid_w, double sigma) {
-  map_job job = {evaluation, patch_scores, grid_h, grid_w, (float)sigma};
+tr_status tr_evaluation_maps(tr_evaluation *evaluation, const tr_patch_scores *scores, double sigma) {
+  map_job job = {.evaluation = evaluation,
+                 .scores = *scores,
+                 .patches = (size_t)scores->grid_h * (size_t)scores->grid_w,
+                 .tiles = tr_tiling_count(&evaluation->options.tiling),
+                 .sigma = (float)sigma};
   return tr_device_for_chunks(evaluation->options.device, evaluation->n, map_chunk, &job);
 }
 
@@ -244,7 +344,7 @@ tr_status tr_evaluation_metrics(tr_evaluation *e, const float *image_scores, tr_
   if (!e->places_known)
     return TR_OK;
   tr_pixel_metrics pixel;
-  TR_TRY(tr_pixel_metrics_compute(o->device, e->maps, (const float *const *)e->masks, e->n, o->in_h, o->in_w, &pixel));
+  TR_TRY(tr_pixel_metrics_compute(o->device, e->maps, (const float *const *)e->masks, e->n, o->tiling.h, o->tiling.w, &pixel));
   result->pixel_auroc = pixel.auroc;
   result->pixel_auroc_anomalous = pixel.auroc_anomalous;
   result->pro = pixel.pro;
@@ -307,7 +407,7 @@ static tr_status draw_picture(const picture_job *job, size_t i, const float *map
   if (status == TR_OK)
     status = tr_make_folder_of(path);
   if (status == TR_OK)
-    status = tr_picture_write(path, resized, map, e->masks[i], o->in_h, o->in_w, job->scale);
+    status = tr_picture_write(path, resized, map, e->masks[i], o->tiling.h, o->tiling.w, job->scale);
   free(path);
   free(resized);
   tr_image_free(&image);

@@ -64,6 +64,11 @@ static const key image_keys[] = {
     {.name = "crop", .kind = VALUE_INTEGER, .offset = AT(image.crop), .low = 0, .high = 8192},
     {.name = "squash", .kind = VALUE_BOOLEAN, .offset = AT(image.squash)},
 };
+static const key tile_keys[] = {
+    {.name = "size", .kind = VALUE_INTEGER, .offset = AT(tile.size), .low = 0, .high = TR_TILE_MOST},
+    {.name = "overlap", .kind = VALUE_INTEGER, .offset = AT(tile.overlap), .low = 0, .high = TR_TILE_MOST / 2},
+    {.name = "bank", .kind = VALUE_CHOICE, .offset = AT(tile.bank), .names = tr_tile_bank_names},
+};
 static const key frames_keys[] = {
     {.name = "step", .kind = VALUE_INTEGER, .offset = AT(frames.step), .low = 1, .high = 1000000},
     {.name = "offset", .kind = VALUE_INTEGER, .offset = AT(frames.offset), .low = 0, .high = 999999},
@@ -96,6 +101,7 @@ static const key experiment_keys[] = {
     {.name = "frames", .kind = VALUE_MAPPING, .keys = frames_keys, .key_count = COUNT(frames_keys)},
     {.name = "train_images", .kind = VALUE_INTEGER, .offset = AT(train_images), .low = 0, .high = 1000000},
     {.name = "image", .kind = VALUE_MAPPING, .keys = image_keys, .key_count = COUNT(image_keys)},
+    {.name = "tile", .kind = VALUE_MAPPING, .keys = tile_keys, .key_count = COUNT(tile_keys)},
     {.name = "patch", .kind = VALUE_ODD, .offset = AT(patch), .low = 1, .high = 15},
     {.name = "stride", .kind = VALUE_INTEGER, .offset = AT(stride), .low = 1, .high = 64},
     {.name = "layer_dimension", .kind = VALUE_INTEGER, .offset = AT(layer_dimension), .low = 1, .high = 65536},
@@ -122,7 +128,7 @@ typedef struct draft {
   tr_setting setting;
   const char *layers;
   const yaml_node_t *members;
-  size_t layers_line, image_line, ensemble_line;
+  size_t layers_line, image_line, tile_line, ensemble_line;
   bool left_out; /* an ensemble that replacements made a single network */
 } draft;
 
@@ -412,6 +418,8 @@ static tr_status apply_value(reader *r, const key *k, yaml_node_t *node, const d
     return tr_fail(TR_EFORMAT, "%s:%zu: `%s` takes a mapping such as {%s: …}", r->file, line_of(node), k->name, k->keys[0].name);
   if (k->keys == image_keys)
     copy.image_line = line_of(node);
+  if (k->keys == tile_keys)
+    copy.tile_line = line_of(node);
   if (k->keys == ensemble_keys)
     copy.ensemble_line = line_of(node);
   drafts inner = {0};
@@ -603,6 +611,27 @@ static tr_status resolve_members(reader *r, draft *d) {
   return TR_OK;
 }
 
+static tr_status check_tile(const reader *r, const draft *d) {
+  const tr_setting *s = &d->setting;
+  const tr_tile_spec *tile = &s->tile;
+  int side = s->image.crop ? s->image.crop : s->image.resize;
+  if (!tile->size && (tile->overlap || tile->bank != TR_TILE_BANK_SHARED))
+    return tr_fail(TR_EFORMAT, "%s:%zu: `tile` has no `size`", r->file, d->tile_line);
+  if (tile->size && tile->size < TR_TILE_LEAST)
+    return tr_fail(TR_EFORMAT, "%s:%zu: `size` of `tile` is %d; allowed: 0 (images are not cut), or %d to %d pixels", r->file,
+                   d->tile_line, tile->size, TR_TILE_LEAST, TR_TILE_MOST);
+  if (tile->overlap > tile->size / 2)
+    return tr_fail(TR_EFORMAT, "%s:%zu: `overlap` is %d, more than half of a tile's `size` (%d)", r->file, d->tile_line,
+                   tile->overlap, tile->size);
+  if (side && tile->size > side)
+    return tr_fail(TR_EFORMAT, "%s:%zu: tiles of %d pixels are larger than the image after the resize, whose shorter side is %d",
+                   r->file, d->tile_line, tile->size, side);
+  /* A nominal image is scored without its own rows; those of the tiles that overlap with a tile would stay. */
+  if (tile->size && s->normalise == TR_NORMALISE_NOMINAL)
+    return tr_fail(TR_EFORMAT, "%s:%zu: `tile` goes with `normalise: official` of an ensemble only", r->file, d->tile_line);
+  return TR_OK;
+}
+
 static tr_status finish_draft(reader *r, draft *d) {
   if (d->ensemble_line && !d->members)
     return tr_fail(TR_EFORMAT, "%s:%zu: `ensemble` has no `members`", r->file, d->ensemble_line);
@@ -614,6 +643,7 @@ static tr_status finish_draft(reader *r, draft *d) {
                    image->resize);
   if (image->squash && !image->resize)
     return tr_fail(TR_EFORMAT, "%s:%zu: `squash` needs a `resize`", r->file, d->image_line);
+  TR_TRY(check_tile(r, d));
   tr_setting_normalise(&d->setting);
   return TR_OK;
 }
@@ -935,8 +965,10 @@ static double number_of(const key *k, const char *field) {
   }
 }
 
+/* field: of a mapping, the setting. */
 static bool has_value(const key *k, const char *field) {
   const char *text;
+  tr_tile_spec tile;
   switch (k->kind) {
   case VALUE_INTEGER:
   case VALUE_ODD:
@@ -948,7 +980,8 @@ static bool has_value(const key *k, const char *field) {
     memcpy(&text, field, sizeof text);
     return text != NULL;
   case VALUE_MAPPING:
-    return k->keys != ensemble_keys;
+    memcpy(&tile, field + AT(tile), sizeof tile);
+    return k->keys != ensemble_keys && (k->keys != tile_keys || tile.size);
   default:
     return true;
   }

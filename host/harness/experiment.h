@@ -2,6 +2,7 @@
  *
  * Keys: name, protocol (official, paper), dataset, classes (all, or a list), split_file, method, backbone, layers
  * ("layer2+layer3"), frames {step, offset, tested_only, mask: full | half | any} (of mstc), train_images (so many are drawn of the nominal ones; 0, the default: all), image {resize, crop, squash},
+ * tile {size, overlap, bank: shared | position} (large images are cut; size 0, the default: they are not),
  * patch, stride, layer_dimension, dimension, aggregate (official, concat), projection, subsampling {kind: greedy | random |
  * learned | none, percent}, ensemble {normalise: official | nominal, members: [{backbone, layers}, …]}, search (exact, or faiss:"FACTORY" with a
  * factory string of FAISS, such as faiss:"IVF512,PQ64np"; in a list in brackets it needs quotes around all of it), nprobe (lists

@@ -11,9 +11,11 @@ typedef struct lane_state {
   uint8_t *pixels;
   void *scratch; /* device: the resize's */
   size_t pixels_bytes, scratch_bytes;
-  float *images; /* device, [chunk, in_h, in_w, 3] */
+  float *images; /* device, [chunk, tile_h, tile_w, 3]: the batch of units that comes next */
+  size_t *units; /* [chunk]: their numbers */
+  size_t batch;
   float *taps[TR_MAX_TAPS];
-  uint8_t *resized; /* device, [chunk, in_h, in_w, 3]; where images are kept */
+  uint8_t *resized; /* device, [chunk, h, w, 3]; where images are kept */
   void *kept;       /* host, an image or an image's maps of a tap, on its way to or from a cache */
   tr_feed_seconds seconds;
 } lane_state;
@@ -21,11 +23,12 @@ typedef struct lane_state {
 struct tr_feed {
   tr_feed_options options;
   float mean[3], std[3];
-  size_t chunk;
+  size_t chunk, tiles;
   int lanes;
   lane_state *lane;
   size_t image_bytes;            /* of a resized image */
-  size_t tap_bytes[TR_MAX_TAPS]; /* of an image */
+  size_t unit_floats;            /* of a tile */
+  size_t tap_bytes[TR_MAX_TAPS]; /* of a tile */
   tr_ring *ring;                 /* NULL: lanes decode for themselves */
 };
 
@@ -38,7 +41,10 @@ static tr_status allocate_lane(tr_feed *feed, lane_state *lane) {
   lane->decoded = feed->ring ? NULL : calloc(feed->chunk, sizeof *lane->decoded);
   if (!lane->decoded && !feed->ring)
     return tr_fail(TR_ENOMEM, "reading images: out of memory");
-  size_t input = feed->chunk * feed->image_bytes * sizeof(float), most = feed->image_bytes;
+  lane->units = calloc(feed->chunk, sizeof *lane->units);
+  if (!lane->units)
+    return tr_fail(TR_ENOMEM, "reading images: out of memory");
+  size_t input = feed->chunk * feed->unit_floats * sizeof(float), most = feed->image_bytes;
   TR_TRY(tr_device_alloc(o->device, input, (void **)&lane->images));
   for (int i = 0; i < o->layers; ++i) {
     int h, w, c;
@@ -59,7 +65,10 @@ tr_status tr_feed_create(const tr_feed_options *options, tr_feed **out) {
   if (!feed)
     return tr_fail(TR_ENOMEM, "reading images: out of memory");
   feed->options = *options;
-  feed->image_bytes = (size_t)options->in_h * (size_t)options->in_w * 3;
+  const tr_tiling *t = &options->tiling;
+  feed->tiles = tr_tiling_count(t);
+  feed->image_bytes = (size_t)t->h * (size_t)t->w * 3;
+  feed->unit_floats = (size_t)t->tile_h * (size_t)t->tile_w * 3;
   feed->chunk = tr_device_chunk(options->device);
   feed->lanes = tr_device_lanes(options->device);
   feed->lane = calloc((size_t)feed->lanes, sizeof *feed->lane);
@@ -85,6 +94,7 @@ void tr_feed_destroy(tr_feed *feed) {
   for (int i = 0; feed->lane && i < feed->lanes; ++i) {
     lane_state *lane = &feed->lane[i];
     free(lane->decoded);
+    free(lane->units);
     tr_device_free(device, lane->pixels);
     tr_device_free(device, lane->scratch);
     tr_device_free(device, lane->images);
@@ -117,19 +127,24 @@ typedef struct source {
   const char *path;
 } source;
 
-/* Resized, cropped and normalised to image `place` of the lane's chunk. */
-static tr_status resize(tr_feed *feed, lane_state *lane, const source *from, size_t place) {
+static tr_status check_size(const tr_feed *feed, const source *from) {
   const tr_feed_options *o = &feed->options;
-  tr_image_spec spec = o->image;
-  if (from->resized)
-    spec = (tr_image_spec){0};
   int h, w;
-  tr_status status = tr_resize_shape(&spec, from->h, from->w, &h, &w);
+  tr_status status = from->resized ? TR_OK : tr_resize_shape(&o->image, from->h, from->w, &h, &w);
   if (status != TR_OK)
     return tr_fail_context(status, "%s", from->path);
-  if (h != o->in_h || w != o->in_w)
-    return tr_fail(TR_EFORMAT, "%s is %dx%d after the resize, the first image of its class %dx%d; a `crop` makes them equal",
-                   from->path, w, h, o->in_w, o->in_h);
+  if (from->resized || (h == o->tiling.h && w == o->tiling.w))
+    return TR_OK;
+  return tr_fail(TR_EFORMAT, "%s is %dx%d after the resize, the first image of its class %dx%d; a `crop` makes them equal",
+                 from->path, w, h, o->tiling.w, o->tiling.h);
+}
+
+/* A tile, resized, cropped and normalised, to place `place` of the lane's batch. */
+static tr_status resize(const tr_feed *feed, lane_state *lane, const source *from, size_t tile, size_t place) {
+  const tr_feed_options *o = &feed->options;
+  tr_image_spec spec = from->resized ? (tr_image_spec){0} : o->image;
+  if (!tr_tiling_is_whole(&o->tiling))
+    spec.window = tr_tiling_window(&o->tiling, tile);
   TR_TRY(grow(o->device, &lane->scratch, &lane->scratch_bytes, tr_resize_scratch(&spec, from->h, from->w, 3)));
   return tr_resize(o->device, &(tr_resize_args){.src = from->pixels,
                                                 .src_h = from->h,
@@ -139,7 +154,7 @@ static tr_status resize(tr_feed *feed, lane_state *lane, const source *from, siz
                                                 .mean = feed->mean,
                                                 .std = feed->std,
                                                 .dst_u8 = lane->resized ? lane->resized + place * feed->image_bytes : NULL,
-                                                .dst = lane->images + place * feed->image_bytes,
+                                                .dst = lane->images + place * feed->unit_floats,
                                                 .scratch = lane->scratch});
 }
 
@@ -148,10 +163,9 @@ static tr_status resize(tr_feed *feed, lane_state *lane, const source *from, siz
 typedef struct feed_job {
   tr_feed *feed;
   const char *stage;
-  const tr_sample *samples;
-  const size_t *items; /* in the caches; NULL: they are not used */
-  size_t count;
+  tr_feed_list list;
   bool maps_there; /* of all samples */
+  bool timed;      /* by the device's clock, each part by itself */
   atomic_size_t done;
   tr_feed_fn fn;
   void *context;
@@ -160,13 +174,14 @@ typedef struct feed_job {
 /* Images are put into the cache when their chunk is done, so the answer does not change from an image's reading to its resizing. */
 static bool is_kept(const feed_job *job, size_t i) {
   const tr_cache *cache = job->feed->options.image_cache;
-  return cache && job->items && tr_cache_has(cache, job->items[i]);
+  return cache && job->list.items && tr_cache_has(cache, job->list.items[i]);
 }
 
 static tr_status read_kept(const feed_job *job, size_t i, tr_image *out) {
   const tr_feed *feed = job->feed;
-  *out = (tr_image){.h = feed->options.in_h, .w = feed->options.in_w, .channels = 3, .pixels = malloc(feed->image_bytes)};
-  tr_status status = out->pixels ? tr_cache_get(feed->options.image_cache, job->items[i], 0, feed->image_bytes, out->pixels)
+  const tr_tiling *t = &feed->options.tiling;
+  *out = (tr_image){.h = t->h, .w = t->w, .channels = 3, .pixels = malloc(feed->image_bytes)};
+  tr_status status = out->pixels ? tr_cache_get(feed->options.image_cache, job->list.items[i], 0, feed->image_bytes, out->pixels)
                                  : tr_fail(TR_ENOMEM, "reading images: out of memory");
   if (status != TR_OK)
     tr_image_free(out);
@@ -178,68 +193,14 @@ static tr_status read_image(void *context, size_t i, const tr_sample *sample, tr
   return is_kept(job, i) ? read_kept(job, i, out) : tr_sample_image(sample, out);
 }
 
-/* ---- lanes that decode ---- */
-
-typedef struct decode_job {
-  feed_job *job;
-  size_t first;
-  tr_image *images;
-} decode_job;
-
-static tr_status decode_one(void *context, size_t i) {
-  decode_job *d = context;
-  size_t image = d->first + i;
-  if (tr_cancel_requested())
-    return tr_fail(TR_ECANCELED, "stopped");
-  return read_image(d->job, image, &d->job->samples[image], &d->images[i]);
-}
-
-static tr_status upload_and_resize(tr_feed *feed, lane_state *lane, const tr_image *image, bool resized, const char *path,
-                                   size_t place) {
-  size_t bytes = (size_t)image->h * (size_t)image->w * 3;
-  void *pixels = lane->pixels;
-  tr_status status = grow(feed->options.device, &pixels, &lane->pixels_bytes, bytes);
-  lane->pixels = pixels;
-  TR_TRY(status);
-  TR_TRY(tr_device_upload(feed->options.device, lane->pixels, image->pixels, bytes));
-  return resize(feed, lane, &(source){lane->pixels, image->h, image->w, resized, path}, place);
-}
-
-static tr_status decode_chunk(feed_job *job, lane_state *lane, size_t first, size_t n) {
-  tr_feed *feed = job->feed;
-  decode_job d = {job, first, lane->decoded};
-  tr_status status = tr_pool_run(tr_device_pool(feed->options.device), n, decode_one, &d);
-  for (size_t i = 0; i < n; ++i) {
-    if (status == TR_OK)
-      status = upload_and_resize(feed, lane, &lane->decoded[i], is_kept(job, first + i), job->samples[first + i].path, i);
-    tr_image_free(&lane->decoded[i]);
-  }
-  TR_TRY(status);
-  return tr_device_sync(feed->options.device);
-}
-
-/* ---- the lane that takes from the ring ---- */
-
-static tr_status take_chunk(feed_job *job, lane_state *lane, size_t first, size_t n) {
-  tr_feed *feed = job->feed;
-  for (size_t i = 0; i < n; ++i) {
-    tr_ring_image image;
-    TR_TRY(tr_ring_take(feed->ring, &image));
-    source from = {image.pixels, image.h, image.w, is_kept(job, first + i), job->samples[first + i].path};
-    TR_TRY(resize(feed, lane, &from, i));
-    TR_TRY(tr_ring_let_go(feed->ring));
-  }
-  return TR_OK;
-}
-
 /* ---- caches ---- */
 
-/* The chunk's images, as they were resized. */
-static tr_status put_images(const feed_job *job, const lane_state *lane, size_t first, size_t n) {
+/* The batch's images, as they were resized: units are images here, which are not cut. */
+static tr_status put_images(const feed_job *job, const lane_state *lane) {
   const tr_feed *feed = job->feed;
   tr_cache *cache = feed->options.image_cache;
-  for (size_t i = 0; cache && job->items && i < n; ++i) {
-    size_t item = job->items[first + i];
+  for (size_t i = 0; cache && job->list.items && i < lane->batch; ++i) {
+    size_t item = job->list.items[lane->units[i]];
     if (tr_cache_has(cache, item))
       continue;
     TR_TRY(tr_device_download(feed->options.device, lane->kept, lane->resized + i * feed->image_bytes, feed->image_bytes));
@@ -250,11 +211,11 @@ static tr_status put_images(const feed_job *job, const lane_state *lane, size_t 
   return TR_OK;
 }
 
-static tr_status put_maps(const feed_job *job, const lane_state *lane, size_t first, size_t n) {
+static tr_status put_maps(const feed_job *job, const lane_state *lane) {
   const tr_feed *feed = job->feed;
   tr_cache *cache = feed->options.map_cache;
-  for (size_t i = 0; cache && job->items && i < n; ++i) {
-    size_t item = job->items[first + i], offset = 0;
+  for (size_t i = 0; cache && job->list.items && i < lane->batch; ++i) {
+    size_t item = job->list.items[lane->units[i]], offset = 0;
     if (tr_cache_has(cache, item))
       continue;
     for (int t = 0; t < feed->options.layers; offset += feed->tap_bytes[t++]) {
@@ -277,7 +238,7 @@ static tr_status get_maps(const feed_job *job, const lane_state *lane, size_t fi
     for (int t = 0; t < feed->options.layers; offset += feed->tap_bytes[t++]) {
       if (feed->options.unread[t])
         continue;
-      TR_TRY(tr_cache_get(feed->options.map_cache, job->items[first + i], offset, feed->tap_bytes[t], lane->kept));
+      TR_TRY(tr_cache_get(feed->options.map_cache, job->list.items[first + i], offset, feed->tap_bytes[t], lane->kept));
       TR_TRY(
           tr_device_upload(feed->options.device, (char *)lane->taps[t] + i * feed->tap_bytes[t], lane->kept, feed->tap_bytes[t]));
       TR_TRY(tr_device_sync(feed->options.device));
@@ -295,76 +256,175 @@ static bool are_maps_there(const tr_feed *feed, const size_t *items, size_t coun
   return true;
 }
 
-/* ---- a chunk ---- */
+/* ---- batches of units ---- */
 
-static tr_status make_maps(feed_job *job, lane_state *lane, int index, size_t first, size_t n) {
-  const tr_feed *feed = job->feed;
-  double start = tr_seconds();
-  TR_TRY((feed->ring ? take_chunk : decode_chunk)(job, lane, first, n));
-  double prepared = tr_seconds();
-  TR_TRY(tr_backbone_run(feed->options.backbone, index, (int)n, lane->images, lane->taps));
-  TR_TRY(tr_device_sync(feed->options.device));
-  TR_TRY(put_images(job, lane, first, n));
-  TR_TRY(put_maps(job, lane, first, n));
-  lane->seconds.decode += prepared - start;
-  lane->seconds.backbone += tr_seconds() - prepared;
+static tr_status now(const feed_job *job, double *seconds) {
+  if (job->timed)
+    return tr_device_clock(job->feed->options.device, seconds);
+  *seconds = tr_seconds();
   return TR_OK;
 }
 
-static tr_status read_maps(feed_job *job, lane_state *lane, size_t first, size_t n) {
+/* The lane's batch through the backbone and on. */
+static tr_status hand_on(feed_job *job, lane_state *lane, int index) {
+  const tr_feed *feed = job->feed;
+  if (!lane->batch)
+    return TR_OK;
+  if (tr_cancel_requested())
+    return tr_fail(TR_ECANCELED, "stopped");
+  double start, mapped, done;
+  TR_TRY(now(job, &start));
+  TR_TRY(tr_backbone_run(feed->options.backbone, index, (int)lane->batch, lane->images, lane->taps));
+  if (!job->timed)
+    TR_TRY(tr_device_sync(feed->options.device));
+  TR_TRY(put_images(job, lane));
+  TR_TRY(put_maps(job, lane));
+  TR_TRY(now(job, &mapped));
+  TR_TRY(job->fn(job->context, index, lane->units, lane->batch, (const float *const *)lane->taps));
+  TR_TRY(now(job, &done));
+  lane->seconds.backbone += mapped - start;
+  lane->seconds.method += done - mapped;
+  lane->batch = 0;
+  return TR_OK;
+}
+
+static bool is_wanted(const feed_job *job, size_t unit) {
+  return !job->list.wanted || job->list.wanted[unit];
+}
+
+/* The wanted tiles of sample `i`. */
+static tr_status add_tiles(feed_job *job, lane_state *lane, int index, const source *from, size_t i) {
+  const tr_feed *feed = job->feed;
+  TR_TRY(check_size(feed, from));
+  for (size_t tile = 0; tile < feed->tiles; ++tile) {
+    size_t unit = i * feed->tiles + tile;
+    if (!is_wanted(job, unit))
+      continue;
+    TR_TRY(resize(feed, lane, from, tile, lane->batch));
+    lane->units[lane->batch++] = unit;
+    if (lane->batch == feed->chunk)
+      TR_TRY(hand_on(job, lane, index));
+  }
+  return TR_OK;
+}
+
+/* ---- lanes that decode ---- */
+
+typedef struct decode_job {
+  feed_job *job;
+  size_t first;
+  tr_image *images;
+} decode_job;
+
+static tr_status decode_one(void *context, size_t i) {
+  decode_job *d = context;
+  size_t image = d->first + i;
+  if (tr_cancel_requested())
+    return tr_fail(TR_ECANCELED, "stopped");
+  return read_image(d->job, image, &d->job->list.samples[image], &d->images[i]);
+}
+
+static tr_status upload(tr_feed *feed, lane_state *lane, const tr_image *image) {
+  size_t bytes = (size_t)image->h * (size_t)image->w * 3;
+  void *pixels = lane->pixels;
+  tr_status status = grow(feed->options.device, &pixels, &lane->pixels_bytes, bytes);
+  lane->pixels = pixels;
+  TR_TRY(status);
+  return tr_device_upload(feed->options.device, lane->pixels, image->pixels, bytes);
+}
+
+static tr_status upload_tiles(feed_job *job, lane_state *lane, int index, const tr_image *image, size_t i) {
+  TR_TRY(upload(job->feed, lane, image));
+  source from = {lane->pixels, image->h, image->w, is_kept(job, i), job->list.samples[i].path};
+  return add_tiles(job, lane, index, &from, i);
+}
+
+static tr_status decode_chunk(feed_job *job, lane_state *lane, int index, size_t first, size_t n) {
+  decode_job d = {job, first, lane->decoded};
+  tr_status status = tr_pool_run(tr_device_pool(job->feed->options.device), n, decode_one, &d);
+  for (size_t i = 0; i < n; ++i) {
+    if (status == TR_OK)
+      status = upload_tiles(job, lane, index, &lane->decoded[i], first + i);
+    tr_image_free(&lane->decoded[i]);
+  }
+  return status;
+}
+
+/* ---- the lane that takes from the ring ---- */
+
+static tr_status take_chunk(feed_job *job, lane_state *lane, int index, size_t first, size_t n) {
+  const tr_feed *feed = job->feed;
+  for (size_t i = 0; i < n; ++i) {
+    tr_ring_image image;
+    TR_TRY(tr_ring_take(feed->ring, &image));
+    source from = {image.pixels, image.h, image.w, is_kept(job, first + i), job->list.samples[first + i].path};
+    TR_TRY(add_tiles(job, lane, index, &from, first + i));
+    TR_TRY(tr_ring_let_go(feed->ring));
+  }
+  return TR_OK;
+}
+
+/* ---- a chunk of images ---- */
+
+static tr_status make_maps(feed_job *job, lane_state *lane, int index, size_t first, size_t n) {
+  tr_feed_seconds before = lane->seconds;
+  double start = tr_seconds();
+  lane->batch = 0;
+  TR_TRY((job->feed->ring ? take_chunk : decode_chunk)(job, lane, index, first, n));
+  TR_TRY(hand_on(job, lane, index));
+  double on_device = lane->seconds.backbone - before.backbone + lane->seconds.method - before.method;
+  lane->seconds.decode += tr_seconds() - start - on_device;
+  return TR_OK;
+}
+
+static tr_status read_maps(feed_job *job, lane_state *lane, int index, size_t first, size_t n) {
   double start = tr_seconds();
   TR_TRY(get_maps(job, lane, first, n));
-  lane->seconds.backbone += tr_seconds() - start;
+  double read = tr_seconds();
+  for (size_t i = 0; i < n; ++i)
+    lane->units[i] = first + i;
+  TR_TRY(job->fn(job->context, index, lane->units, n, (const float *const *)lane->taps));
+  lane->seconds.backbone += read - start;
+  lane->seconds.method += tr_seconds() - read;
   return TR_OK;
 }
 
 static tr_status feed_chunk(void *context, size_t first, size_t n, int index) {
   feed_job *job = context;
   tr_feed *feed = job->feed;
-  lane_state *lane = &feed->lane[index];
-  TR_TRY(job->maps_there ? read_maps(job, lane, first, n) : make_maps(job, lane, index, first, n));
-  double mapped = tr_seconds();
-  TR_TRY(job->fn(job->context, index, first, n, (const float *const *)lane->taps));
-  lane->seconds.method += tr_seconds() - mapped;
+  TR_TRY((job->maps_there ? read_maps : make_maps)(job, &feed->lane[index], index, first, n));
   size_t done = atomic_fetch_add(&job->done, n) + n;
-  tr_progress_update(feed->options.progress, job->stage, done, job->count, "images");
+  tr_progress_update(feed->options.progress, job->stage, done, job->list.count, "images");
   return TR_OK;
 }
 
 static tr_status feed_all(void *context) {
   feed_job *job = context;
-  return tr_device_for_chunks(job->feed->options.device, job->count, feed_chunk, job);
+  return tr_device_for_chunks(job->feed->options.device, job->list.count, feed_chunk, job);
 }
 
-tr_status tr_feed_items(tr_feed *feed, const char *stage, const tr_sample *samples, const size_t *items, size_t count,
-                        tr_feed_fn fn, void *context) {
-  feed_job job = {.feed = feed, .stage = stage, .samples = samples, .items = items, .count = count, .fn = fn, .context = context};
-  job.maps_there = are_maps_there(feed, items, count);
-  tr_progress_update(feed->options.progress, stage, 0, count, "images");
+tr_status tr_feed_images(tr_feed *feed, const char *stage, const tr_feed_list *list, tr_feed_fn fn, void *context) {
+  feed_job job = {.feed = feed, .stage = stage, .list = *list, .fn = fn, .context = context};
+  job.maps_there = are_maps_there(feed, list->items, list->count);
+  tr_progress_update(feed->options.progress, stage, 0, list->count, "images");
   if (!feed->ring || job.maps_there)
     return feed_all(&job);
   tr_ring_set_reader(feed->ring, read_image, &job);
-  return tr_ring_run(feed->ring, samples, count, feed_all, &job);
-}
-
-tr_status tr_feed_images(tr_feed *feed, const char *stage, const tr_sample *samples, size_t count, tr_feed_fn fn, void *context) {
-  return tr_feed_items(feed, stage, samples, NULL, count, fn, context);
+  return tr_ring_run(feed->ring, list->samples, list->count, feed_all, &job);
 }
 
 tr_status tr_feed_image(tr_feed *feed, const tr_image *image, const char *name, tr_feed_fn fn, void *context) {
   lane_state *lane = &feed->lane[0];
-  tr_device *device = feed->options.device;
-  double start, prepared, mapped, done;
-  TR_TRY(tr_device_clock(device, &start));
-  TR_TRY(upload_and_resize(feed, lane, image, false, name, 0));
-  TR_TRY(tr_device_clock(device, &prepared));
-  TR_TRY(tr_backbone_run(feed->options.backbone, 0, 1, lane->images, lane->taps));
-  TR_TRY(tr_device_clock(device, &mapped));
-  TR_TRY(fn(context, 0, 0, 1, (const float *const *)lane->taps));
-  TR_TRY(tr_device_clock(device, &done));
-  lane->seconds.decode += prepared - start;
-  lane->seconds.backbone += mapped - prepared;
-  lane->seconds.method += done - mapped;
+  tr_sample sample = {.path = (char *)name};
+  feed_job job = {.feed = feed, .list = {.samples = &sample, .count = 1}, .timed = true, .fn = fn, .context = context};
+  tr_feed_seconds before = lane->seconds;
+  double start, done;
+  lane->batch = 0;
+  TR_TRY(now(&job, &start));
+  TR_TRY(upload_tiles(&job, lane, 0, image, 0));
+  TR_TRY(hand_on(&job, lane, 0));
+  TR_TRY(now(&job, &done));
+  lane->seconds.decode += done - start - (lane->seconds.backbone - before.backbone + lane->seconds.method - before.method);
   return TR_OK;
 }
 

@@ -1,5 +1,6 @@
 /* What a pass will take: the peak of the process's resident bytes, phase by phase, from the forecasts of its parts. */
 #include "host/base/status.h"
+#include "host/harness/evaluate.h"
 #include "host/harness/planner.h"
 #include "host/harness/ring.h"
 #include "host/metrics/metrics.h"
@@ -16,8 +17,8 @@ tr_backbone_options tr_pass_backbone_options(const tr_pass *pass) {
   return (tr_backbone_options){.architecture = pass->weights->backbone,
                                .layers = pass->layers,
                                .layer_count = pass->layer_count,
-                               .in_h = pass->in_h,
-                               .in_w = pass->in_w};
+                               .in_h = pass->tiling.tile_h,
+                               .in_w = pass->tiling.tile_w};
 }
 
 void tr_group_method_options(const tr_pass *pass, const tr_group *group, tr_device *device, tr_variant *variants,
@@ -26,10 +27,10 @@ void tr_group_method_options(const tr_pass *pass, const tr_group *group, tr_devi
     variants[group->runs[i].variant] = tr_setting_variant(group->runs[i].setting);
   *out = (tr_method_options){.device = device,
                              .aggregate = group->aggregate,
-                             .in_h = pass->in_h,
-                             .in_w = pass->in_w,
+                             .in_h = pass->tiling.tile_h,
+                             .in_w = pass->tiling.tile_w,
                              .gallery = group->runs[0].setting->gallery,
-                             .train_images = group->train_images,
+                             .train_images = group->train_images * tr_pass_units(pass),
                              .keep = group->keep,
                              .folder = getenv("TMPDIR"),
                              .variants = variants,
@@ -48,26 +49,42 @@ static tr_aggregate_spec aggregate_of(const tr_setting *s, const tr_plan_network
   return spec;
 }
 
+/* From one of `models` models to `at_once` of them, which are fitted one after the other. */
+static void multiply(tr_method_needs *needs, size_t at_once, size_t models) {
+  size_t other = needs->held_bytes > needs->score_bytes ? needs->held_bytes : needs->score_bytes;
+  needs->fit_bytes += (at_once - 1) * other;
+  needs->held_bytes *= at_once;
+  needs->score_bytes *= at_once;
+  needs->file_bytes *= at_once;
+  needs->fit_macs *= (double)models;
+  needs->score_macs *= (double)models;
+}
+
 tr_status tr_planner_forecast_group(tr_planner *p, const tr_pass *pass, tr_group *group) {
   const tr_setting *s = group->runs[0].setting;
   const tr_plan_class *c = pass->class_;
   const tr_plan_network *network;
-  TR_TRY(tr_planner_network(p, s->backbone, s->layers, s->layer_count, pass->in_h, pass->in_w, &network));
-  group->backbone_macs = network->macs;
+  TR_TRY(tr_planner_network(p, s->backbone, s->layers, s->layer_count, pass->tiling.tile_h, pass->tiling.tile_w, &network));
+  group->backbone_macs = network->macs * (double)tr_tiling_count(&pass->tiling);
+  group->positions = group->positions ? group->positions : tr_pass_models(pass);
   group->aggregate = aggregate_of(s, network);
   tr_variant *variants = calloc(group->variant_count, sizeof *variants);
   if (!variants)
     return tr_planner_no_memory();
   tr_method_options options;
   tr_group_method_options(pass, group, p->device, variants, &options);
-  tr_status status = tr_method_find(s->method)->forecast(&options, c->test_images, &group->needs);
+  tr_status status = tr_method_find(s->method)->forecast(&options, c->test_images * tr_pass_units(pass), &group->needs);
+  if (status == TR_OK)
+    multiply(&group->needs, group->positions, tr_pass_models(pass));
   free(variants);
   return status;
 }
 
 tr_status tr_planner_forecast_draft(tr_planner *p, tr_pass *draft) {
   const tr_plan_class *c = draft->class_;
-  TR_TRY(tr_resize_shape(&draft->image, c->first_h, c->first_w, &draft->in_h, &draft->in_w));
+  int h, w;
+  TR_TRY(tr_resize_shape(&draft->image, c->first_h, c->first_w, &h, &w));
+  TR_TRY(tr_tiling_make(&draft->tile, h, w, &draft->tiling));
   for (size_t i = 0; i < draft->group_count; ++i)
     if (tr_planner_forecast_group(p, draft, &draft->groups[i]) != TR_OK)
       draft->groups[i].needs = (tr_method_needs){0};
@@ -85,9 +102,9 @@ static tr_status forecast_alone(tr_planner *p, const tr_pass *pass, tr_group *gr
   tr_method_options options;
   tr_method_needs needs;
   tr_group_method_options(pass, &single, p->device, &variant, &options);
-  TR_TRY(tr_method_find(single_run.setting->method)->forecast(&options, pass->class_->test_images, &needs));
-  group->alone_fit_macs += needs.fit_macs;
-  group->alone_score_macs += needs.score_macs;
+  TR_TRY(tr_method_find(single_run.setting->method)->forecast(&options, pass->class_->test_images * tr_pass_units(pass), &needs));
+  group->alone_fit_macs += needs.fit_macs * (double)tr_pass_models(pass);
+  group->alone_score_macs += needs.score_macs * (double)tr_pass_models(pass);
   return TR_OK;
 }
 
@@ -151,19 +168,22 @@ static size_t decoding_bytes(const tr_device *device, size_t pixels) {
 static size_t feed_bytes(const tr_pass *pass, const tr_device *device) {
   const tr_plan_class *c = pass->class_;
   size_t pixels = (size_t)c->most_h * (size_t)c->most_w * 3, chunk = tr_device_chunk(device);
-  size_t input = (size_t)pass->in_h * (size_t)pass->in_w * 3 * sizeof(float);
-  size_t lane = tr_resize_scratch(&pass->image, c->most_h, c->most_w, 3) + chunk * (input + pass->map_bytes);
+  size_t input = (size_t)pass->tiling.tile_h * (size_t)pass->tiling.tile_w * 3 * sizeof(float);
+  tr_image_spec image = pass->image;
+  if (!tr_tiling_is_whole(&pass->tiling))
+    image.window = tr_tiling_window(&pass->tiling, 0);
+  size_t lane = tr_resize_scratch(&image, c->most_h, c->most_w, 3) + chunk * (input + pass->map_bytes);
   if (pass->image_cache || pass->map_cache)
     lane += chunk * input / sizeof(float) + (pass->map_cache ? pass->map_bytes : input / sizeof(float));
   return decoding_bytes(device, pixels) + (size_t)tr_device_lanes(device) * lane;
 }
 
-/* Maps of one run and the masks, and what the metrics need on top. */
-static size_t metrics_bytes(const tr_device *device, const tr_plan_class *c, int in_h, int in_w) {
-  size_t map = (size_t)in_h * (size_t)in_w * sizeof(float);
-  size_t smooth = (size_t)tr_device_lanes(device) * tr_smooth_scratch(device, (int)tr_device_chunk(device), in_h, in_w);
-  size_t metrics = tr_pixel_metrics_bytes(device, c->test_images, in_h, in_w);
-  return map * (c->test_images + c->anomalous_images) + (smooth > metrics ? smooth : metrics);
+/* Maps of one run and the masks, and what making the maps or the metrics needs on top. */
+static size_t metrics_bytes(const tr_device *device, const tr_plan_class *c, const tr_tiling *tiling) {
+  size_t map = (size_t)tiling->h * (size_t)tiling->w * sizeof(float);
+  size_t maps = (size_t)tr_device_lanes(device) * tr_evaluation_lane_bytes(device, tiling);
+  size_t metrics = tr_pixel_metrics_bytes(device, c->test_images, tiling->h, tiling->w);
+  return map * (c->test_images + c->anomalous_images) + (maps > metrics ? maps : metrics);
 }
 
 /* Draws of one seed contain each other. */
@@ -229,12 +249,12 @@ static size_t scores_bytes(const tr_pass *pass) {
     const tr_group *g = &pass->groups[i];
     floats += g->variant_count * (size_t)g->needs.grid_h * (size_t)g->needs.grid_w;
   }
-  return pass->class_->test_images * floats * sizeof(float);
+  return pass->class_->test_images * tr_tiling_count(&pass->tiling) * floats * sizeof(float);
 }
 
 /* Beside the pass, from its beginning at the latest to its end. */
 static size_t kept_bytes(const tr_pass *pass) {
-  size_t image = (size_t)pass->in_h * (size_t)pass->in_w * 3, bytes = 0;
+  size_t image = (size_t)pass->tiling.h * (size_t)pass->tiling.w * 3, bytes = 0;
   bytes += pass->image_cache == TR_CACHE_MEMORY ? image : 0;
   bytes += pass->map_cache == TR_CACHE_MEMORY ? pass->map_bytes : 0;
   return bytes * (pass->class_->train_images + pass->class_->test_images);
@@ -246,17 +266,21 @@ tr_status tr_planner_forecast_pass(tr_planner *p, tr_pass *pass) {
   if (!pass->map_cache) /* else its layers are those of other passes, too */
     unite_layers(pass);
   pass->train_images = count_train_images(pass);
-  TR_TRY(tr_planner_network(p, pass->weights->backbone, pass->layers, pass->layer_count, pass->in_h, pass->in_w, &network));
+  TR_TRY(tr_planner_network(p, pass->weights->backbone, pass->layers, pass->layer_count, pass->tiling.tile_h, pass->tiling.tile_w,
+                            &network));
+  pass->positions = tr_pass_models(pass);
+  for (size_t i = 0; i < pass->group_count; ++i)
+    pass->positions = pass->groups[i].positions < pass->positions ? pass->groups[i].positions : pass->positions;
   pass->map_bytes = 0;
   for (int i = 0; i < network->layer_count; ++i)
     pass->map_bytes += (size_t)network->h[i] * (size_t)network->w[i] * (size_t)network->c[i] * sizeof(float);
   size_t feed = feed_bytes(pass, p->device), scores = scores_bytes(pass);
   size_t base = p->plan->base_bytes + SLACK_BYTES + kept_bytes(pass);
-  *f = (tr_forecast){.backbone_macs = network->macs,
+  *f = (tr_forecast){.backbone_macs = network->macs * (double)tr_tiling_count(&pass->tiling),
                      .load_bytes = base + pass->weights->bytes + network->bytes,
                      .fit_bytes = base + network->bytes + feed + fit_bytes(pass),
                      .score_bytes = base + network->bytes + feed + score_bytes(pass) + scores + nominal_bytes(pass, p->device),
-                     .metrics_bytes = base + scores + metrics_bytes(p->device, pass->class_, pass->in_h, pass->in_w)};
+                     .metrics_bytes = base + scores + metrics_bytes(p->device, pass->class_, &pass->tiling)};
   const size_t phases[] = {f->load_bytes, f->fit_bytes, f->score_bytes, f->metrics_bytes};
   for (size_t i = 0; i < sizeof phases / sizeof *phases; ++i)
     f->peak_bytes = phases[i] > f->peak_bytes ? phases[i] : f->peak_bytes;
@@ -265,6 +289,6 @@ tr_status tr_planner_forecast_pass(tr_planner *p, tr_pass *pass) {
 
 /* The mean of the members' maps beside the maps that are evaluated. Members' scores are few where they are patches'. */
 void tr_planner_forecast_ensemble(const tr_planner *p, tr_plan_ensemble *e) {
-  size_t maps = e->class_->test_images * (size_t)e->in_h * (size_t)e->in_w * sizeof(float);
-  e->peak_bytes = p->plan->base_bytes + SLACK_BYTES + maps + metrics_bytes(p->device, e->class_, e->in_h, e->in_w);
+  size_t maps = e->class_->test_images * (size_t)e->tiling.h * (size_t)e->tiling.w * sizeof(float);
+  e->peak_bytes = p->plan->base_bytes + SLACK_BYTES + maps + metrics_bytes(p->device, e->class_, &e->tiling);
 }

@@ -55,6 +55,9 @@ static tr_status describe(const origin *from, const tr_plan_run *run, tr_result 
       .resize = s->image.resize,
       .crop = s->image.crop,
       .squash = s->image.squash,
+      .tile = s->tile.size,
+      .tile_overlap = s->tile.overlap,
+      .tile_bank = s->tile.size ? copy(tr_tile_bank_name(s->tile.bank)) : NULL,
       .patch = s->patch,
       .stride = s->stride,
       .layer_dimension = s->layer_dimension,
@@ -82,8 +85,8 @@ static tr_status describe(const origin *from, const tr_plan_run *run, tr_result 
   bool complete = out->experiment && out->run && out->dataset && out->class_name && out->method && out->backbone && out->layers &&
                   out->weights && out->weights_sha256 && out->protocol && out->aggregate && out->subsampling && out->search &&
                   out->distance && out->image_score && out->gallery && out->placement && (out->split_file || !s->split_file) &&
-                  (out->mask_rule || !s->frames.step) && (out->normalise || !s->member_count) && out->device && out->processor &&
-                  out->version && out->date;
+                  (out->mask_rule || !s->frames.step) && (out->tile_bank || !s->tile.size) &&
+                  (out->normalise || !s->member_count) && out->device && out->processor && out->version && out->date;
   return complete ? TR_OK : tr_fail(TR_ENOMEM, "the result of %s, %s: out of memory", run->name, from->class_->name);
 }
 
@@ -146,12 +149,12 @@ tr_status tr_outcome_evaluate(const tr_pass_work *w, size_t model, const tr_plan
   const tr_pass *pass = w->pass;
   size_t images = w->class_->test_count;
   const tr_model_info *info = &m->info[run->variant];
-  const float *patch_scores = m->patch_scores + run->variant * images * m->grid;
+  tr_patch_scores patch_scores = tr_pass_patch_scores(w, model, run->variant);
   float *image_scores = m->image_scores + run->variant * images;
   origin from = {pass->class_, pass->weights->file, pass->weights->sha256, w->device, pass->forecast.peak_bytes};
   TR_TRY(describe(&from, run, out));
   double start = tr_seconds();
-  TR_TRY(tr_evaluation_maps(evaluation, patch_scores, m->group->needs.grid_h, m->group->needs.grid_w, run->setting->sigma));
+  TR_TRY(tr_evaluation_maps(evaluation, &patch_scores, run->setting->sigma));
   if (run->setting->image_score == TR_SCORE_SMOOTHED_MAX)
     TR_TRY(tr_evaluation_peaks(evaluation, image_scores));
   double mapped = tr_seconds();

@@ -85,10 +85,20 @@ tr_status tr_group_move_run(tr_group *group, size_t i, tr_group *to) {
 }
 
 tr_pass tr_pass_like(const tr_pass *pass) {
-  tr_pass like = {.class_ = pass->class_, .weights = pass->weights, .image = pass->image, .link = pass->link};
-  like.in_h = pass->in_h;
-  like.in_w = pass->in_w;
-  return like;
+  return (tr_pass){.class_ = pass->class_,
+                   .weights = pass->weights,
+                   .image = pass->image,
+                   .tile = pass->tile,
+                   .tiling = pass->tiling,
+                   .link = pass->link};
+}
+
+size_t tr_pass_models(const tr_pass *pass) {
+  return pass->tile.bank == TR_TILE_BANK_POSITION ? tr_tiling_count(&pass->tiling) : 1;
+}
+
+size_t tr_pass_units(const tr_pass *pass) {
+  return tr_tiling_count(&pass->tiling) / tr_pass_models(pass);
 }
 
 tr_group tr_group_like(const tr_group *group) {
@@ -138,16 +148,13 @@ typedef struct request {
   const tr_plan_class *class_;
 } request;
 
-static bool same_image(const tr_image_spec *a, const tr_image_spec *b) {
-  return a->resize == b->resize && a->crop == b->crop && a->squash == b->squash;
-}
-
 static tr_status find_draft(tr_planner *p, const request *w, tr_pass **out) {
   const tr_plan_weights *weights;
   TR_TRY(tr_planner_weights(p, w->setting->backbone, &weights));
   for (size_t i = 0; i < p->draft_count; ++i) {
     tr_pass *draft = &p->drafts[i];
-    if (draft->class_ == w->class_ && draft->weights == weights && same_image(&draft->image, &w->setting->image)) {
+    if (draft->class_ == w->class_ && draft->weights == weights && tr_setting_same_image(&draft->image, &w->setting->image) &&
+        tr_tile_spec_equal(&draft->tile, &w->setting->tile)) {
       *out = draft;
       return TR_OK;
     }
@@ -157,7 +164,7 @@ static tr_status find_draft(tr_planner *p, const request *w, tr_pass **out) {
     return tr_planner_no_memory();
   p->drafts = drafts;
   *out = &drafts[p->draft_count++];
-  **out = (tr_pass){.class_ = w->class_, .weights = weights, .image = w->setting->image};
+  **out = (tr_pass){.class_ = w->class_, .weights = weights, .image = w->setting->image, .tile = w->setting->tile};
   return TR_OK;
 }
 
@@ -267,7 +274,8 @@ static void find_place(const tr_planner *p, size_t index, placed_draft *out) {
   *out = (placed_draft){.place = {0, 0, index}, .draft = *draft};
   while (p->plan->classes[out->place[0]] != draft->class_)
     ++out->place[0];
-  while (p->drafts[out->place[1]].class_ != draft->class_ || !same_image(&p->drafts[out->place[1]].image, &draft->image))
+  while (p->drafts[out->place[1]].class_ != draft->class_ ||
+         !tr_setting_same_image(&p->drafts[out->place[1]].image, &draft->image))
     ++out->place[1];
 }
 

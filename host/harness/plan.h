@@ -76,11 +76,13 @@ typedef struct tr_plan_run {
 typedef struct tr_group {
   tr_plan_run *runs;
   size_t run_count, variant_count;
-  size_t train_images;         /* that the model sees */
-  int tap[TR_MAX_LAYERS];      /* each layer's place among the pass's taps */
-  tr_aggregate_spec aggregate; /* with the taps' shapes */
-  tr_keep keep;                /* of the training features; files are in $TMPDIR, or /tmp */
-  tr_method_needs needs;
+  size_t train_images;                     /* that the model sees, whole ones */
+  size_t peak_bytes;                       /* of a pass of its own */
+  size_t positions;                        /* models at a time (tr_pass), as far as this group's memory goes */
+  int tap[TR_MAX_LAYERS];                  /* each layer's place among the pass's taps */
+  tr_aggregate_spec aggregate;             /* with the taps' shapes */
+  tr_keep keep;                            /* of the training features; files are in $TMPDIR, or /tmp */
+  tr_method_needs needs;                   /* of these models; multiply-adds of all of the image's */
   double backbone_macs;                    /* of one image as far as this model's layers go */
   double alone_fit_macs, alone_score_macs; /* summed up over the runs as if each had a model to itself; only of a forecast */
 } tr_group;
@@ -93,13 +95,15 @@ typedef struct tr_pass {
   const tr_plan_class *class_;
   const tr_plan_weights *weights;
   tr_image_spec image;
-  int in_h, in_w;                  /* of the images that the backbone gets */
+  tr_tile_spec tile;
+  tr_tiling tiling;                /* of its images; what the backbone gets are tiles */
   const char *layers[TR_MAX_TAPS]; /* shallow first */
   int layer_count;
   tr_group *groups;
   size_t group_count;
   size_t train_images; /* that go through the backbone, at most */
-  size_t map_bytes;    /* of an image's maps of all taps */
+  size_t map_bytes;    /* of a tile's maps of all taps */
+  size_t positions; /* of a bank per position: so many models of a group at a time, and images pass once for each lot; else 1 */
   tr_cache_place image_cache, map_cache;
   bool images_there, maps_there; /* an earlier pass made them */
   tr_forecast forecast;
@@ -115,7 +119,7 @@ typedef struct tr_plan_ensemble {
   char *weights;  /* the members' files and digests, joined by `+`; NULL where one is missing */
   char *sha256;
   tr_image_spec image;
-  int in_h, in_w;
+  tr_tiling tiling;
   size_t peak_bytes;
   char *refused; /* why it cannot be made, or NULL */
 } tr_plan_ensemble;
@@ -159,6 +163,11 @@ bool tr_plan_files_there(const tr_plan_options *options, const char *run, const 
 
 /* Runs in a pass. */
 size_t tr_pass_runs(const tr_pass *pass);
+
+/* Models that a group of the pass has: one, or one for each position of a tile. */
+size_t tr_pass_models(const tr_pass *pass);
+/* Units (host/harness/feed.h) that one of them sees of an image. */
+size_t tr_pass_units(const tr_pass *pass);
 
 /* The model's options: `variants` has room for group->variant_count and must outlive the options. */
 void tr_group_method_options(const tr_pass *pass, const tr_group *group, tr_device *device, tr_variant *variants,

@@ -154,8 +154,7 @@ static tr_status check_ensemble(const tr_planner *p, tr_plan_ensemble *e) {
     const tr_pass *pass = find_member(p->plan->passes, p->plan->pass_count, e, i);
     if (!pass || pass->refused)
       return tr_fail(TR_EINVAL, "its member %s is refused", e->members[i]);
-    e->in_h = pass->in_h;
-    e->in_w = pass->in_w;
+    e->tiling = pass->tiling;
   }
   tr_planner_forecast_ensemble(p, e);
   if (p->limit_bytes && e->peak_bytes > p->limit_bytes)

@@ -1,6 +1,8 @@
 /* What passes need again of each other. Passes of a class and an image size read the same images, resized alike; passes of one backbone
  * among them, which memory parted, tap the same maps. The first one may keep that for the others: in memory where there is room beside
- * every pass, else in a temporary file or not at all, by the seconds forecast for either from rates measured on this machine. */
+ * every pass, else in a temporary file or not at all, by the seconds forecast for either from rates measured on this machine.
+ *
+ * Passes that cut images into tiles keep nothing: those are the large images, which memory has no room for. */
 #include "host/base/status.h"
 #include "host/harness/planner.h"
 #include "host/harness/profile.h"
@@ -14,9 +16,9 @@ typedef struct pass_span {
 static pass_span span_at(const tr_plan *plan, size_t first, bool same_backbone) {
   pass_span s = {first, first + 1};
   const tr_pass *a = &plan->passes[first];
-  for (; s.end < plan->pass_count && !a->refused; ++s.end) {
+  for (; s.end < plan->pass_count && !a->refused && !a->tile.size; ++s.end) {
     const tr_pass *b = &plan->passes[s.end];
-    bool same_image = a->image.resize == b->image.resize && a->image.crop == b->image.crop && a->image.squash == b->image.squash;
+    bool same_image = tr_setting_same_image(&a->image, &b->image) && !b->tile.size;
     if (b->refused || a->class_ != b->class_ || !same_image || (same_backbone && a->weights != b->weights))
       break;
   }
@@ -131,7 +133,7 @@ static tr_status share_images(tr_planner *p, pass_span s) {
   if (decoding < 2)
     return TR_OK;
   tr_cache_place place;
-  TR_TRY(choose(p, s, items_of(pass) * (size_t)pass->in_h * (size_t)pass->in_w * 3, decoding, pass, false, &place));
+  TR_TRY(choose(p, s, items_of(pass) * (size_t)pass->tiling.h * (size_t)pass->tiling.w * 3, decoding, pass, false, &place));
   for (size_t i = s.first; i < s.end; ++i)
     keep_images(&p->plan->passes[i], place, i > s.first);
   return forecast_span(p, s);

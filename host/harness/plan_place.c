@@ -62,6 +62,7 @@ static tr_status judge(tr_planner *p, const tr_pass *draft, tr_group *group) {
   alone.group_count = 1;
   TR_TRY(tr_planner_forecast_group(p, &alone, group));
   TR_TRY(tr_planner_forecast_pass(p, &alone));
+  group->peak_bytes = alone.forecast.peak_bytes;
   return check_limit(p, &alone);
 }
 
@@ -106,6 +107,19 @@ static tr_status keep_less(tr_planner *p, const tr_pass *draft, tr_group *group)
   }
   group->keep = best;
   return judge(p, draft, group);
+}
+
+/* A bank per position: as many positions at a time as memory goes, in lots of equal size, for each of which the images pass anew. */
+static tr_status judge_positions(tr_planner *p, const tr_pass *draft, tr_group *group) {
+  size_t models = tr_pass_models(draft);
+  group->positions = models;
+  for (size_t lots = 1;; ++lots) {
+    tr_status status = judge(p, draft, group);
+    bool fits = status == TR_OK && group->peak_bytes <= p->joint_limit_bytes;
+    if (fits || group->positions == 1 || (status != TR_OK && status != TR_ENOMEM))
+      return status;
+    group->positions = (models + lots) / (lots + 1);
+  }
 }
 
 static tr_status settle(tr_planner *p, tr_pass *settled, tr_group *group);
@@ -157,7 +171,7 @@ static tr_status settle_possible(tr_planner *p, tr_pass *settled, tr_group *grou
 
 /* Takes a group over and adds it to `settled`, in parts where it is too large, without what cannot be. */
 static tr_status settle(tr_planner *p, tr_pass *settled, tr_group *group) {
-  tr_status status = judge(p, settled, group);
+  tr_status status = judge_positions(p, settled, group);
   if (status == TR_ENOMEM)
     status = keep_less(p, settled, group);
   if (status == TR_OK)
@@ -233,7 +247,9 @@ tr_status tr_planner_place(tr_planner *p, tr_pass *draft) {
   if (draft->weights->missing && !p->options->forecast_only)
     return refuse_draft(p, draft, draft->weights->missing);
   const tr_plan_class *c = draft->class_;
-  if (tr_resize_shape(&draft->image, c->first_h, c->first_w, &draft->in_h, &draft->in_w) != TR_OK)
+  int h, w;
+  if (tr_resize_shape(&draft->image, c->first_h, c->first_w, &h, &w) != TR_OK ||
+      tr_tiling_make(&draft->tile, h, w, &draft->tiling) != TR_OK)
     return refuse_draft(p, draft, tr_last_error());
   tr_pass settled = *draft;
   settled.groups = NULL;

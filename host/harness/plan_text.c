@@ -157,6 +157,15 @@ static void add_totals(totals *to, const totals *from) {
   to->models += from->models;
 }
 
+static void write_tiles(FILE *out, const tr_pass *pass) {
+  if (!pass->tile.size || pass->refused)
+    return;
+  fprintf(out, " in %zu tile%s of %d", tr_tiling_count(&pass->tiling), tr_tiling_count(&pass->tiling) == 1 ? "" : "s",
+          pass->tile.size);
+  if (tr_pass_models(pass) > 1)
+    fprintf(out, " with a bank each, %zu at a time", pass->positions);
+}
+
 static const char *stem_of(const tr_plan *plan, size_t index) {
   bool last = index + 1 == plan->pass_count || plan->passes[index + 1].class_ != plan->passes[index].class_;
   return last ? "   " : "│  ";
@@ -171,6 +180,7 @@ static void write_pass_line(FILE *out, const tr_plan *plan, size_t index) {
     fprintf(out, "%s%s", i ? "+" : "", pass->layers[i]);
   fprintf(out, "%simage ", pass->layer_count ? ", " : "");
   write_image(out, &pass->image);
+  write_tiles(out, pass);
   fprintf(out, ", once for %zu model%s, %zu run%s%s\n", pass->group_count, pass->group_count == 1 ? "" : "s", runs,
           runs == 1 ? "" : "s", pass->weights->missing ? "; its weights are missing" : "");
 }
@@ -205,7 +215,7 @@ static tr_status write_pass(FILE *out, const tr_plan *plan, const tr_profile *pr
     write_refused(out, pass, stem);
     return TR_OK;
   }
-  write_kept(out, pass, "resized images", pass->image_cache, (size_t)pass->in_h * (size_t)pass->in_w * 3, stem);
+  write_kept(out, pass, "resized images", pass->image_cache, (size_t)pass->tiling.h * (size_t)pass->tiling.w * 3, stem);
   write_kept(out, pass, "tapped maps", pass->map_cache, pass->map_bytes, stem);
   for (size_t i = 0; i < pass->group_count; ++i)
     TR_TRY(write_group(out, &pass->groups[i], stem));

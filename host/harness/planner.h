@@ -37,7 +37,7 @@ tr_status tr_planner_weights(tr_planner *p, const char *backbone, const tr_plan_
 tr_status tr_planner_network(tr_planner *p, const char *backbone, const char *const *layers, int layer_count, int in_h, int in_w,
                              const tr_plan_network **out);
 
-/* forecast.c; pass->in_h and in_w are set. EINVAL when a setting cannot be on this class. */
+/* forecast.c; pass->tiling is set. EINVAL when a setting cannot be on this class. */
 tr_status tr_planner_forecast_group(tr_planner *p, const tr_pass *pass, tr_group *group);
 /* Of an ensemble whose image size is known. */
 void tr_planner_forecast_ensemble(const tr_planner *p, tr_plan_ensemble *ensemble);

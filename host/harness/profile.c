@@ -163,7 +163,7 @@ static tr_status measure_backbone(tr_device *device, const tr_pass *pass, double
   if (status == TR_OK)
     status = time_chunks(device, images, run_backbone, &job, &seconds);
   if (status == TR_OK)
-    *macs_per_second = (double)images * pass->forecast.backbone_macs / seconds;
+    *macs_per_second = (double)images * pass->forecast.backbone_macs / (double)tr_tiling_count(&pass->tiling) / seconds;
   for (int lane = 0; job.taps && lane < tr_device_lanes(device); ++lane)
     for (int i = 0; i < TR_MAX_TAPS; ++i)
       tr_device_free(device, job.taps[lane][i]);

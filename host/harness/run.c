@@ -145,6 +145,7 @@ static tr_status keep_scores(runner *r, const tr_pass_work *w, size_t model, siz
   const tr_pass_model *m = &w->models[model];
   const tr_plan_run *of = &m->group->runs[run];
   size_t images = w->class_->test_count;
+  tr_patch_scores scores = tr_pass_patch_scores(w, model, of->variant);
   tr_kept_run *kept = realloc(r->kept, (r->kept_count + 1) * sizeof *kept);
   if (!kept)
     return tr_fail(TR_ENOMEM, "keeping scores of %s: out of memory", of->name);
@@ -152,10 +153,11 @@ static tr_status keep_scores(runner *r, const tr_pass_work *w, size_t model, siz
   kept += r->kept_count++;
   *kept = (tr_kept_run){.class_ = w->pass->class_,
                         .name = strdup(of->name),
-                        .grid_h = m->group->needs.grid_h,
-                        .grid_w = m->group->needs.grid_w,
+                        .grid_h = scores.grid_h,
+                        .grid_w = scores.grid_w,
+                        .by_tile = scores.by_tile,
                         .sigma = of->setting->sigma,
-                        .patch_scores = copy_floats(m->patch_scores + of->variant * images * m->grid, images * m->grid),
+                        .patch_scores = copy_floats(scores.values, images * w->tiles * m->grid),
                         .image_scores = copy_floats(m->image_scores + of->variant * images, images),
                         .nominal = m->nominal[of->variant],
                         .bank_rows = result->bank_rows,
@@ -208,12 +210,8 @@ static tr_status evaluate_model(runner *r, const tr_pass_work *w, size_t model, 
 
 static tr_status evaluate_pass(runner *r, const tr_pass_work *w, double start) {
   const tr_pass *pass = w->pass;
-  tr_evaluation_options options = {.device = w->device,
-                                   .class_ = w->class_,
-                                   .image = pass->image,
-                                   .in_h = pass->in_h,
-                                   .in_w = pass->in_w,
-                                   .progress = w->progress};
+  tr_evaluation_options options = {
+      .device = w->device, .class_ = w->class_, .image = pass->image, .tiling = pass->tiling, .progress = w->progress};
   for (size_t i = 0; i < pass->group_count; ++i)
     options.most_positions = w->models[i].grid > options.most_positions ? w->models[i].grid : options.most_positions;
   tr_evaluation *evaluation;
@@ -262,14 +260,13 @@ static void make_cache(const runner *r, const tr_pass *pass, tr_cache_place plac
 
 static void prepare_caches(runner *r, const tr_pass *pass) {
   const tr_pass *of = r->caches_of;
-  bool same_images = of && of->class_ == pass->class_ && of->image.resize == pass->image.resize &&
-                     of->image.crop == pass->image.crop && of->image.squash == pass->image.squash;
+  bool same_images = of && of->class_ == pass->class_ && tr_setting_same_image(&of->image, &pass->image);
   if (!same_images || !pass->image_cache)
     drop_images(r);
   if (!same_images || of->weights != pass->weights || !pass->map_cache)
     drop_maps(r);
   r->caches_of = pass;
-  make_cache(r, pass, pass->image_cache, (size_t)pass->in_h * (size_t)pass->in_w * 3, &r->caches.images);
+  make_cache(r, pass, pass->image_cache, (size_t)pass->tiling.h * (size_t)pass->tiling.w * 3, &r->caches.images);
   make_cache(r, pass, pass->map_cache, pass->map_bytes, &r->caches.maps);
 }
 
@@ -351,12 +348,8 @@ static tr_status run_ensemble(runner *r, const tr_plan_ensemble *e) {
   const tr_kept_run *members[TR_MAX_MEMBERS];
   double start = tr_seconds();
   TR_TRY(find_members(r, e, members));
-  tr_evaluation_options options = {.device = r->device,
-                                   .class_ = &r->listed,
-                                   .image = e->image,
-                                   .in_h = e->in_h,
-                                   .in_w = e->in_w,
-                                   .progress = r->crew->options->progress};
+  tr_evaluation_options options = {
+      .device = r->device, .class_ = &r->listed, .image = e->image, .tiling = e->tiling, .progress = r->crew->options->progress};
   for (int i = 0; i < e->run.setting->member_count; ++i) {
     size_t positions = (size_t)members[i]->grid_h * (size_t)members[i]->grid_w;
     options.most_positions = positions > options.most_positions ? positions : options.most_positions;

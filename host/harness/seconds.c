@@ -53,6 +53,11 @@ static double images_of(const tr_pass *pass) {
   return (double)(pass->train_images + pass->class_->test_images);
 }
 
+/* How often images are decoded: a bank per position may be made in several lots. */
+static double lots_of(const tr_pass *pass) {
+  return ceil((double)tr_pass_models(pass) / (double)(pass->positions ? pass->positions : 1));
+}
+
 tr_pass_seconds tr_profile_pass(const tr_profile *profile, const tr_plan *plan, const tr_pass *pass) {
   const tr_plan_class *c = pass->class_;
   double fit = 0, score = 0, maps = 0, images = images_of(pass), file = 0;
@@ -64,11 +69,11 @@ tr_pass_seconds tr_profile_pass(const tr_profile *profile, const tr_plan *plan, 
     maps += (double)(pass->groups[i].variant_count * c->test_images);
   }
   tr_pass_seconds s = {
-      .decode = per(images * c->mean_pixels, profile->decode_pixels),
+      .decode = per(images * lots_of(pass) * c->mean_pixels, profile->decode_pixels),
       .backbone = per(images * pass->forecast.backbone_macs, backbone_rate(profile, plan, pass->weights)),
       .fit = per(fit, profile->search_macs) + per(file, profile->file_bytes),
       .score = per(score, profile->search_macs),
-      .metrics = per(maps * pass->in_h * pass->in_w, profile->metric_pixels),
+      .metrics = per(maps * pass->tiling.h * pass->tiling.w, profile->metric_pixels),
   };
   if (pass->images_there || pass->maps_there)
     s.decode = 0;
@@ -93,7 +98,7 @@ tr_pass_seconds tr_profile_alone(const tr_profile *profile, const tr_plan *plan,
       .backbone = per(backbone, backbone_rate(profile, plan, pass->weights)),
       .fit = per(fit, profile->search_macs),
       .score = per(score, profile->search_macs),
-      .metrics = per(runs * (double)c->test_images * pass->in_h * pass->in_w, profile->metric_pixels),
+      .metrics = per(runs * (double)c->test_images * pass->tiling.h * pass->tiling.w, profile->metric_pixels),
   };
   add_up(profile, &s);
   return s;

@@ -52,6 +52,15 @@ const char *tr_mask_rule_name(tr_mask_rule rule) {
   return name_of(tr_mask_rule_names, (int)rule);
 }
 
+const char *const *tr_tile_bank_names(size_t *count) {
+  static const char *const names[] = {"shared", "position"};
+  *count = sizeof names / sizeof *names;
+  return names;
+}
+const char *tr_tile_bank_name(tr_tile_bank bank) {
+  return name_of(tr_tile_bank_names, (int)bank);
+}
+
 static bool is_padim(const tr_setting *setting) {
   return strcmp(setting->method, "padim") == 0;
 }
@@ -216,6 +225,8 @@ void tr_setting_normalise(tr_setting *setting) {
     setting->frames = (tr_frame_options){0};
   else if (!setting->frames.step)
     setting->frames.step = TR_MSTC_STEP;
+  if (!setting->tile.size)
+    setting->tile = (tr_tile_spec){0};
   if (is_padim(setting))
     normalise_padim(setting);
   else if (is_spade(setting))
@@ -268,6 +279,13 @@ static void write_image(FILE *out, const tr_image_spec *image) {
   }
   if (image->squash)
     fprintf(out, "-squash");
+}
+
+static void write_tile(FILE *out, const tr_tile_spec *tile) {
+  if (tile->size)
+    fprintf(out, "_T%d-%d", tile->size, tile->overlap);
+  if (tile->bank == TR_TILE_BANK_POSITION)
+    fprintf(out, "-position");
 }
 
 static void write_subset(FILE *out, const tr_setting *setting) {
@@ -328,6 +346,7 @@ static void write_frames(FILE *out, const tr_frame_options *frames) {
 /* What the official names cannot say; the other methods' own defaults go without saying. */
 static void write_suffixes(FILE *out, const tr_setting *setting) {
   bool padim = is_padim(setting);
+  write_tile(out, &setting->tile);
   if (setting->train_images)
     fprintf(out, "_N%d", setting->train_images);
   if (!padim && !is_spade(setting) && setting->distance == TR_DISTANCE_EUCLIDEAN)
@@ -429,6 +448,10 @@ static bool same_layers(const tr_setting *a, const tr_setting *b) {
   return true;
 }
 
+bool tr_setting_same_image(const tr_image_spec *a, const tr_image_spec *b) {
+  return a->resize == b->resize && a->crop == b->crop && a->squash == b->squash;
+}
+
 bool tr_setting_same_frames(const tr_frame_options *a, const tr_frame_options *b) {
   return a->step == b->step && a->offset == b->offset && a->tested_only == b->tested_only && a->mask == b->mask;
 }
@@ -442,9 +465,9 @@ static bool same_training_images(const tr_setting *a, const tr_setting *b) {
 bool tr_setting_shares_features(const tr_setting *a, const tr_setting *b) {
   return !a->member_count && !b->member_count && same_training_images(a, b) && same_text(a->dataset, b->dataset) &&
          same_text(a->method, b->method) && same_text(a->backbone, b->backbone) && same_layers(a, b) &&
-         a->image.resize == b->image.resize && a->image.crop == b->image.crop && a->image.squash == b->image.squash &&
-         a->patch == b->patch && a->stride == b->stride && a->aggregate == b->aggregate &&
-         a->layer_dimension == b->layer_dimension && (a->dimension == b->dimension || is_padim(a)) && a->gallery == b->gallery;
+         tr_setting_same_image(&a->image, &b->image) && tr_tile_spec_equal(&a->tile, &b->tile) && a->patch == b->patch &&
+         a->stride == b->stride && a->aggregate == b->aggregate && a->layer_dimension == b->layer_dimension &&
+         (a->dimension == b->dimension || is_padim(a)) && a->gallery == b->gallery;
 }
 
 bool tr_setting_shares_selection(const tr_setting *a, const tr_setting *b) {

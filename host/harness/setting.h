@@ -3,6 +3,7 @@
 #define TR_HARNESS_SETTING_H
 
 #include "datasets/dataset.h"
+#include "host/harness/tiling.h"
 #include "host/methods/method.h"
 #include "kernels/resize.h"
 
@@ -26,7 +27,8 @@ typedef struct tr_setting {
   const char *layers[TR_MAX_LAYERS];      /* shallow first */
   int layer_count;                        /* 0 of an ensemble, whose members have their own */
   int train_images;                       /* as many nominal images drawn of each class by `seed` (low-shot); 0: all */
-  tr_image_spec image;
+  tr_image_spec image;                    /* without a window */
+  tr_tile_spec tile;                      /* of the image after `image` */
   int patch, stride;
   tr_aggregate_kind aggregate;
   int layer_dimension, dimension; /* 0 with TR_AGGREGATE_CONCAT, which keeps every channel */
@@ -69,6 +71,9 @@ char *tr_setting_run_name(const tr_setting *setting);
  * ensemble shares none itself; its members do. */
 bool tr_setting_shares_features(const tr_setting *a, const tr_setting *b);
 
+/* The same resize and crop. */
+bool tr_setting_same_image(const tr_image_spec *a, const tr_image_spec *b);
+
 bool tr_setting_same_frames(const tr_frame_options *a, const tr_frame_options *b);
 
 /* Of settings that share features: the same order of bank rows, of which each takes its percentage; or the same Gaussians. */
@@ -86,9 +91,11 @@ const char *tr_placement_name(tr_placement placement);
 const char *tr_gallery_name(tr_gallery gallery);
 const char *tr_normalise_name(tr_normalise normalise);
 const char *tr_mask_rule_name(tr_mask_rule rule);
+const char *tr_tile_bank_name(tr_tile_bank bank);
 
 /* Names of the enum, in its order. */
 const char *const *tr_normalise_names(size_t *count);
 const char *const *tr_mask_rule_names(size_t *count);
+const char *const *tr_tile_bank_names(size_t *count);
 
 #endif

@@ -31,6 +31,8 @@ typedef struct tr_result {
   char *protocol, *aggregate, *subsampling, *search, *distance, *image_score, *gallery, *placement, *split_file;
   char *normalise; /* of an ensemble; else NULL */
   int resize, crop, squash, patch, stride, layer_dimension, target_dimension, projection, neighbours;
+  int tile, tile_overlap;                    /* pixels; 0: images are not cut */
+  char *tile_bank;                           /* NULL: images are not cut */
   int nprobe, ef_search;                     /* of an index; 0: none */
   int frame_step, frame_offset, tested_only; /* of mstc (tr_frame_options); else 0 */
   char *mask_rule;                           /* of mstc; else NULL */

@@ -42,9 +42,10 @@ static tr_status open_file(dump *d, const char *folder, const char *part, int la
   return TR_OK;
 }
 
-static tr_status write_maps(void *context, int lane, size_t first, size_t n, const float *const *maps) {
+static tr_status write_maps(void *context, int lane, const size_t *units, size_t n, const float *const *maps) {
   (void)lane;
   const dump *d = context;
+  size_t first = units[0];
   for (int i = 0; i < d->layers; ++i) {
     size_t bytes = n * d->floats[i] * sizeof(float);
     float *host = malloc(bytes);
@@ -61,7 +62,7 @@ static tr_status write_maps(void *context, int lane, size_t first, size_t n, con
 static tr_status dump_part(dump *d, const char *folder, const char *part, const tr_sample *samples, size_t count) {
   for (int i = 0; i < d->layers; ++i)
     TR_TRY(open_file(d, folder, part, i, count));
-  TR_TRY(tr_feed_images(d->feed, part, samples, count, write_maps, d));
+  TR_TRY(tr_feed_images(d->feed, part, &(tr_feed_list){.samples = samples, .count = count}, write_maps, d));
   for (int i = 0; i < d->layers; ++i)
     close(d->files[i]);
   return TR_OK;
@@ -96,8 +97,7 @@ static tr_status run(char **argv) {
                                            .backbone = d.backbone,
                                            .architecture = argv[4],
                                            .image = {.resize = 256, .crop = SIDE},
-                                           .in_h = SIDE,
-                                           .in_w = SIDE,
+                                           .tiling = {SIDE, SIDE, SIDE, SIDE, 1, 1},
                                            .layers = d.layers},
                         &d.feed));
   TR_TRY(dump_part(&d, argv[7], "train", class_.train, class_.train_count));

@@ -68,8 +68,7 @@ static void make_fixture(fixture *f, tr_normalise normalise) {
   tr_evaluation_options options = {.device = device,
                                    .class_ = &f->class_,
                                    .image = {.resize = SIDE, .crop = SIDE},
-                                   .in_h = SIDE,
-                                   .in_w = SIDE,
+                                   .tiling = {SIDE, SIDE, SIDE, SIDE, 1, 1},
                                    .most_positions = GRID * GRID};
   assert_int_equal(tr_evaluation_create(&options, &f->evaluation), TR_OK);
 }
@@ -94,11 +93,11 @@ static void check_means(tr_normalise normalise) {
   static float maps[2][IMAGES * PIXELS], mean[IMAGES * PIXELS];
   make_fixture(&f, normalise);
   for (int m = 0; m < 2; ++m) {
-    assert_int_equal(tr_evaluation_maps(f.evaluation, f.patch[m], GRID, GRID, 1), TR_OK);
+    assert_int_equal(tr_evaluation_maps(f.evaluation, &(tr_patch_scores){f.patch[m], GRID, GRID, false}, 1), TR_OK);
     read_maps(&f, maps[m]);
   }
   const tr_kept_run *const members[] = {&f.runs[0], &f.runs[1]};
-  tr_plan_ensemble ensemble = {.run = {.setting = &f.setting}, .class_ = &f.plan_class, .in_h = SIDE, .in_w = SIDE};
+  tr_plan_ensemble ensemble = {.run = {.setting = &f.setting}, .class_ = &f.plan_class, .tiling = {SIDE, SIDE, SIDE, SIDE, 1, 1}};
   float scores[IMAGES];
   assert_int_equal(tr_ensemble_score(&ensemble, members, device, IMAGES, f.evaluation, scores), TR_OK);
   read_maps(&f, mean);
@@ -147,7 +146,7 @@ static void test_constant_scores(void **state) {
   for (size_t i = 0; i < IMAGES; ++i)
     f.image[0][i] = 7;
   const tr_kept_run *const members[] = {&f.runs[0], &f.runs[1]};
-  tr_plan_ensemble ensemble = {.run = {.setting = &f.setting}, .class_ = &f.plan_class, .in_h = SIDE, .in_w = SIDE};
+  tr_plan_ensemble ensemble = {.run = {.setting = &f.setting}, .class_ = &f.plan_class, .tiling = {SIDE, SIDE, SIDE, SIDE, 1, 1}};
   float scores[IMAGES], largest = 0;
   assert_int_equal(tr_ensemble_score(&ensemble, members, device, IMAGES, f.evaluation, scores), TR_OK);
   for (size_t i = 0; i < IMAGES; ++i) {

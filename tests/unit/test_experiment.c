@@ -139,6 +139,9 @@ static void test_distinct_settings_have_distinct_names(void **state) {
       "image_score: reweighted\nneighbours: 3\n",
       "sigma: 8\n",
       "seed: 1\n",
+      "tile: {size: 112}\n",
+      "tile: {size: 112, overlap: 8}\n",
+      "tile: {size: 112, bank: position}\n",
       "split_file: lists/other.txt\n",
   };
   enum { N = sizeof changes / sizeof *changes };
@@ -156,6 +159,24 @@ static void test_distinct_settings_have_distinct_names(void **state) {
   }
   for (size_t i = 0; i < N; ++i)
     free(names[i]);
+}
+
+/* Tiles tell runs apart; without a size there are none. */
+static void test_tiles(void **state) {
+  (void)state;
+  tr_experiments e = parse("name: t\nbackbone: resnet50\ndataset: mvtec\nimage: {resize: 0, crop: 0}\n"
+                           "tile: [{}, {size: 0, overlap: 0}, {size: 224}, {size: 224, overlap: [32, 112]}, "
+                           "{size: 224, overlap: 32, bank: position}]\n");
+  static const char *const suffixes[] = {"", "_T224-0", "_T224-32", "_T224-112", "_T224-32-position"};
+  assert_int_equal(e.items[0].setting_count, 5);
+  for (size_t i = 0; i < 5; ++i) {
+    char name[128];
+    snprintf(name, sizeof name, "IM0-uncropped_RN50_L2-3_P10_D1024-1024_PS-3_AN-1_S0%s", suffixes[i]);
+    check_run(&e.items[0].settings[i], name);
+    for (size_t j = 0; j < i; ++j)
+      assert_false(tr_setting_shares_features(&e.items[0].settings[i], &e.items[0].settings[j]));
+  }
+  tr_experiments_free(&e);
 }
 
 /* Which frames are taken tells runs of mstc apart, and multiplies nothing elsewhere. */
@@ -716,6 +737,7 @@ int main(void) {
       cmocka_unit_test(test_grids_within_mappings),
       cmocka_unit_test(test_equal_work_is_one_run),
       cmocka_unit_test(test_distinct_settings_have_distinct_names),
+      cmocka_unit_test(test_tiles),
       cmocka_unit_test(test_frames),
       cmocka_unit_test(test_padim),
       cmocka_unit_test(test_spade),

@@ -41,8 +41,9 @@ typedef struct collected {
   float *maps[TAPS];
 } collected;
 
-static tr_status collect(void *context, int lane, size_t first, size_t n, const float *const *maps) {
+static tr_status collect(void *context, int lane, const size_t *units, size_t n, const float *const *maps) {
   (void)lane;
+  size_t first = units[0];
   collected *c = context;
   for (int t = 0; t < TAPS; ++t)
     if (c->maps[t])
@@ -69,8 +70,7 @@ static void feed(tr_backbone *backbone, tr_cache *images, tr_cache *maps, int un
                              .backbone = backbone,
                              .architecture = "resnet18",
                              .image = image,
-                             .in_h = 56,
-                             .in_w = 56,
+                             .tiling = {56, 56, 56, 56, 1, 1},
                              .layers = TAPS,
                              .image_bytes = 96 * 96 * 3 * 2,
                              .image_cache = images,
@@ -88,7 +88,8 @@ static void feed(tr_backbone *backbone, tr_cache *images, tr_cache *maps, int un
     items[i] = i;
   tr_feed *made;
   assert_int_equal(tr_feed_create(&options, &made), TR_OK);
-  if (tr_feed_items(made, "images", class_.train, items, out->count, collect, out) != TR_OK)
+  if (tr_feed_images(made, "images", &(tr_feed_list){.samples = class_.train, .count = out->count, .items = items}, collect,
+                     out) != TR_OK)
     fail_msg("%s", tr_last_error());
   tr_feed_destroy(made);
 }

@@ -132,7 +132,8 @@ static int teardown(void **state) {
 }
 
 static char *reference(const char *name) {
-  char path[1024], *text;
+  static char *text; /* static: gcc 12 takes the memory it points to for the variable itself, which ends here */
+  char path[1024];
   size_t bytes;
   snprintf(path, sizeof path, "%s/paper/official-scores/%s", TR_SHARED_DIR, name);
   if (tr_file_read(path, &text, &bytes) != TR_OK)

@@ -42,6 +42,9 @@ static tr_result sample(const char *run) {
       .images = 83,
       .bank_rows = 16385,
       .low_shot = 5,
+      .tile = 224,
+      .tile_overlap = 32,
+      .tile_bank = (char *)"position",
       .nprobe = 8,
       .ef_search = 64,
       .recall_at_1 = 0.75,
@@ -117,6 +120,9 @@ static void test_round_trip(void **state) {
   assert_int_equal(r->bank_rows, 16385);
   assert_null(r->layers);
   assert_int_equal(r->low_shot, 5);
+  assert_int_equal(r->tile, 224);
+  assert_int_equal(r->tile_overlap, 32);
+  assert_string_equal(r->tile_bank, "position");
   assert_true(r->nprobe == 8 && r->ef_search == 64 && r->recall_at_1 == 0.75 && r->distance_error == 0.125);
   assert_int_equal(r->index_bytes, 123456789);
   assert_string_equal(r->normalise, "nominal");
@@ -144,6 +150,8 @@ static void test_json(void **state) {
                           &back),
       TR_OK);
   assert_int_equal(back.low_shot, 0);
+  assert_int_equal(back.tile, 0);
+  assert_null(back.tile_bank);
   assert_true(back.nprobe == 0 && isnan(back.recall_at_1) && back.index_bytes == 0 && isnan(back.seconds.index));
   assert_null(back.normalise);
   tr_result_free(&back);

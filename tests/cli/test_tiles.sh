@@ -1,0 +1,134 @@
+# Large images in tiles: one tile that is the whole image gives what no tiles give, a bank per position gives the same in one lot and in
+# several, any number of threads gives the same, a detector gives what a run gives, and memory does not grow with the image.
+. "$(dirname "$0")/common.sh" "$@"
+mkdir "$dir/weights"
+make_weights "$dir/weights"
+make_data "$dir/data" --size 192 --class granite --train 24
+
+tile='tile: {size: 64, overlap: 16'
+name=IM176-resize192_RN18_L2-3_P10_D64-64_PS-3_AN-1_S0
+make() { # file, then lines that are added
+  make_experiment "$@"
+  sed -i 's/^image: .*/image: {resize: 192, crop: 176}/' "$1"
+}
+make "$dir/e.yaml" "tile: [{size: 64, overlap: 16}, {size: 64, overlap: 16, bank: position}, {size: 176}, {size: 0}]"
+
+code 0 run "$dir/e.yaml" --dry-run
+says out "image 192 to 176 in 16 tiles of 64, once" "in 16 tiles of 64 with a bank each, 16 at a time" "in 1 tile of 176" "8x8 patches"
+code 0 run "$dir/e.yaml" --threads 2 --scores "$dir/scores" --maps "$dir/maps"
+cmp "$dir/scores/${name}_T176-0_granite.csv" "$dir/scores/${name}_granite.csv" || fail "scores of one tile that is the image"
+diff -r "$dir/maps/${name}_T176-0" "$dir/maps/$name" || fail "maps of one tile that is the image"
+metrics() { sed -nE "s/.*\"run\":\"$1\".*(\"image_auroc\".*)\"dimension\".*/\1/p" "$dir"/results/*/t.jsonl; }
+[ -n "$(metrics "$name")" ] && [ "$(metrics "$name")" = "$(metrics "${name}_T176-0")" ] || fail "metrics of one tile that is the image"
+for run in T64-16 T64-16-position; do
+  cmp -s "$dir/scores/${name}_${run}_granite.csv" "$dir/scores/${name}_granite.csv" && fail "tiles changed nothing"
+done
+for field in '"tile":64,"tile_overlap":16,"tile_bank":"shared"' '"tile_bank":"position"' '"tile":0,"tile_overlap":0,"tile_bank":null'; do
+  grep -qF "$field" "$dir"/results/*/t.jsonl || fail "no $field"
+done
+for threads in 1 4; do
+  code 0 run "$dir/e.yaml" --threads "$threads" --results "$dir/results$threads" --scores "$dir/scores$threads"
+  diff -r "$dir/scores$threads" "$dir/scores" || fail "scores of $threads threads"
+  diff <(lasting "$dir/results$threads"/*/t.jsonl) <(lasting "$dir"/results/*/t.jsonl) || fail "results of $threads threads"
+done
+
+# A bank per position, few positions at a time; few images drawn; images that pass again, as no features are kept.
+make "$dir/p.yaml" "$tile, bank: position}" 'subsampling: {percent: [10, 50]}' 'train_images: [0, 7]'
+sed -i 's/dimension: 64/dimension: 512/' "$dir/p.yaml"
+code 0 run "$dir/p.yaml" --scores "$dir/at_once"
+if forecasts_hold; then
+  code 0 run "$dir/p.yaml" --dry-run --results "$dir/few" --threads 2 --memory-limit 72M
+  grep -qE "with a bank each, [1-9] at a time" "$dir/out" || fail "all positions at a time under a memory limit"
+  code 0 run "$dir/p.yaml" --scores "$dir/in_lots" --results "$dir/few" --threads 2 --memory-limit 72M
+  diff -r "$dir/at_once" "$dir/in_lots" || fail "positions in lots"
+fi
+make "$dir/k.yaml" "$tile}"
+sed -i 's/dimension: 64/dimension: 1024/' "$dir/k.yaml"
+code 0 run "$dir/k.yaml" --scores "$dir/kept"
+if forecasts_hold; then
+  code 0 run "$dir/k.yaml" --scores "$dir/not_kept" --results "$dir/less" --threads 2 --memory-limit 100M
+  diff -r "$dir/kept" "$dir/not_kept" || fail "features that are not kept"
+fi
+
+# The other methods.
+printf '%s\n' 'name: m' 'dataset: synthetic' 'backbone: resnet18' 'method: [padim, spade]' 'image: {resize: 192, crop: 176}' \
+  "$tile, bank: [shared, position]}" 'train_images: 6' >"$dir/m.yaml"
+code 0 run "$dir/m.yaml" --scores "$dir/methods" --threads 2
+code 0 run "$dir/m.yaml" --scores "$dir/methods1" --results "$dir/results_m" --threads 1
+diff -r "$dir/methods" "$dir/methods1" || fail "methods with one thread"
+[ "$(ls "$dir/methods" | wc -l)" = 4 ] || fail "four runs of other methods"
+
+# An ensemble's members are cut alike.
+printf '%s\n' 'name: s' 'dataset: synthetic' 'image: {resize: 192, crop: 176}' 'layer_dimension: 64' 'dimension: 64' "$tile}" \
+  'ensemble: {members: [{backbone: resnet18, layers: layer2}, {backbone: resnet18, layers: layer3}]}' >"$dir/s.yaml"
+code 0 run "$dir/s.yaml"
+
+# Detectors: the same scores; a map is of the whole image.
+fit() { "$program" fit "$dir/data/synthetic/granite" --backbone resnet18 --weights "$dir/weights" --set image.resize=192 --set image.crop=176 \
+  --set layer_dimension=64 --set dimension=64 "$@"; }
+code 0 fit --out "$dir/model" --tile 64 --overlap 16
+code 0 "$program" score "$dir/model" "$dir/data/synthetic/granite/test" --weights "$dir/weights" --out "$dir/scored.csv" --maps "$dir/drawn"
+diff <(sed -n 's#.*/test/##p' "$dir/scored.csv" | sort) <(sed -n 's/,[01],/,/p' "$dir/scores/${name}_T64-16_granite.csv" | sort) ||
+  fail "a detector's scores"
+od -An -tu1 -j16 -N8 "$(find "$dir/drawn" -name 000.png | head -1)" | grep -qE '^ +0 +0 +[0-9]+ +[0-9]+ +0 +0 +0 +176' || fail "a picture's height"
+code 0 fit --out "$dir/model" --tile 64 --overlap 16 --set image_score=smoothed_max --quantile 0.5
+code 0 "$program" score "$dir/model" "$dir/data/synthetic/granite/test" --weights "$dir/weights" --out "$dir/scored.csv"
+code 1 fit --out "$dir/refused" --tile 64 --set tile.bank=position
+says err "bank: shared"
+
+# Peak memory: twice as wide an image takes little more in tiles, and four times the maps without.
+if forecasts_hold; then
+  for size in 192 384; do
+    make_data "$dir/data$size" --size $size --class granite
+    make "$dir/f.yaml" 'tile: [{size: 64, overlap: 16}, {size: 0}]' 'subsampling: {kind: random, percent: 1}'
+    sed -i "s/^image: .*/image: {resize: 0, crop: 0}/; s/^name: t/name: f/" "$dir/f.yaml"
+    code 0 run "$dir/f.yaml" --data "$dir/data$size" --results "$dir/results$size"
+  done
+  bytes() { sed -nE "s/.*\"tile\":$2,.*\"$3\":([0-9]+).*/\1/p" "$dir/results$1"/*/f.jsonl; }
+  for field in peak_bytes forecast_bytes; do
+    tiled=$(($(bytes 384 64 $field) - $(bytes 192 64 $field))) whole=$(($(bytes 384 0 $field) - $(bytes 192 0 $field)))
+    [ "$whole" -gt $((20 << 20)) ] && [ "$tiled" -lt $((whole / 2)) ] || fail "$field grew by $tiled in tiles, by $whole without"
+  done
+fi
+
+# Native size: images of one size, or an error that names the one that is not.
+"$program" synthesize "$dir/other/synthetic" --size 160 --class granite --train 6 --good 3 --per-defect 1 >/dev/null
+cp -r "$dir/data" "$dir/mixed"
+odd=$(ls "$dir"/mixed/synthetic/granite/test/good/*.png | tail -1)
+cp "$(ls "$dir"/other/synthetic/granite/test/good/*.png | head -1)" "$odd"
+make "$dir/n.yaml" "$tile}"
+sed -i "s/^image: .*/image: {resize: 0, crop: 0}/; s/^name: t/name: n/" "$dir/n.yaml"
+code 1 run "$dir/n.yaml" --data "$dir/mixed"
+says err "$(basename "$odd") is 160x160 after the resize, the first image of its class 192x192"
+
+# Wrong values.
+refuse() { # line, text
+  make "$dir/w.yaml" "$1"
+  code 1 run "$dir/w.yaml"
+  says err "w.yaml:7: " "$2"
+}
+refuse 'tile: {size: 31}' '`size` of `tile` is 31; allowed: 0 (images are not cut), or 32 to 4096 pixels'
+refuse 'tile: {size: 64, overlap: 33}' '`overlap` is 33, more than half of a tile'
+refuse 'tile: {overlap: 16}' '`tile` has no `size`'
+refuse 'tile: {bank: position}' '`tile` has no `size`'
+refuse 'tile: {size: 177}' 'tiles of 177 pixels are larger than the image after the resize, whose shorter side is 176'
+refuse 'tile: {size: 64, bank: positions}' 'did you mean `position`'
+refuse 'tile: {sice: 64}' 'did you mean `size`'
+make "$dir/w.yaml" 'tile: {size: 193}'
+sed -i "s/^image: .*/image: {resize: 0, crop: 0}/" "$dir/w.yaml"
+code 1 run "$dir/w.yaml"
+says err "tiles of 193 pixels are larger than the image, which is 192x192 after the resize"
+sed 's/ensemble: {/&normalise: nominal, /' "$dir/s.yaml" >"$dir/w.yaml"
+code 1 run "$dir/w.yaml"
+says err '`tile` goes with `normalise: official`'
+
+# The GPU, where there is one.
+if "$program" bench copy --quick --device cuda:0 >/dev/null 2>&1; then
+  make "$dir/c.yaml" "$tile, bank: [shared, position]}" 'train_images: 3'
+  code 0 run "$dir/c.yaml" --scores "$dir/on_cpu" --results "$dir/results_cpu"
+  code 0 run "$dir/c.yaml" --scores "$dir/on_gpu" --results "$dir/results_gpu" --device cuda:0
+  for run in T64-16 T64-16-position; do
+    paste -d, "$dir/on_cpu/${name}_${run}_N3_granite.csv" "$dir/on_gpu/${name}_${run}_N3_granite.csv" |
+      awk -F, 'NR > 1 && !($3 - $6 <= 1e-3 * $3 && $6 - $3 <= 1e-3 * $3) { exit 1 }' || fail "scores of the GPU"
+  done
+fi
