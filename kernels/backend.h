@@ -25,7 +25,7 @@ typedef struct tr_backend {
   tr_frequencies (*frequencies)(void *state); /* NULL: nobody can say */
   int (*lanes)(void *state, const tr_pool *pool);
   size_t (*chunk)(void *state);
-  /* All NULL where everything is done at once. */
+  /* All NULL where everything is done at once, in host memory. */
   tr_status (*alloc_pinned)(void *state, size_t bytes, void **out);
   void (*free_pinned)(void *state, void *memory);
   tr_status (*upload_queued)(void *state, void *to, const void *from, size_t bytes);

@@ -208,6 +208,10 @@ bool tr_device_works_alone(const tr_device *device) {
   return device->backend->upload_queued != NULL;
 }
 
+bool tr_device_shares_memory(const tr_device *device) {
+  return device->backend->alloc_pinned == NULL;
+}
+
 tr_status tr_device_alloc_pinned(tr_device *device, size_t bytes, void **out) {
   *out = NULL;
   if (bytes == 0)

@@ -43,6 +43,9 @@ typedef struct tr_devices {
 tr_status tr_devices_open(const char *names, int threads, tr_devices *out);
 void tr_devices_close(tr_devices *devices);
 
+/* Whether host memory is the device's memory too, so that arguments may point at it: the cpu. */
+bool tr_device_shares_memory(const tr_device *device);
+
 /* Uninitialised memory, 64-byte aligned. bytes = 0 gives NULL. */
 tr_status tr_device_alloc(tr_device *device, size_t bytes, void **out);
 void tr_device_free(tr_device *device, void *memory);

@@ -7,6 +7,7 @@
 #include "kernels/conv.h"
 #include "kernels/coreset.h"
 #include "kernels/gaussian.h"
+#include "kernels/ivf.h"
 #include "kernels/mosaic.h"
 #include "kernels/nearest.h"
 #include "kernels/pool.h"
@@ -41,6 +42,10 @@ struct tr_operators {
   size_t (*nearest_sketch_scratch)(const tr_device *device, size_t bank_rows, int d);
   tr_status (*nearest_sketch)(tr_device *device, const float *bank, size_t bank_rows, int d, void *sketch, void *scratch);
   tr_status (*squared_norms)(tr_device *device, const float *rows, size_t n, int d, float *norms);
+  /* `probes`: [queries_count, nprobe], the lists to look at, nearest first; NULL: the twin finds them, and checks the queries. nprobe is
+   * at most the number of lists. */
+  size_t (*ivf_scratch)(const tr_device *device, const tr_ivf_shape *shape, size_t queries_count, int nprobe, int k);
+  tr_status (*ivf)(tr_device *device, const tr_ivf_args *args, const uint32_t *probes, void *scratch);
   tr_status (*reweight)(tr_device *device, const tr_reweight_args *args);
   tr_status (*upsample)(tr_device *device, const tr_upsample_args *args);
   tr_status (*mosaic)(tr_device *device, const tr_mosaic_args *args);

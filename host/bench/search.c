@@ -114,7 +114,7 @@ static tr_status run_flat(void *context, size_t first, size_t count, int lane) {
   (void)count;
   (void)lane;
   const search_job *job = context;
-  return tr_index_search_alone(job->flat, job->queries.host, job->queries.n, 1,
+  return tr_index_search_alone(job->flat, (tr_effort){0}, job->queries.host, job->queries.n, 1,
                                tr_pool_threads(tr_device_pool(job->bench->device)), job->host_distances, job->labels);
 }
 

@@ -46,6 +46,8 @@ int cli_parse_options(int argc, char **argv, const struct option *options, int (
 
 /* The value of --threads, 1 to 1024: CLI_OK, or the exit code when the problem is printed. */
 int cli_parse_threads(const cli_command *command, const char *text, long *out);
+/* "I/N", 1 <= I <= N. */
+bool cli_parse_shard(const char *text, int *shard, int *shards);
 /* A whole number of [low, high]. */
 bool cli_parse_number(const char *text, long low, long high, long *out);
 

@@ -72,6 +72,10 @@ static int parse_option(void *arguments, int c) {
   case 'H':
     a->fit.held_out = optarg;
     return CLI_OK;
+  case 'S':
+    return cli_parse_shard(optarg, &a->fit.shard.number, &a->fit.shard.of)
+               ? CLI_OK
+               : cli_wrong_usage(&cli_fit, "--shard takes I/N, as 1/4, found `%s`", optarg);
   case 'n':
     a->dry_run = true;
     return CLI_OK;
@@ -93,19 +97,29 @@ static int check_arguments(const fit_arguments *a) {
                            "--overlap and --set out, or the file");
   if (a->fit.held_out && !a->wants_threshold)
     return cli_wrong_usage(&cli_fit, "--held-out is for a threshold; give its --quantile too");
+  if (a->fit.shard.of && a->wants_threshold)
+    return cli_wrong_usage(&cli_fit, "a threshold is of the whole bank: merge the shards, then `totalrecall bank threshold`");
   return CLI_OK;
 }
 
 static int parse_arguments(int argc, char **argv, fit_arguments *a, bool *help) {
-  static const struct option options[] = {
-      {"out", required_argument, NULL, 'o'},      {"experiment", required_argument, NULL, 'e'},
-      {"method", required_argument, NULL, 'm'},   {"backbone", required_argument, NULL, 'b'},
-      {"set", required_argument, NULL, 's'},      {"tile", required_argument, NULL, 'T'},
-      {"overlap", required_argument, NULL, 'O'},  {"weights", required_argument, NULL, 'w'},
-      {"device", required_argument, NULL, 'D'},   {"quantile", required_argument, NULL, 'q'},
-      {"held-out", required_argument, NULL, 'H'}, {"memory-limit", required_argument, NULL, 'M'},
-      {"threads", required_argument, NULL, 't'},  {"dry-run", no_argument, NULL, 'n'},
-      {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
+  static const struct option options[] = {{"out", required_argument, NULL, 'o'},
+                                          {"experiment", required_argument, NULL, 'e'},
+                                          {"method", required_argument, NULL, 'm'},
+                                          {"backbone", required_argument, NULL, 'b'},
+                                          {"set", required_argument, NULL, 's'},
+                                          {"tile", required_argument, NULL, 'T'},
+                                          {"overlap", required_argument, NULL, 'O'},
+                                          {"weights", required_argument, NULL, 'w'},
+                                          {"device", required_argument, NULL, 'D'},
+                                          {"quantile", required_argument, NULL, 'q'},
+                                          {"held-out", required_argument, NULL, 'H'},
+                                          {"memory-limit", required_argument, NULL, 'M'},
+                                          {"threads", required_argument, NULL, 't'},
+                                          {"shard", required_argument, NULL, 'S'},
+                                          {"dry-run", no_argument, NULL, 'n'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
   int code = cli_parse_options(argc, argv, options, parse_option, a, help);
   if (code != CLI_OK || *help)
     return code;
@@ -297,11 +311,18 @@ const cli_command cli_fit = {
         "  --device NAME      cpu (default), cuda, cuda:N\n"
         "  --memory-limit B   refuse what is forecast to need more, as 8G\n"
         "  --threads N        (default: all processors)\n"
+        "  --shard I/N        fit on the I-th of N parts of FOLDER's images, for one bank of several machines: see below\n"
         "  --dry-run          print what would be done and the memory it takes\n\n"
         "The threshold is taken from nominal images that the model is not fitted on: of n of them, the k-th smallest score,\n"
         "k = (n + 1) Q rounded up. A further image like these scores higher with a probability of at most 1 - Q. They are drawn "
         "from\n"
         "FOLDER: a fifth of its images, or more where k would be beyond n, but half at most; the rest is fitted on. So 0.95 "
         "takes 19\n"
-        "images, and 0.99 takes 99.\n",
+        "images, and 0.99 takes 99.\n\n"
+        "Shards: each selects as many rows of its images (--method patchcore) as the whole bank is to have, and `totalrecall "
+        "bank\n"
+        "merge --percent P` selects from all of them once more; scripts/slurm_fit.sh does so as Slurm jobs. The merged bank's\n"
+        "covering radius is at most 4 times the least that as many rows can have, where the greedy selection of all images at "
+        "once\n"
+        "has at most twice; `bank --help` says more.\n",
 };

@@ -71,6 +71,17 @@ bool cli_parse_number(const char *text, long low, long high, long *out) {
   return end != text && !*end && *out >= low && *out <= high;
 }
 
+bool cli_parse_shard(const char *text, int *shard, int *shards) {
+  char *slash, *end;
+  long i = strtol(text, &slash, 10);
+  long n = *slash == '/' ? strtol(slash + 1, &end, 10) : 0;
+  if (slash == text || n < 1 || *end || n > 100000 || i < 1 || i > n)
+    return false;
+  *shard = (int)i;
+  *shards = (int)n;
+  return true;
+}
+
 int main(int argc, char **argv) {
   /* A full disk or a closed pipe is to come back as an error from write, not as the process's end. */
   signal(SIGXFSZ, SIG_IGN);

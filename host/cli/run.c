@@ -20,17 +20,6 @@ typedef struct run_arguments {
   tr_plan_options plan;
 } run_arguments;
 
-static bool parse_shard(const char *text, tr_plan_options *plan) {
-  char *slash, *end;
-  long shard = strtol(text, &slash, 10);
-  long shards = *slash == '/' ? strtol(slash + 1, &end, 10) : 0;
-  if (slash == text || shards < 1 || *end || shards > 100000 || shard < 1 || shard > shards)
-    return false;
-  plan->shard = (int)shard;
-  plan->shards = (int)shards;
-  return true;
-}
-
 static int said(tr_status status) {
   return status == TR_OK ? CLI_OK : cli_wrong_usage(&cli_run, "%s", tr_last_error());
 }
@@ -67,7 +56,9 @@ static int parse_option(void *arguments, int c) {
   case 'x':
     return said(tr_replace_data_set(&a->replacements, optarg));
   case 'S':
-    return parse_shard(optarg, &a->plan) ? CLI_OK : cli_wrong_usage(&cli_run, "--shard takes I/N, as 1/4, found `%s`", optarg);
+    return cli_parse_shard(optarg, &a->plan.shard, &a->plan.shards)
+               ? CLI_OK
+               : cli_wrong_usage(&cli_run, "--shard takes I/N, as 1/4, found `%s`", optarg);
   case 'M':
     return said(tr_parse_bytes(optarg, &a->plan.memory_limit));
   case 't':

@@ -127,7 +127,7 @@ static tr_status project_union(const union_of *u, int d_star, float *to) {
 
 /* From the first row on; one pick more says how far the farthest is. *radius: to stop at, or 0; then what is left. */
 static tr_status pick(union_of *u, const float *projected, int d_star, size_t rows, double *radius, size_t *picked) {
-  size_t picks = rows + (rows < u->rows), all;
+  size_t picks = rows + (rows < u->rows), all = 0;
   float *radii = calloc(picks, sizeof *radii);
   void *scratch = NULL;
   u->picks = calloc(picks, sizeof *u->picks);

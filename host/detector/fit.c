@@ -102,6 +102,27 @@ static tr_status list_images(const tr_fit_options *o, tr_class *c) {
   return o->held_out ? take_given(o, c) : hold_out(o, c);
 }
 
+/* Keeps the images of a shard. */
+static tr_status take_shard(const tr_fit_options *o, tr_fit_plan *plan) {
+  tr_class *c = &plan->images;
+  size_t n = plan->all_images = c->train_count, number = (size_t)o->shard.number, of = (size_t)o->shard.of;
+  if (!of)
+    return TR_OK;
+  size_t first = n * (number - 1) / of, count = n * number / of - first;
+  if (!count)
+    return tr_fail(TR_EINVAL, "shard %zu of %zu has no image: '%s' has %zu", number, of, o->data, n);
+  tr_sample *kept = malloc(count * sizeof *kept);
+  if (!kept)
+    return no_memory();
+  memcpy(kept, c->train + first, count * sizeof *kept);
+  memmove(c->train + first, c->train + first + count, (n - first - count) * sizeof *kept);
+  tr_class others = {.train = c->train, .train_count = n - count};
+  c->train = kept;
+  c->train_count = count;
+  tr_class_free(&others);
+  return TR_OK;
+}
+
 /* ---- sizes ---- */
 
 static tr_status look_at(const tr_fit_options *o, const tr_sample *samples, size_t n, tr_fit_plan *plan) {
@@ -124,10 +145,24 @@ static tr_status look_at(const tr_fit_options *o, const tr_sample *samples, size
   return TR_OK;
 }
 
+/* As many rows as of all images; half a row more, so that rounding down gives them. */
+static tr_status take_rows_of_all(const tr_fit_options *o, tr_fit_plan *plan) {
+  tr_setting *s = &plan->setting;
+  size_t patches;
+  if (!o->shard.of || s->subsampling != TR_SUBSAMPLE_GREEDY)
+    return TR_OK;
+  TR_TRY(tr_scorer_patches(&(tr_scorer_options){.device = o->device, .setting = s, .in_h = plan->in_h, .in_w = plan->in_w},
+                           &patches));
+  size_t all = plan->all_images * patches, own = plan->images.train_count * patches;
+  size_t rows = (size_t)((double)all * (s->percent / 100.0));
+  s->percent = rows < own ? 100 * ((double)(rows ? rows : 1) + 0.5) / (double)own : 100;
+  return TR_OK;
+}
+
 static tr_status forecast(const tr_fit_options *o, tr_fit_plan *plan) {
   tr_scorer_needs needs;
   TR_TRY(tr_scorer_forecast(&(tr_scorer_options){.device = o->device,
-                                                 .setting = o->setting,
+                                                 .setting = &plan->setting,
                                                  .in_h = plan->in_h,
                                                  .in_w = plan->in_w,
                                                  .train_images = plan->images.train_count},
@@ -148,6 +183,19 @@ static tr_status forecast(const tr_fit_options *o, tr_fit_plan *plan) {
                  tr_format_bytes(plan->peak_bytes, peak, sizeof peak), tr_format_bytes(o->memory_limit, limit, sizeof limit));
 }
 
+static tr_status check_shard(const tr_fit_options *o) {
+  const tr_setting *s = o->setting;
+  if (!o->shard.of)
+    return TR_OK;
+  if (strcmp(s->method, "patchcore") != 0)
+    return tr_fail(TR_EINVAL, "shards are merged by their memory banks, and %s has none: fit it on one machine", s->method);
+  if (s->subsampling != TR_SUBSAMPLE_GREEDY && s->subsampling != TR_SUBSAMPLE_NONE)
+    return tr_fail(TR_EINVAL, "shards: expected a greedy selection or none, found %s", tr_subsampling_name(s->subsampling));
+  if (o->quantile)
+    return tr_fail(TR_EINVAL, "a threshold is of the whole bank, not of a shard's");
+  return TR_OK;
+}
+
 static tr_status check_setting(const tr_setting *s) {
   if (s->member_count)
     return tr_fail(TR_EINVAL, "a detector has one backbone; an ensemble is several, each a detector of its own");
@@ -160,11 +208,17 @@ static tr_status check_setting(const tr_setting *s) {
 tr_status tr_fit_prepare(const tr_fit_options *options, tr_fit_plan *out) {
   *out = (tr_fit_plan){0};
   TR_TRY(check_setting(options->setting));
+  TR_TRY(check_shard(options));
+  out->setting = *options->setting;
   tr_status status = list_images(options, &out->images);
+  if (status == TR_OK)
+    status = take_shard(options, out);
   if (status == TR_OK)
     status = look_at(options, out->images.train, out->images.train_count, out);
   if (status == TR_OK)
     status = look_at(options, out->images.test, out->images.test_count, out);
+  if (status == TR_OK)
+    status = take_rows_of_all(options, out);
   if (status == TR_OK)
     status = tr_weights_locate(options->weights, options->setting->backbone, &out->weights);
   if (status == TR_OK)
@@ -185,6 +239,8 @@ void tr_fit_plan_free(tr_fit_plan *plan) {
 static void write_plan(FILE *out, const tr_fit_options *o, const tr_fit_plan *plan, const char *run) {
   char text[4][32];
   fprintf(out, "%s on %zu nominal images of %s\n", run, plan->images.train_count, o->data);
+  if (o->shard.of)
+    fprintf(out, "├─ shard %d of %d of %zu images\n", o->shard.number, o->shard.of, plan->all_images);
   fprintf(out, "├─ weights %s\n", plan->weights);
   if (plan->images.test_count)
     fprintf(out, "├─ threshold: number %zu of the scores of %zu images%s%s\n", rank_of(o->quantile, plan->images.test_count),
@@ -268,7 +324,8 @@ static tr_status fit_and_save(const tr_fit_options *o, const tr_fit_plan *plan, 
                     .weights_sha256 = sha256,
                     .in_h = plan->in_h,
                     .in_w = plan->in_w,
-                    .train_images = plan->images.train_count};
+                    .train_images = plan->images.train_count,
+                    .shard = o->shard};
   TR_TRY(tr_scorer_make_room(scorer, plan->most_bytes));
   TR_TRY(tr_scorer_fit(scorer, plan->images.train));
   if (plan->images.test_count)
@@ -295,7 +352,7 @@ tr_status tr_fit_run(const tr_fit_options *o, const tr_fit_plan *plan, const cha
   char sha256[65];
   snprintf(sha256, sizeof sha256, "%s", tr_weights_sha256(weights));
   tr_status status = tr_scorer_create(&(tr_scorer_options){.device = o->device,
-                                                           .setting = o->setting,
+                                                           .setting = &plan->setting,
                                                            .weights = weights,
                                                            .in_h = plan->in_h,
                                                            .in_w = plan->in_w,

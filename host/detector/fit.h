@@ -2,8 +2,7 @@
 #ifndef TR_DETECTOR_FIT_H
 #define TR_DETECTOR_FIT_H
 
-#include "datasets/dataset.h"
-#include "host/harness/setting.h"
+#include "host/detector/about.h"
 
 typedef struct tr_fit_options {
   tr_device *device;
@@ -13,6 +12,7 @@ typedef struct tr_fit_options {
   size_t memory_limit;       /* bytes; 0: none */
   double quantile;           /* of the threshold, (0, 1); 0: no threshold */
   const char *held_out;      /* images to take the threshold from: a file or folder; NULL: some of `data` */
+  tr_shard shard;            /* patchcore: fit on a part of the images, see below */
   tr_progress *progress;     /* may be NULL */
 } tr_fit_options;
 
@@ -22,9 +22,13 @@ typedef struct tr_fit_options {
  * probability that another image like these scores higher is at most 1 - quantile (split conformal prediction, Vovk et al. 2005,
  * Lei et al. 2018). Where no images are given for that, they are drawn from the folder's by the seed: a fifth, or as many more as
  * k <= n takes, but half at most. */
+/* Shards are ranges of the folder's images in their order, so that merged ones (host/detector/bank_merge.h) are the folder. Each selects as
+ * many rows as the setting's percentage is of all images, as far as it has patches: then what the merged selection is within is known. */
 typedef struct tr_fit_plan {
-  tr_class images; /* train: fitted; test: held out */
-  char *weights;   /* file */
+  tr_class images;    /* train: fitted; test: held out */
+  size_t all_images;  /* with those of the other shards */
+  tr_setting setting; /* that the model is fitted with: a shard's percentage is of its own patches */
+  char *weights;      /* file */
   int in_h, in_w;
   size_t most_bytes; /* of an image, decoded to three channels */
   size_t load_bytes, fit_bytes, score_bytes, peak_bytes;

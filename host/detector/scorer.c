@@ -219,6 +219,15 @@ tr_status tr_scorer_forecast(const tr_scorer_options *o, size_t image_bytes, tr_
   return TR_OK;
 }
 
+tr_status tr_scorer_patches(const tr_scorer_options *o, size_t *patches) {
+  tr_method_options options;
+  int h, w, d;
+  TR_TRY(method_options(o, NULL, &options));
+  TR_TRY(tr_aggregate_shape(&options.aggregate, &h, &w, &d));
+  *patches = (size_t)h * (size_t)w;
+  return TR_OK;
+}
+
 /* ---- fitting ---- */
 
 /* All tiles of all images are fed, so that units of a call follow each other. */

@@ -38,13 +38,24 @@ size_t tr_patchcore_tile_rows(const tr_model *model, const tr_selection *s) {
   return model->tile_rows < most ? model->tile_rows : most;
 }
 
+/* Device bytes of a search of an index; 0: FAISS searches, in host memory. */
+static size_t index_scratch(const tr_model *model, const tr_search *pass) {
+  const tr_prefix_index *index = &model->indexes[pass->index];
+  size_t queries = model->chunk * model->patches;
+  return index->index ? tr_index_device_scratch(index->index, pass->effort, queries, model->patches, 1)
+                      : tr_index_device_scratch_expected(model->device, tr_search_factory(index->search), pass->effort,
+                                                         index->rows, model->d, queries, model->patches, 1);
+}
+
 size_t tr_patchcore_search_scratch(const tr_model *model) {
   size_t queries = model->chunk * model->patches, most = 0;
   for (size_t i = 0; i < model->search_count; ++i) {
     const tr_search *pass = &model->searches[i];
     const tr_selection *s = &model->selections[pass->selection];
-    if (pass->index != TR_NONE)
+    if (pass->index != TR_NONE) {
+      most = larger(most, index_scratch(model, pass));
       continue;
+    }
     most = larger(most, s->in_host ? tr_bank_in_host_search_scratch(model->device, model->d, tr_patchcore_tile_rows(model, s),
                                                                     queries, model->patches, pass->rows, 1)
                                    : tr_nearest_scratch(model->device, queries, model->patches, pass->rows, model->d, 1));
@@ -191,12 +202,13 @@ static tr_needs needs_of_features(const tr_model *model) {
   return n;
 }
 
-/* Indexes lie on the host, and are built when the features are gone. */
+/* Indexes lie on the host, some of them on the device too, and are built when the features are gone. */
 static void need_indexes(tr_needs *peak, tr_needs *held, const tr_model *model) {
   for (size_t i = 0; i < model->index_count; ++i) {
     const tr_prefix_index *index = &model->indexes[i];
     const char *factory = tr_search_factory(index->search);
-    need(held, 0, tr_index_bytes_expected(factory, index->rows, model->d));
+    need(held, tr_index_device_bytes_expected(model->device, factory, index->rows, model->d),
+         tr_index_bytes_expected(factory, index->rows, model->d));
     need_once(peak, held, 0, tr_index_build_bytes_expected(factory, index->rows, model->d));
   }
 }
@@ -259,6 +271,13 @@ size_t tr_patchcore_most_prefixes(const tr_model *model) {
   return most;
 }
 
+static bool faiss_searches(const tr_model *model) {
+  for (size_t i = 0; i < model->search_count; ++i)
+    if (model->searches[i].index != TR_NONE && index_scratch(model, &model->searches[i]) == 0)
+      return true;
+  return false;
+}
+
 static tr_needs needs_of_scores(const tr_model *model) {
   size_t queries = model->chunk * model->patches;
   size_t lane = tr_patchcore_lane_features_bytes(model) + (2 * tr_patchcore_most_prefixes(model) + 1) * queries * sizeof(float) +
@@ -269,7 +288,7 @@ static tr_needs needs_of_scores(const tr_model *model) {
     need_bank(&n, model, &model->selections[i]);
   tr_needs peak = n;
   need_indexes(&peak, &n, model);
-  if (model->index_count) /* of a group of queries: rows, distances, labels */
+  if (faiss_searches(model)) /* of a group of queries: rows, distances, labels */
     need(&n, 0, (size_t)model->lanes * model->patches * ((size_t)model->d + 8) * sizeof(float));
   return n;
 }

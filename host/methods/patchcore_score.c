@@ -160,7 +160,7 @@ static void compare_image(const tr_lane_buffers *b, const tr_reference *exact, s
 static tr_status search_index(tr_model *model, tr_search *pass, const tr_lane_buffers *b, size_t queries) {
   double seconds;
   TR_TRY(tr_index_search(model->indexes[pass->index].index, pass->effort, b->features, queries, model->patches, 1, b->distances,
-                         b->indices, b->index_scratch, &seconds));
+                         b->indices, b->index_scratch, b->search_scratch, &seconds));
   TR_TRY(tr_device_download(model->device, b->host_distances, b->distances, queries * sizeof(float)));
   TR_TRY(tr_device_download(model->device, b->host_indices, b->indices, queries * sizeof(uint32_t)));
   TR_TRY(tr_device_sync(model->device));

@@ -232,7 +232,7 @@ static const char *certainty(const judgement *j, relation claimed, bool seen) {
     bool certain = seen ? j->interval.low > border : j->interval.high < border;
     return certain ? ", beyond chance" : ", but may be chance";
   }
-  return j->spread > 0 && fabs(j->difference - border) < 2 * j->spread ? ", within the spread of seeds" : "";
+  return j->spread > 0 && fabs(j->difference - border) < 2 * j->spread ? ", but within the spread of seeds" : "";
 }
 
 static const char *verdict(tr_evidence *evidence, const contest *c, const judgement *j) {
@@ -303,9 +303,14 @@ static const char *classes_of(tr_evidence *evidence, const contest *c, const jud
   return tr_text_close(evidence, out, &text);
 }
 
+/* With how many images the verdict is of: some classes at hand have few. */
 static const char *data_of(tr_evidence *evidence, const contest *c) {
+  const tr_selection *selection = &c->selections[0];
+  size_t images = 0;
+  for (size_t i = 0; i < selection->count; ++i)
+    images += selection->groups[i]->runs[0]->images;
   const char *percent = c->finding->any_percent ? tr_report_text(evidence->report, ", %g %% of the patches", c->percent) : "";
-  return tr_report_text(evidence->report, "%s%s", tr_sweep_title(evidence, &c->selections[0]), percent);
+  return tr_report_text(evidence->report, "%s, %zu test images%s", tr_sweep_title(evidence, selection), images, percent);
 }
 
 static void interval_cell(tr_evidence *evidence, const judgement *j) {

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Texts of cells up to here stay in one line. */
-enum { SHORT_TEXT = 24 };
+/* Texts of cells up to here stay in one line, and from there on have room for some words in each. */
+enum { SHORT_TEXT = 24, LONG_TEXT = 60 };
 
 /* ---- what every page has ---- */
 
@@ -33,7 +33,7 @@ static const char *const style[] = {
     "th,td{padding:.3rem .6rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--rule);overflow-wrap:normal}\n"
     "tbody tr:last-child td{border-bottom:0}\n"
     "th{background:var(--band);font-weight:600;vertical-align:bottom}\n"
-    "td.number,td.missing,td.short{white-space:nowrap}\ntd.missing{color:var(--muted)}\n"
+    "td.number,td.missing,td.short{white-space:nowrap}\ntd.missing{color:var(--muted)}\ntd.long{min-width:15rem}\n"
     "td .difference{color:var(--muted);padding-left:.4em}\n"
     "th button{all:unset;cursor:pointer;display:block}\nth button:focus-visible{outline:2px solid "
     "var(--link);outline-offset:2px}\n"
@@ -168,7 +168,8 @@ static void write_columns(FILE *out, const tr_table *table) {
 static tr_status write_ours(FILE *out, const tr_table *table, const tr_cell *cell, tr_strings *notes) {
   char text[TR_CELL_TEXT_BYTES];
   if (cell->text) {
-    fputs(strlen(cell->text) <= SHORT_TEXT ? "<td class=\"short\">" : "<td>", out);
+    size_t length = strlen(cell->text);
+    fputs(length <= SHORT_TEXT ? "<td class=\"short\">" : length >= LONG_TEXT ? "<td class=\"long\">" : "<td>", out);
     write_text(out, cell->text);
   } else if (isfinite(cell->ours.mean)) {
     fprintf(out, "<td class=\"number\" data-value=\"%.10g\">", cell->ours.mean);

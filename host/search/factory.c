@@ -1,7 +1,9 @@
 /* What a search's name says, and an index of a bank: what needs no FAISS by itself. */
 #include "host/base/status.h"
 #include "host/search/bank.h"
+#include "host/search/ivf.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,6 +48,44 @@ size_t tr_index_build_bytes_expected(const char *factory, size_t rows, int d) {
 static double lists_of(const char *factory) {
   const char *lists = strstr(factory, "IVF");
   return lists ? strtod(lists + strlen("IVF"), NULL) : 0;
+}
+
+/* "IVF512,Flat", "IVF512,PQ64", "IVF512,PQ64x8", each with or without "np". */
+bool tr_lists_planned(const char *factory, size_t rows, int d, tr_ivf_shape *out) {
+  char *rest;
+  if (strncmp(factory, "IVF", 3) != 0 || !isdigit((unsigned char)factory[3]))
+    return false;
+  *out = (tr_ivf_shape){.d = d, .list_count = strtoul(factory + 3, &rest, 10), .rows = rows};
+  if (strcmp(rest, ",Flat") == 0)
+    return true;
+  if (strncmp(rest, ",PQ", 3) != 0 || !isdigit((unsigned char)rest[3]))
+    return false;
+  out->codes = (int)strtoul(rest + 3, &rest, 10);
+  if (strncmp(rest, "x8", 2) == 0)
+    rest += 2;
+  return *rest == '\0' || strcmp(rest, "np") == 0;
+}
+
+size_t tr_lists_bytes(const tr_device *device, const tr_ivf_shape *shape) {
+  size_t d = (size_t)shape->d, row = shape->codes ? (size_t)shape->codes : d * sizeof(float);
+  size_t bytes = (shape->list_count + 1) * (sizeof(uint32_t) + sizeof(void *)) +
+                 tr_bank_bytes(device, shape->list_count, shape->d) + shape->rows * sizeof(uint32_t);
+  if (!tr_device_shares_memory(device))
+    bytes += shape->rows * row + (shape->codes ? TR_IVF_CODEWORDS * d * sizeof(float) : 0);
+  return bytes;
+}
+
+size_t tr_index_device_bytes_expected(const tr_device *device, const char *factory, size_t rows, int d) {
+  tr_ivf_shape shape;
+  return tr_lists_planned(factory, rows, d, &shape) ? tr_lists_bytes(device, &shape) : 0;
+}
+
+size_t tr_index_device_scratch_expected(const tr_device *device, const char *factory, tr_effort effort, size_t rows, int d,
+                                        size_t queries, size_t group, int k) {
+  tr_ivf_shape shape;
+  if (!tr_lists_planned(factory, rows, d, &shape))
+    return 0;
+  return tr_ivf_scratch(device, &shape, queries, group, effort.nprobe ? effort.nprobe : 1, k);
 }
 
 /* FAISS's defaults: 10 iterations for lists and 25 for codes of (mostly) 256 values, of 256 rows a centroid at most; a new row of a graph

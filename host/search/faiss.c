@@ -10,12 +10,10 @@
 #include "host/base/clock.h"
 #include "host/base/status.h"
 #include "host/base/text.h"
-#include "host/search/search.h"
+#include "host/search/ivf.h"
 #include "kernels/sections.h"
 
 #ifdef TR_HAVE_FAISS
-
-#include "host/search/faiss_shim.h"
 
 #include <cblas.h>
 #include <errno.h>
@@ -35,10 +33,11 @@ struct tr_index {
   tr_device *device;
   FaissIndex *faiss;
   FaissParameterSpace *space;
+  tr_lists *lists; /* NULL: FAISS searches */
   size_t rows, bytes;
   int d;
   double build_seconds;
-  /* The effort is the index's own state: those who search with the same one do so together. */
+  /* Of FAISS's search the effort is the index's own state: those who search with the same one do so together. */
   pthread_mutex_t lock;
   pthread_cond_t idle;
   tr_effort effort;
@@ -77,7 +76,7 @@ tr_status tr_index_check(const char *factory, size_t rows, int d) {
   return TR_OK;
 }
 
-static tr_status enclose(tr_device *device, FaissIndex *faiss, tr_index **out) {
+static tr_status enclose(tr_device *device, const char *name, FaissIndex *faiss, tr_index **out) {
   *out = calloc(1, sizeof **out);
   if (!*out) {
     faiss_Index_free(faiss);
@@ -86,16 +85,20 @@ static tr_status enclose(tr_device *device, FaissIndex *faiss, tr_index **out) {
   **out = (tr_index){.device = device, .faiss = faiss, .d = faiss_Index_d(faiss), .rows = (size_t)faiss_Index_ntotal(faiss)};
   pthread_mutex_init(&(*out)->lock, NULL);
   pthread_cond_init(&(*out)->idle, NULL);
-  if (faiss_ParameterSpace_new(&(*out)->space) == 0)
+  tr_status status = faiss_ParameterSpace_new(&(*out)->space) == 0 ? TR_OK : failed(TR_ENOMEM, "parameters of an index");
+  if (status == TR_OK)
+    status = tr_lists_create(device, name, faiss, &(*out)->lists);
+  if (status == TR_OK)
     return TR_OK;
   tr_index_destroy(*out);
   *out = NULL;
-  return failed(TR_ENOMEM, "parameters of an index");
+  return status;
 }
 
 void tr_index_destroy(tr_index *index) {
   if (!index)
     return;
+  tr_lists_destroy(index->lists);
   if (index->space)
     faiss_ParameterSpace_free(index->space);
   faiss_Index_free(index->faiss);
@@ -158,7 +161,7 @@ tr_status tr_index_build(tr_device *device, const float *rows, size_t row_count,
     faiss_Index_free(faiss);
     return status;
   }
-  TR_TRY(enclose(device, faiss, out));
+  TR_TRY(enclose(device, factory, faiss, out));
   (*out)->build_seconds = tr_seconds() - start;
   status = measure_bytes(*out);
   if (status != TR_OK) {
@@ -219,7 +222,7 @@ tr_status tr_index_from_memory(tr_device *device, const char *name, const void *
     faiss_Index_free(faiss);
     return status;
   }
-  TR_TRY(enclose(device, faiss, out));
+  TR_TRY(enclose(device, name, faiss, out));
   (*out)->bytes = bytes;
   return TR_OK;
 }
@@ -312,6 +315,8 @@ static void lay_out(group_memory *m, tr_sections *s, const tr_index *index, size
 }
 
 size_t tr_index_search_scratch(const tr_index *index, size_t group, int k) {
+  if (index->lists)
+    return 0;
   group_memory m;
   tr_sections counted = TR_SECTIONS_COUNT;
   lay_out(&m, &counted, index, group, k);
@@ -371,11 +376,46 @@ static tr_status search_group(const search_job *job, tr_effort effort, double *s
   return TR_OK;
 }
 
+static int nprobe_of(const tr_index *index, tr_effort effort) {
+  return effort.nprobe ? effort.nprobe : tr_lists_nprobe(index->lists);
+}
+
+size_t tr_index_device_scratch(const tr_index *index, tr_effort effort, size_t queries, size_t group, int k) {
+  if (!index->lists)
+    return 0;
+  return tr_ivf_scratch(index->device, &tr_lists_arrays(index->lists)->shape, queries, group, nprobe_of(index, effort), k);
+}
+
+bool tr_index_is_on_device(const tr_index *index) {
+  return index->lists != NULL;
+}
+
+static tr_status search_lists(const tr_index *index, const tr_ivf_args *args, double *seconds) {
+  TR_TRY(tr_device_sync(index->device));
+  double start = tr_seconds();
+  TR_TRY(tr_ivf(index->device, args));
+  TR_TRY(tr_device_sync(index->device));
+  *seconds = tr_seconds() - start;
+  return TR_OK;
+}
+
 tr_status tr_index_search(tr_index *index, tr_effort effort, const float *queries, size_t count, size_t group, int k,
-                          float *distances, uint32_t *indices, void *scratch, double *seconds) {
+                          float *distances, uint32_t *indices, void *scratch, void *device_scratch, double *seconds) {
   if (group == 0 || k < 1 || (size_t)k > index->rows)
     return tr_fail(TR_EINVAL, "FAISS: expected groups of at least one query and k of 1 to the %zu rows, found %zu and %d",
                    index->rows, group, k);
+  if (index->lists)
+    return search_lists(index,
+                        &(tr_ivf_args){.lists = tr_lists_arrays(index->lists),
+                                       .queries_count = count,
+                                       .group = group,
+                                       .queries = queries,
+                                       .nprobe = nprobe_of(index, effort),
+                                       .k = k,
+                                       .distances = distances,
+                                       .indices = indices,
+                                       .scratch = device_scratch},
+                        seconds);
   group_memory memory;
   tr_sections sections = tr_sections_of(scratch);
   lay_out(&memory, &sections, index, group, k);
@@ -393,12 +433,14 @@ tr_status tr_index_search(tr_index *index, tr_effort effort, const float *querie
   return TR_OK;
 }
 
-tr_status tr_index_search_alone(tr_index *index, const float *queries, size_t count, int k, int threads, float *distances,
-                                int64_t *labels) {
+tr_status tr_index_search_alone(tr_index *index, tr_effort effort, const float *queries, size_t count, int k, int threads,
+                                float *distances, int64_t *labels) {
+  TR_TRY(begin_search(index, effort));
   omp_set_num_threads(1);
   openblas_set_num_threads(threads);
   int code = faiss_Index_search(index->faiss, (faiss_idx_t)count, queries, k, distances, labels);
   openblas_set_num_threads(1);
+  end_search(index);
   return code == 0 ? TR_OK : failed(TR_EINTERNAL, "searching an index");
 }
 

@@ -85,8 +85,20 @@ size_t tr_index_search_scratch(const tr_index *index, size_t group, int k) {
   (void)k;
   return 0;
 }
+size_t tr_index_device_scratch(const tr_index *index, tr_effort effort, size_t queries, size_t group, int k) {
+  (void)index;
+  (void)effort;
+  (void)queries;
+  (void)group;
+  (void)k;
+  return 0;
+}
+bool tr_index_is_on_device(const tr_index *index) {
+  (void)index;
+  return false;
+}
 tr_status tr_index_search(tr_index *index, tr_effort effort, const float *queries, size_t count, size_t group, int k,
-                          float *distances, uint32_t *indices, void *scratch, double *seconds) {
+                          float *distances, uint32_t *indices, void *scratch, void *device_scratch, double *seconds) {
   (void)index;
   (void)effort;
   (void)queries;
@@ -96,12 +108,14 @@ tr_status tr_index_search(tr_index *index, tr_effort effort, const float *querie
   (void)distances;
   (void)indices;
   (void)scratch;
+  (void)device_scratch;
   (void)seconds;
   return missing();
 }
-tr_status tr_index_search_alone(tr_index *index, const float *queries, size_t count, int k, int threads, float *distances,
-                                int64_t *labels) {
+tr_status tr_index_search_alone(tr_index *index, tr_effort effort, const float *queries, size_t count, int k, int threads,
+                                float *distances, int64_t *labels) {
   (void)index;
+  (void)effort;
   (void)queries;
   (void)count;
   (void)k;

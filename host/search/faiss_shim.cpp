@@ -12,8 +12,10 @@
 #include <faiss/impl/FaissException.h>
 #include <faiss/index_factory.h>
 #include <faiss/index_io.h>
+#include <faiss/IndexFlat.h>
 #include <faiss/IndexHNSW.h>
 #include <faiss/IndexIDMap.h>
+#include <faiss/IndexIVFFlat.h>
 #include <faiss/IndexIVFPQ.h>
 #include <faiss/IndexIVFPQFastScan.h>
 #include <faiss/IndexIVFPQR.h>
@@ -21,10 +23,12 @@
 #include <faiss/IndexPQFastScan.h>
 #include <faiss/IndexPreTransform.h>
 #include <faiss/IndexRefine.h>
+#include <faiss/invlists/InvertedLists.h>
 #include <faiss/VectorTransform.h>
 #include <memory>
 #include <new>
 #include <string>
+#include <typeinfo>
 #include <vector>
 
 namespace {
@@ -146,6 +150,37 @@ void tr_faiss_training_rows(FaissIndex *index, size_t *least, size_t *recommende
   }
 }
 
+namespace {
+
+bool has_plain_centroids(const faiss::IndexIVF &ivf) {
+  const std::type_info &type = typeid(*ivf.quantizer);
+  return ivf.quantizer->metric_type == faiss::METRIC_L2 &&
+         (type == typeid(faiss::IndexFlatL2) || type == typeid(faiss::IndexFlat));
+}
+
+} // namespace
+
+// By the classes themselves: those derived from them search in other ways.
+bool tr_faiss_lists_of(FaissIndex *index, tr_faiss_lists *out) {
+  auto *ivf = dynamic_cast<faiss::IndexIVF *>(reinterpret_cast<faiss::Index *>(index));
+  if (!ivf || !ivf->quantizer || !ivf->invlists || ivf->metric_type != faiss::METRIC_L2 || ivf->max_codes != 0 ||
+      !has_plain_centroids(*ivf) || typeid(*ivf->invlists) != typeid(faiss::ArrayInvertedLists))
+    return false;
+  *out = {reinterpret_cast<FaissIndexIVF *>(ivf), reinterpret_cast<FaissIndex *>(ivf->quantizer), 0, nullptr};
+  if (typeid(*ivf) == typeid(faiss::IndexIVFFlat))
+    return true;
+  if (typeid(*ivf) != typeid(faiss::IndexIVFPQ))
+    return false;
+  const auto *coded = static_cast<const faiss::IndexIVFPQ *>(ivf);
+  out->codes = static_cast<int>(coded->pq.M);
+  out->codebooks = coded->pq.centroids.data();
+  return coded->by_residual && coded->pq.nbits == 8 && coded->polysemous_ht == 0;
+}
+
+const void *tr_faiss_list_data(const tr_faiss_lists *lists, size_t list) {
+  return reinterpret_cast<const faiss::IndexIVF *>(lists->index)->invlists->get_codes(list);
+}
+
 #define TR_TEXT_OF(x)                        #x
 #define TR_VERSION_TEXT(major, minor, patch) TR_TEXT_OF(major) "." TR_TEXT_OF(minor) "." TR_TEXT_OF(patch)
 
@@ -188,6 +223,10 @@ faiss::Index *of(FaissIndex *index) {
 
 const faiss::Index *of(const FaissIndex *index) {
   return reinterpret_cast<const faiss::Index *>(index);
+}
+
+const faiss::IndexIVF *ivf_of(const FaissIndexIVF *index) {
+  return reinterpret_cast<const faiss::IndexIVF *>(index);
 }
 
 faiss::ParameterSpace *of(FaissParameterSpace *space) {
@@ -241,6 +280,24 @@ int faiss_Index_search(const FaissIndex *index, faiss_idx_t n, const float *x, f
 
 int faiss_Index_reconstruct_n(const FaissIndex *index, faiss_idx_t first, faiss_idx_t n, float *rows) {
   return guarded([=] { of(index)->reconstruct_n(first, n, rows); });
+}
+
+size_t faiss_IndexIVF_nlist(const FaissIndexIVF *index) {
+  return ivf_of(index)->nlist;
+}
+
+size_t faiss_IndexIVF_nprobe(const FaissIndexIVF *index) {
+  return ivf_of(index)->nprobe;
+}
+
+size_t faiss_IndexIVF_get_list_size(const FaissIndexIVF *index, size_t list) {
+  return ivf_of(index)->get_list_size(list);
+}
+
+void faiss_IndexIVF_invlists_get_ids(const FaissIndexIVF *index, size_t list, faiss_idx_t *ids) {
+  const faiss::InvertedLists *lists = ivf_of(index)->invlists;
+  faiss::InvertedLists::ScopedIds of_list(lists, list);
+  std::copy_n(of_list.get(), lists->list_size(list), ids);
 }
 
 int faiss_write_index(const FaissIndex *index, FILE *file) {

@@ -64,8 +64,8 @@ const char *tr_search_factory(const char *search); /* the factory string; NULL: 
 bool tr_search_has_lists(const char *search);      /* inverted lists, of which `nprobe` are looked at */
 bool tr_search_has_graph(const char *search);      /* a graph, walked with `ef_search` candidates */
 
-/* How much of an index a query looks at. 0: as the index has it, which is what was set last, at first what its file says or FAISS's 1 list
- * and 16 candidates. */
+/* How much of an index a query looks at. 0: as the index has it: what its file says, or FAISS's 1 list and 16 candidates; where FAISS
+ * searches, what was set last. */
 typedef struct tr_effort {
   int nprobe, ef_search;
 } tr_effort;
@@ -73,7 +73,8 @@ typedef struct tr_effort {
 /* FAISS's version; NULL: this build has none. */
 const char *tr_index_library(void);
 
-/* An index over rows, on the host. The same rows and factory string give the same bits whatever the number of threads: k-means starts
+/* An index over rows, on the host; its lists on the device where that searches them itself, which IVF with whole rows or with codes of 8
+ * bits is for (kernels/ivf.h). The same rows and factory string give the same bits whatever the number of threads: k-means starts
  * from FAISS's fixed seed, and one thread builds. */
 typedef struct tr_index tr_index;
 
@@ -83,6 +84,10 @@ tr_status tr_index_check(const char *factory, size_t rows, int d);
 /* Host bytes of an index, about, and besides while it is built. */
 size_t tr_index_bytes_expected(const char *factory, size_t rows, int d);
 size_t tr_index_build_bytes_expected(const char *factory, size_t rows, int d);
+/* Device bytes of an index, and of the scratch of a search, about; 0 for an index that FAISS searches. */
+size_t tr_index_device_bytes_expected(const tr_device *device, const char *factory, size_t rows, int d);
+size_t tr_index_device_scratch_expected(const tr_device *device, const char *factory, tr_effort effort, size_t rows, int d,
+                                        size_t queries, size_t group, int k);
 /* Multiply-adds of building it, and of a query, about. */
 double tr_index_build_macs(const char *factory, size_t rows, int d);
 double tr_index_query_macs(const char *factory, tr_effort effort, size_t rows, int d);
@@ -108,17 +113,20 @@ double tr_index_build_seconds(const tr_index *index);
  * cannot give them. */
 tr_status tr_index_row_data(tr_index *index, size_t first, size_t count, float *rows);
 
-/* As tr_bank_search, into device memory; `scratch` is host memory. Any number of lanes may search at once; those that ask for another
- * effort wait for the others, which *seconds leaves out. Results do not depend on the batch: each group is searched in the same
- * blocks. A query for which the lists looked at hold too few rows looks at more of them. */
+/* As tr_bank_search, into device memory. `scratch` is host memory, `device_scratch` the device's; an index needs one or the other. Any
+ * number of lanes may search at once; those that ask FAISS for another effort wait for the others, which *seconds leaves out. Results do not
+ * depend on the batch: FAISS searches each group in the same blocks. A query for which the lists looked at hold too few rows looks at more
+ * of them. */
 size_t tr_index_search_scratch(const tr_index *index, size_t group, int k);
+size_t tr_index_device_scratch(const tr_index *index, tr_effort effort, size_t queries, size_t group, int k);
 tr_status tr_index_search(tr_index *index, tr_effort effort, const float *queries, size_t count, size_t group, int k,
-                          float *distances, uint32_t *indices, void *scratch, double *seconds);
+                          float *distances, uint32_t *indices, void *scratch, void *device_scratch, double *seconds);
+bool tr_index_is_on_device(const tr_index *index); /* searched by the device itself */
 
-/* For measurements: as FAISS does a flat index by itself, all queries (host) in one call, its product on so many of OpenBLAS's threads
+/* For measurements: as FAISS searches by itself, all queries (host) in one call, its product on so many of OpenBLAS's threads
  * and the rest on one: as many OpenMP threads besides are slower than either (784 queries, 16,385 x 1,024, two cores: 195 ms; with two
  * of each 290, two of OpenMP alone 295, one of each 294). Not while anything else runs. */
-tr_status tr_index_search_alone(tr_index *index, const float *queries, size_t count, int k, int threads, float *distances,
-                                int64_t *labels);
+tr_status tr_index_search_alone(tr_index *index, tr_effort effort, const float *queries, size_t count, int k, int threads,
+                                float *distances, int64_t *labels);
 
 #endif

@@ -26,6 +26,8 @@ size_t tr_cpu_nearest_sketch_bytes(const tr_device *device, size_t bank_rows, in
 size_t tr_cpu_nearest_sketch_scratch(const tr_device *device, size_t bank_rows, int d);
 tr_status tr_cpu_nearest_sketch(tr_device *device, const float *bank, size_t bank_rows, int d, void *sketch, void *scratch);
 tr_status tr_cpu_squared_norms(tr_device *device, const float *rows, size_t n, int d, float *norms);
+size_t tr_cpu_ivf_scratch(const tr_device *device, const tr_ivf_shape *shape, size_t queries_count, int nprobe, int k);
+tr_status tr_cpu_ivf(tr_device *device, const tr_ivf_args *args, const uint32_t *probes, void *scratch);
 tr_status tr_cpu_reweight(tr_device *device, const tr_reweight_args *args);
 tr_status tr_cpu_upsample(tr_device *device, const tr_upsample_args *args);
 tr_status tr_cpu_mosaic(tr_device *device, const tr_mosaic_args *args);

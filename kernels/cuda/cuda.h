@@ -90,6 +90,8 @@ size_t tr_cuda_nearest_sketch_bytes(const tr_device *device, size_t bank_rows, i
 size_t tr_cuda_nearest_sketch_scratch(const tr_device *device, size_t bank_rows, int d);
 tr_status tr_cuda_nearest_sketch(tr_device *device, const float *bank, size_t bank_rows, int d, void *sketch, void *scratch);
 tr_status tr_cuda_squared_norms(tr_device *device, const float *rows, size_t n, int d, float *norms);
+size_t tr_cuda_ivf_scratch(const tr_device *device, const tr_ivf_shape *shape, size_t queries_count, int nprobe, int k);
+tr_status tr_cuda_ivf(tr_device *device, const tr_ivf_args *args, const uint32_t *probes, void *scratch);
 tr_status tr_cuda_reweight(tr_device *device, const tr_reweight_args *args);
 tr_status tr_cuda_upsample(tr_device *device, const tr_upsample_args *args);
 tr_status tr_cuda_mosaic(tr_device *device, const tr_mosaic_args *args);

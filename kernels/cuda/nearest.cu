@@ -12,7 +12,7 @@
  * sketched, 0.2 ms; about 2 rows a query and tile measured, 4 KB each, 0.5 ms: 6 to 7 ms expected, 80 us an image. In float 33 ms
  * at 67 TFLOP/s, 45 ms expected. Memory is no limit: the bank stays in the cache, queries are read once. Not measured on a GPU yet.
  */
-#include "kernels/cuda/exact.h"
+#include "kernels/cuda/best.h"
 #include "kernels/cuda/sketch.h"
 
 #include <cfloat>
@@ -100,18 +100,8 @@ __global__ void __launch_bounds__(THREADS)
 
 /* ---- a query's best rows ---- */
 
-/* In order; entry e lies in slot e / 32 of lane e % 32. Entries from k on are left over from insertions. */
-template <int SLOTS> struct neighbours {
-  double distance2[SLOTS];
-  uint32_t row[SLOTS];
-};
-
-__device__ bool precedes(double distance2, uint32_t row, double other2, uint32_t other) {
-  return distance2 < other2 || (distance2 == other2 && row < other);
-}
-
-template <int SLOTS> __device__ neighbours<SLOTS> begin(const tile &t, size_t q) {
-  neighbours<SLOTS> best;
+template <int SLOTS> __device__ tr_best<SLOTS> begin(const tile &t, size_t q) {
+  tr_best<SLOTS> best;
   for (int s = 0; s < SLOTS; ++s) {
     const int e = s * TR_WARP + (int)(threadIdx.x % TR_WARP);
     const bool held = !t.begins && e < t.k;
@@ -121,7 +111,7 @@ template <int SLOTS> __device__ neighbours<SLOTS> begin(const tile &t, size_t q)
   return best;
 }
 
-template <int SLOTS> __device__ void end(const tile &t, size_t q, const neighbours<SLOTS> &best) {
+template <int SLOTS> __device__ void end(const tile &t, size_t q, const tr_best<SLOTS> &best) {
   for (int s = 0; s < SLOTS; ++s) {
     const int e = s * TR_WARP + (int)(threadIdx.x % TR_WARP);
     if (e >= t.k)
@@ -137,50 +127,25 @@ template <int SLOTS> __device__ void end(const tile &t, size_t q, const neighbou
   }
 }
 
-/* The k-th best squared distance; the k-th entry lies in the last slot. */
-template <int SLOTS> __device__ double worst(const tile &t, const neighbours<SLOTS> &best) {
-  return __shfl_sync(TR_ALL_LANES, best.distance2[SLOTS - 1], (t.k - 1) % TR_WARP);
-}
-
-template <int SLOTS> __device__ bool known(const tile &t, const neighbours<SLOTS> &best, uint32_t row) {
+template <int SLOTS> __device__ bool known(const tile &t, const tr_best<SLOTS> &best, uint32_t row) {
   bool here = false;
   for (int s = 0; s < SLOTS; ++s)
     here |= s * TR_WARP + (int)(threadIdx.x % TR_WARP) < t.k && best.row[s] == row;
   return __any_sync(TR_ALL_LANES, here);
 }
 
-template <int SLOTS> __device__ void insert(neighbours<SLOTS> &best, double distance2, uint32_t row) {
-  const int lane = (int)(threadIdx.x % TR_WARP);
-  int place = 0;
-  for (int s = 0; s < SLOTS; ++s)
-    place += __popc(__ballot_sync(TR_ALL_LANES, precedes(best.distance2[s], best.row[s], distance2, row)));
-  for (int s = SLOTS - 1; s >= 0; --s) {
-    double before2 = __shfl_up_sync(TR_ALL_LANES, best.distance2[s], 1);
-    uint32_t before = __shfl_up_sync(TR_ALL_LANES, best.row[s], 1);
-    if (s > 0) {
-      const double carried2 = __shfl_sync(TR_ALL_LANES, best.distance2[s > 0 ? s - 1 : 0], TR_WARP - 1);
-      const uint32_t carried = __shfl_sync(TR_ALL_LANES, best.row[s > 0 ? s - 1 : 0], TR_WARP - 1);
-      before2 = lane == 0 ? carried2 : before2;
-      before = lane == 0 ? carried : before;
-    }
-    const int e = s * TR_WARP + lane;
-    best.distance2[s] = e > place ? before2 : e == place ? distance2 : best.distance2[s];
-    best.row[s] = e > place ? before : e == place ? row : best.row[s];
-  }
-}
-
-template <int SLOTS> __device__ void measure(const tile &t, size_t q, neighbours<SLOTS> &best, unsigned j) {
+template <int SLOTS> __device__ void measure(const tile &t, size_t q, tr_best<SLOTS> &best, unsigned j) {
   const uint32_t row = (uint32_t)(t.first_row + t.first + j);
   if (known(t, best, row))
     return;
-  insert(best, tr_warp_distance2(t.queries + q * t.d, t.bank + (t.first + j) * t.d, t.d), row);
+  tr_best_insert(best, tr_warp_distance2(t.queries + q * t.d, t.bank + (t.first + j) * t.d, t.d), row);
 }
 
 /* ---- bounds ---- */
 
 /* A row may be among the k best when its score is not below this. */
-template <int SLOTS> __device__ float limit_of(const tile &t, size_t q, const neighbours<SLOTS> &best) {
-  const double worst2 = worst(t, best);
+template <int SLOTS> __device__ float limit_of(const tile &t, size_t q, const tr_best<SLOTS> &best) {
+  const double worst2 = tr_best_worst(best, t.k);
   if (!(worst2 < (double)INFINITY))
     return -INFINITY;
   const double reach = t.by.scale * sqrt(worst2) + (t.errors ? t.errors[q] : 0) + t.by.largest_error;
@@ -190,7 +155,7 @@ template <int SLOTS> __device__ float limit_of(const tile &t, size_t q, const ne
 
 /* Measures the row that looks nearest, if it may be among the best; true when others of these columns may be, too. */
 template <int SLOTS>
-__device__ bool measure_likeliest(const tile &t, size_t q, neighbours<SLOTS> &best, const float *products, unsigned from,
+__device__ bool measure_likeliest(const tile &t, size_t q, tr_best<SLOTS> &best, const float *products, unsigned from,
                                   unsigned to) {
   const tr_peak peak = tr_warp_peak(products, t.half_norms, from, to);
   if (!(peak.first >= limit_of(t, q, best)))
@@ -199,7 +164,7 @@ __device__ bool measure_likeliest(const tile &t, size_t q, neighbours<SLOTS> &be
   return __any_sync(TR_ALL_LANES, peak.second >= limit_of(t, q, best));
 }
 
-template <int SLOTS> __device__ void measure_possible(const tile &t, size_t q, neighbours<SLOTS> &best, const float *products) {
+template <int SLOTS> __device__ void measure_possible(const tile &t, size_t q, tr_best<SLOTS> &best, const float *products) {
   const unsigned lane = threadIdx.x % TR_WARP;
   float limit = limit_of(t, q, best);
   for (unsigned first = t.from; first < t.to; first += TR_WARP) {
@@ -223,8 +188,8 @@ template <int SLOTS> __global__ void __launch_bounds__(THREADS) search_tile(tile
     return;
   const float *products = t.products + q * t.pitch;
   const unsigned rows = t.to - t.from;
-  neighbours<SLOTS> best = begin<SLOTS>(t, q);
-  const unsigned parts = t.k > 1 && !(worst(t, best) < (double)INFINITY) ? min((unsigned)t.k, rows) : 0;
+  tr_best<SLOTS> best = begin<SLOTS>(t, q);
+  const unsigned parts = t.k > 1 && !(tr_best_worst(best, t.k) < (double)INFINITY) ? min((unsigned)t.k, rows) : 0;
   for (unsigned part = 0; part < parts; ++part)
     measure_likeliest(t, q, best, products, t.from + (unsigned)((size_t)part * rows / parts),
                       t.from + (unsigned)((size_t)(part + 1) * rows / parts));

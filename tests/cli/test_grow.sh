@@ -58,3 +58,68 @@ code 2 "$program" bank merge "$dir/a.model" "$dir/b.model" --out "$dir/none" --p
 code 2 "$program" bank merge "$dir/a.model" "$dir/b.model" --out "$dir/none" --percent 101
 code 2 "$program" bank merge "$dir/a.model" "$dir/b.model" --out "$dir/none" --rows 0
 code 2 "$program" bank merge "$dir/a.model" "$dir/b.model" --out "$dir/none" --radius x
+
+# ---- shards ----
+
+make_data "$dir/more" --train 13 --good 6 --per-defect 3
+class=$dir/more/synthetic/granite
+# Not projected: the selection measures as the score does, so the farthest patch of the training images has the covering radius.
+sets+=(--set projection=64)
+radius_of() { code 0 "$program" score "$1" "$class/train" --weights "$dir"; sed 1d "$dir/out" | cut -d, -f2 | sort -g | tail -1 | awk '{ print sqrt($1) }'; }
+told() { sed -n 's/^no training patch is farther than \([^ ]*\) .*/\1/p' "$dir/err"; }
+holds() { awk "BEGIN { exit !($1) }" || fail "not so: $1"; }
+code 0 fit "$class" "$dir/single" --set subsampling.percent=10
+single=$(radius_of "$dir/single")
+for i in 1 2 3; do
+  code 0 fit "$class" "$dir/shard$i" --set subsampling.percent=10 --shard $i/3
+  says err "fitted on $((13 * i / 3 - 13 * (i - 1) / 3)) images"
+  code 0 "$program" bank origins "$dir/shard$i"
+  says out "63 rows of" # as many as of all images: floor(13 * 49 * 0.1)
+done
+code 0 "$program" bank merge "$dir"/shard{1,2,3} --out "$dir/merged" --percent 10
+says err "63 of 189 rows, of 13 images"
+bound=$(told) merged=$(radius_of "$dir/merged")
+# The radius that is told holds, and is within the guarantee: the best one of as many rows is at most the single fit's.
+holds "$merged <= $bound * 1.00001 && $bound <= 4 * $single && $single > 0"
+echo "covering radius: single fit $single, three shards $merged, told $bound"
+code 0 "$program" bank export "$dir/merged" "$dir/merged.npy"
+code 0 "$program" bank origins "$dir/merged" --csv "$dir/merged.csv"
+code 0 "$program" bank merge "$dir"/shard{3,1,2} --out "$dir/again" --percent 10
+code 0 "$program" bank export "$dir/again" "$dir/again.npy"
+code 0 "$program" bank origins "$dir/again" --csv "$dir/again.csv"
+cmp "$dir/merged.npy" "$dir/again.npy"
+cmp "$dir/merged.csv" "$dir/again.csv"
+code 0 "$program" bank merge "$dir"/shard{1,2,3} --out "$dir/near" --radius "$(awk "BEGIN { print 1.5 * $single }")"
+holds "$(radius_of "$dir/near") <= 1.5 * $single"
+
+code 1 "$program" bank merge "$dir"/shard{1,3} --out "$dir/none"
+says err "shard 2 of 3 is missing"
+code 0 fit "$class" "$dir/one" --shard 13/13 --dry-run
+says out "shard 13 of 13 of 13 images"
+code 1 fit "$class" "$dir/none" --shard 1/20
+says err "shard 1 of 20 has no image"
+code 1 fit "$class" "$dir/none" --shard 1/2 --method padim
+says err "padim has none"
+code 1 fit "$class" "$dir/none" --shard 1/2 --set subsampling.kind=random
+code 2 fit "$class" "$dir/none" --shard 1/2 --quantile 0.5
+code 2 fit "$class" "$dir/none" --shard 0/2
+[ ! -e "$dir/none" ] || fail "a file after an error"
+
+# ---- with real weights, where they are: the image AUROC of shards within 0.05 of the single fit's ----
+
+weights=$root/weights
+ls "$weights"/efficientnet-lite0*.pth >/dev/null 2>&1 || { echo "no EfficientNet-Lite0 in $weights: left out"; exit 0; }
+"$program" synthesize "$dir/large/synthetic" --train 24 --good 12 --per-defect 6 >/dev/null
+class=$dir/large/synthetic/capsule
+auroc_of() { # defective images above good ones, half of the ties
+  code 0 "$program" score "$1" "$class/test" --weights "$weights"
+  sed 1d "$dir/out" | awk -F, '{ if ($1 ~ "/good/") g[n++] = $2; else b[m++] = $2 }
+    END { for (i = 0; i < n; ++i) for (j = 0; j < m; ++j) s += b[j] > g[i] ? 1 : b[j] == g[i] ? 0.5 : 0; print s / (n * m) }'
+}
+sets=(--weights "$weights" --set subsampling.percent=10)
+code 0 fit "$class" "$dir/single"
+for i in 1 2 3 4; do code 0 fit "$class" "$dir/shard$i" --shard $i/4; done
+code 0 "$program" bank merge "$dir"/shard{1,2,3,4} --out "$dir/merged" --percent 10
+single=$(auroc_of "$dir/single") merged=$(auroc_of "$dir/merged")
+echo "image AUROC: single fit $single, four shards $merged"
+holds "$single > 0.8 && $single - $merged < 0.05 && $merged - $single < 0.05"

@@ -57,14 +57,16 @@ static void search_some(tr_device *device, tr_index *index, tr_effort effort, co
                         found *out) {
   float *distances = device_array(device, sizeof out->distances);
   uint32_t *indices = device_array(device, sizeof out->indices);
-  void *scratch = malloc(tr_index_search_scratch(index, GROUP, k));
+  void *scratch = malloc(tr_index_search_scratch(index, GROUP, k) + 1);
+  void *device_scratch = device_array(device, tr_index_device_scratch(index, effort, count, GROUP, k));
   assert_non_null(scratch);
   double seconds;
-  assert_ok(tr_index_search(index, effort, queries, count, GROUP, k, distances, indices, scratch, &seconds));
+  assert_ok(tr_index_search(index, effort, queries, count, GROUP, k, distances, indices, scratch, device_scratch, &seconds));
   assert_true(seconds > 0);
   device_read(device, out->distances, distances, count * (size_t)k * sizeof(float));
   device_read(device, out->indices, indices, count * (size_t)k * sizeof(uint32_t));
   free(scratch);
+  tr_device_free(device, device_scratch);
   tr_device_free(device, distances);
   tr_device_free(device, indices);
 }
@@ -115,7 +117,7 @@ static void test_flat_is_exact(void **state) {
   fill(expected, ROWS, D, 2);
   assert_memory_equal(rows, expected + 7 * D, sizeof rows);
   assert_refused(tr_index_row_data(index, ROWS - 1, 2, rows), TR_EINVAL, "the index has 900");
-  assert_refused(tr_index_search(index, (tr_effort){0}, rows, 1, 1, ROWS + 1, rows, NULL, rows, &(double){0}), TR_EINVAL,
+  assert_refused(tr_index_search(index, (tr_effort){0}, rows, 1, 1, ROWS + 1, rows, NULL, rows, NULL, &(double){0}), TR_EINVAL,
                  "900 rows");
   tr_index_destroy(index);
   tr_device_close(device);
@@ -173,15 +175,16 @@ static void test_looks_further_for_few_rows(void **state) {
   uint32_t indices[FEW], *found_indices = device_array(device, sizeof indices);
   tr_index *index;
   assert_ok(tr_index_build(device, host, FEW, WIDTH, "IVF2,Flat", NULL, &index));
-  void *scratch = malloc(tr_index_search_scratch(index, 1, FEW));
+  void *scratch = device_array(device, tr_index_device_scratch(index, (tr_effort){.nprobe = 1}, 1, 1, FEW));
   double seconds;
-  assert_ok(tr_index_search(index, (tr_effort){.nprobe = 1}, rows, 1, 1, FEW, found_distances, found_indices, scratch, &seconds));
+  assert_ok(
+      tr_index_search(index, (tr_effort){.nprobe = 1}, rows, 1, 1, FEW, found_distances, found_indices, NULL, scratch, &seconds));
   device_read(device, distances, found_distances, sizeof distances);
   device_read(device, indices, found_indices, sizeof indices);
   for (uint32_t i = 0; i < FEW; ++i)
     assert_int_equal(indices[i], i);
   assert_true(distances[1] == 1 && distances[2] == 5000 && distances[3] == 5101);
-  free(scratch);
+  tr_device_free(device, scratch);
   tr_index_destroy(index);
   tr_device_free(device, found_distances);
   tr_device_free(device, found_indices);
@@ -250,26 +253,31 @@ typedef struct mixed_job {
 static tr_status search_mixed(void *context, size_t task) {
   mixed_job *job = context;
   found *result = calloc(1, sizeof *result);
-  void *scratch = malloc(tr_index_search_scratch(job->index, GROUP, 1));
-  double seconds;
   const int lists[] = {1, 4, 16};
   size_t which = task * 7 % 3;
-  tr_status status = result && scratch ? tr_index_search(job->index, (tr_effort){.nprobe = lists[which]}, job->queries, QUERIES,
-                                                         GROUP, 1, result->distances, result->indices, scratch, &seconds)
-                                       : TR_ENOMEM;
+  tr_effort effort = {.nprobe = lists[which]};
+  void *scratch = malloc(tr_index_search_scratch(job->index, GROUP, 1) + 1), *device_scratch;
+  tr_status status =
+      tr_device_alloc(job->device, tr_index_device_scratch(job->index, effort, QUERIES, GROUP, 1), &device_scratch);
+  double seconds;
+  if (status == TR_OK)
+    status = result && scratch ? tr_index_search(job->index, effort, job->queries, QUERIES, GROUP, 1, result->distances,
+                                                 result->indices, scratch, device_scratch, &seconds)
+                               : TR_ENOMEM;
   if (status == TR_OK && memcmp(result, &job->expected[which], sizeof *result) != 0)
     ++job->wrong;
+  tr_device_free(job->device, device_scratch);
   free(scratch);
   free(result);
   return status;
 }
 
 /* Lanes that want different efforts of one index at once get what each wants. */
-static void test_lanes_with_different_efforts(void **state) {
-  (void)state;
+static void mix_efforts(const char *factory, bool on_device) {
   static found expected[3];
   tr_device *device = featops_cpu(4);
-  tr_index *index = build(device, "IVF16,Flat");
+  tr_index *index = build(device, factory);
+  assert_true(tr_index_is_on_device(index) == on_device);
   const int lists[] = {1, 4, 16};
   memset(expected, 0, sizeof expected);
   for (size_t i = 0; i < 3; ++i)
@@ -280,6 +288,12 @@ static void test_lanes_with_different_efforts(void **state) {
   tr_device_free(device, (void *)job.queries);
   tr_index_destroy(index);
   tr_device_close(device);
+}
+
+static void test_lanes_with_different_efforts(void **state) {
+  (void)state;
+  mix_efforts("IVF16,Flat", true);
+  mix_efforts("IVF16,SQ8", false);
 }
 
 /* ---- what training says ---- */
@@ -351,11 +365,12 @@ static void test_wrong_factories(void **state) {
   assert_refused(tr_index_build(device, rows, 100, D, "IVF512,Flat", NULL, &index), TR_EINVAL, "found 100");
   assert_null(index);
   assert_ok(tr_index_build(device, rows, 100, D, "Flat", NULL, &index));
-  float distance;
+  float distance, *query = device_copy_of(device, rows, D * sizeof *rows);
   void *scratch = malloc(tr_index_search_scratch(index, 1, 1));
   assert_refused(
-      tr_index_search(index, (tr_effort){.nprobe = 4}, rows, 1, 1, 1, &distance, &(uint32_t){0}, scratch, &(double){0}),
+      tr_index_search(index, (tr_effort){.nprobe = 4}, query, 1, 1, 1, &distance, &(uint32_t){0}, scratch, NULL, &(double){0}),
       TR_EINVAL, "nprobe of 4");
+  tr_device_free(device, query);
   free(scratch);
   free(rows);
   tr_index_destroy(index);

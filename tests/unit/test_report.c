@@ -396,7 +396,7 @@ static void findings_without_scores(void **state) {
   static const char claim[] = "A neighbourhood of p = 3 is best (figure 4)";
   assert_string_equal(cell_of(report, "findings", claim, "here")->text, "**not seen**, among those run");
   assert_string_equal(cell_of(report, "findings", claim, "on")->text,
-                      "MVTec AD, `resnet50_v1`, 1 of 15 classes (bottle), 1 seed, 10 % of the patches");
+                      "MVTec AD, `resnet50_v1`, 1 of 15 classes (bottle), 1 seed, 83 test images, 10 % of the patches");
   assert_string_equal(cell_of(report, "findings", claim, "numbers")->text, "p = 3: 95.00, 1: 90.00, 5: 96.00");
   assert_string_equal(cell_of(report, "findings", claim, "difference")->text, "-1.00 (to 5)");
   assert_string_equal(cell_of(report, "findings", claim, "95 % interval")->text, "no scores");
