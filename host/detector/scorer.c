@@ -221,10 +221,12 @@ tr_status tr_scorer_forecast(const tr_scorer_options *o, size_t image_bytes, tr_
 
 tr_status tr_scorer_patches(const tr_scorer_options *o, size_t *patches) {
   tr_method_options options;
+  tr_tiling tiling;
   int h, w, d;
-  TR_TRY(method_options(o, NULL, &options));
+  TR_TRY(tiling_of(o, &tiling));
+  TR_TRY(method_options(o, &tiling, NULL, &options));
   TR_TRY(tr_aggregate_shape(&options.aggregate, &h, &w, &d));
-  *patches = (size_t)h * (size_t)w;
+  *patches = tr_tiling_count(&tiling) * (size_t)h * (size_t)w;
   return TR_OK;
 }
 
