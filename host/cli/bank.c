@@ -44,7 +44,8 @@ static int move_rows(int argc, char **argv) {
   int count = argc - optind;
   bool export = count == 3 && strcmp(argv[optind], "export") == 0, import = count == 4 && strcmp(argv[optind], "import") == 0;
   if (!export && !import)
-    return cli_wrong_usage(&cli_bank, "takes export MODEL FILE, import MODEL FILE NEW, origins MODEL, or merge MODEL MODEL...");
+    return cli_wrong_usage(
+        &cli_bank, "takes export MODEL FILE, import MODEL FILE NEW, origins MODEL, merge MODEL MODEL... or threshold MODEL");
   tr_device *device;
   if (tr_device_open("cpu", 0, &device) != TR_OK)
     return cli_failed();
@@ -57,7 +58,7 @@ static int run(int argc, char **argv) {
   static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
-  } commands[] = {{"origins", cli_bank_origins}, {"merge", cli_bank_merge}};
+  } commands[] = {{"origins", cli_bank_origins}, {"merge", cli_bank_merge}, {"threshold", cli_bank_threshold}};
   for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; ++i)
     if (strcmp(argv[1], commands[i].name) == 0)
       return commands[i].run(argc - 1, argv + 1);
@@ -72,7 +73,8 @@ const cli_command cli_bank = {
         "usage: totalrecall bank export MODEL FILE\n"
         "       totalrecall bank import MODEL FILE NEW\n"
         "       totalrecall bank origins MODEL [--csv FILE] [--pictures DIR] [--top N] [--images FOLDER]...\n"
-        "       totalrecall bank merge MODEL MODEL... --out NEW [--percent P | --rows N | --radius R]\n\n"
+        "       totalrecall bank merge MODEL MODEL... --out NEW [--percent P | --rows N | --radius R]\n"
+        "       totalrecall bank threshold MODEL --quantile Q --held-out PATH --out NEW\n\n"
         "MODEL is what `totalrecall fit` wrote by PatchCore.\n\n"
         "export, import: FILE is NumPy's where it ends with .npy: floats [rows, d]; else an index of FAISS, which python's\n"
         "faiss.read_index and write_index take. A bank of a model without an index goes out as a flat one. NEW is MODEL with "
@@ -98,5 +100,9 @@ const cli_command cli_bank = {
         "  --percent P        of the patches of all training images\n"
         "  --rows N\n"
         "  --radius R         as few rows as leave no patch farther than that from its nearest row\n"
-        "  --device NAME, --threads N\n",
+        "  --device NAME, --threads N\n\n"
+        "threshold: NEW is MODEL, of any method, with a threshold from nominal images that it was not fitted on, a folder or "
+        "file,\n"
+        "as `totalrecall fit --help` has it. What imports, merges or appends leaves a model without one, as it is another bank.\n"
+        "  --weights PATH, --device NAME, --threads N   as of `totalrecall score`\n",
 };

@@ -50,7 +50,7 @@ static int parse_arguments(int argc, char **argv, merge_arguments *a, bool *help
 static void report(const merge_arguments *a, const tr_merged_banks *merged) {
   tr_progress *progress = a->merge.progress;
   if (merged->lost_threshold)
-    tr_progress_line(progress, "the thresholds were taken for other banks and are gone");
+    tr_progress_line(progress, "the thresholds were of other banks and are gone; `totalrecall bank threshold` makes one");
   tr_progress_line(progress, "%s: %zu of %zu rows, of %zu images", a->out, merged->rows, merged->union_rows, merged->images);
   if (isfinite(merged->cover))
     tr_progress_line(progress, "no training patch is farther than %.6g from its nearest row, as the selection measures",

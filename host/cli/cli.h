@@ -19,8 +19,9 @@ typedef struct cli_command {
 extern const cli_command cli_run, cli_fit, cli_score, cli_report, cli_compare, cli_merge, cli_bank, cli_verify, cli_synthesize,
     cli_bench, cli_info;
 
-/* `totalrecall bank origins` and `merge`; argv[0] is that word. */
+/* `totalrecall bank origins`, `merge` and `threshold`; argv[0] is that word. */
 int cli_bank_origins(int argc, char **argv);
+int cli_bank_threshold(int argc, char **argv);
 int cli_bank_merge(int argc, char **argv);
 /* --percent, --rows or --radius, as 'p', 'k', 'r': one of them, once. */
 struct tr_bank_goal; /* host/detector/bank_file.h */
@@ -46,6 +47,8 @@ int cli_parse_options(int argc, char **argv, const struct option *options, int (
 
 /* The value of --threads, 1 to 1024: CLI_OK, or the exit code when the problem is printed. */
 int cli_parse_threads(const cli_command *command, const char *text, long *out);
+/* The value of --quantile, above 0 and below 1. */
+int cli_parse_quantile(const cli_command *command, const char *text, double *out);
 /* "I/N", 1 <= I <= N. */
 bool cli_parse_shard(const char *text, int *shard, int *shards);
 /* A whole number of [low, high]. */

@@ -32,15 +32,6 @@ static int add_setting(fit_arguments *a, const char *text) {
   return tr_strings_add(&a->keys, text) == TR_OK ? CLI_OK : cli_failed();
 }
 
-static int parse_quantile(fit_arguments *a, const char *text) {
-  char *end;
-  a->fit.quantile = strtod(text, &end);
-  a->wants_threshold = true;
-  return end != text && !*end && a->fit.quantile > 0 && a->fit.quantile < 1
-             ? CLI_OK
-             : cli_wrong_usage(&cli_fit, "--quantile takes a number above 0 and below 1, found `%s`", text);
-}
-
 /* CLI_OK to go on; else the exit code. */
 static int parse_option(void *arguments, int c) {
   fit_arguments *a = arguments;
@@ -68,7 +59,8 @@ static int parse_option(void *arguments, int c) {
     a->device = optarg;
     return CLI_OK;
   case 'q':
-    return parse_quantile(a, optarg);
+    a->wants_threshold = true;
+    return cli_parse_quantile(&cli_fit, optarg, &a->fit.quantile);
   case 'H':
     a->fit.held_out = optarg;
     return CLI_OK;

@@ -71,6 +71,14 @@ bool cli_parse_number(const char *text, long low, long high, long *out) {
   return end != text && !*end && *out >= low && *out <= high;
 }
 
+int cli_parse_quantile(const cli_command *command, const char *text, double *out) {
+  char *end;
+  *out = strtod(text, &end);
+  return end != text && !*end && *out > 0 && *out < 1
+             ? CLI_OK
+             : cli_wrong_usage(command, "--quantile takes a number above 0 and below 1, found `%s`", text);
+}
+
 bool cli_parse_shard(const char *text, int *shard, int *shards) {
   char *slash, *end;
   long i = strtol(text, &slash, 10);

@@ -97,6 +97,14 @@ tr_status tr_about_write(const tr_about *about, char **out) {
   return *out ? TR_OK : tr_fail(TR_ENOMEM, "describing a model: out of memory");
 }
 
+tr_status tr_about_with_threshold(const cJSON *about, const tr_threshold *threshold, char **out) {
+  cJSON *json = about ? cJSON_Duplicate(about, true) : cJSON_CreateObject();
+  cJSON_DeleteItemFromObjectCaseSensitive(json, "threshold");
+  *out = json && add_threshold(json, threshold) ? cJSON_PrintUnformatted(json) : NULL;
+  cJSON_Delete(json);
+  return *out ? TR_OK : tr_fail(TR_ENOMEM, "describing a model: out of memory");
+}
+
 /* ---- reading ---- */
 
 static const cJSON *member(const cJSON *json, const char *name) {

@@ -17,7 +17,7 @@
 
 typedef struct tr_threshold {
   double score;    /* above it: anomalous */
-  double quantile; /* see host/detector/fit.h */
+  double quantile; /* see host/detector/threshold.h */
   size_t images;   /* that it was taken from; 0: there is no threshold */
   tr_picture_scale scale;
 } tr_threshold;
@@ -40,6 +40,9 @@ typedef struct tr_about {
 
 /* JSON; malloc'd. */
 tr_status tr_about_write(const tr_about *about, char **json);
+
+/* `about` with this threshold in place of its own; malloc'd. */
+tr_status tr_about_with_threshold(const struct cJSON *about, const tr_threshold *threshold, char **json);
 
 /* Reads one; free it with tr_about_free(). EFORMAT, with what is missing, wrong, or different in this version of the program. */
 tr_status tr_about_read(const struct cJSON *json, tr_about *about);

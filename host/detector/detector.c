@@ -376,6 +376,16 @@ static tr_status score_all(tr_detector *d, const tr_score_options *o) {
   return status;
 }
 
+tr_status tr_detector_check_images(tr_detector *d, const tr_class *images) {
+  size_t most = 0;
+  for (size_t i = 0; i < images->test_count; ++i) {
+    size_t bytes;
+    TR_TRY(look_at(d, images->test[i].path, &bytes));
+    most = bytes > most ? bytes : most;
+  }
+  return tr_scorer_make_room(d->scorer, most);
+}
+
 tr_scorer *tr_detector_scorer(tr_detector *d) {
   return d->scorer;
 }

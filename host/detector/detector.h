@@ -11,6 +11,10 @@
 struct tr_scorer *tr_detector_scorer(tr_detector *detector);
 tr_device *tr_detector_device(tr_detector *detector);
 
+/* That all test images can be scored: EIO or EFORMAT names the first one that has no header, or another size after the resize. Makes room
+ * for them. */
+tr_status tr_detector_check_images(tr_detector *detector, const tr_class *images);
+
 typedef struct tr_scored {
   const tr_sample *sample;
   tr_status status;  /* EIO or EFORMAT: it could not be read, and `error` says why */

@@ -2,12 +2,11 @@
 #include "host/detector/fit.h"
 #include "datasets/own.h"
 #include "host/base/clock.h"
-#include "host/base/rng.h"
 #include "host/base/status.h"
 #include "host/detector/about.h"
 #include "host/detector/scorer.h"
+#include "host/detector/threshold.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,76 +15,7 @@ static tr_status no_memory(void) {
   return tr_fail(TR_ENOMEM, "fitting a detector: out of memory");
 }
 
-/* ---- which images are held out ---- */
-
-/* Position of the threshold among n sorted scores, from 1 on; more than n where they are too few. A product that rounding put a hair
- * above a whole number is that number. */
-static size_t rank_of(double quantile, size_t n) {
-  return (size_t)ceil((double)(n + 1) * quantile - 1e-9);
-}
-
-/* As few images as have a rank. */
-static size_t fewest(double quantile) {
-  size_t n = (size_t)(quantile / (1 - quantile));
-  n = n > 1 ? n - 1 : 1;
-  while (rank_of(quantile, n) > n)
-    ++n;
-  return n;
-}
-
-static tr_status check_enough(double quantile, size_t images, size_t at_hand, const char *hint) {
-  if (images >= fewest(quantile))
-    return TR_OK;
-  return tr_fail(
-      TR_EINVAL,
-      "quantile %.6g: a threshold that so many nominal images stay below takes %zu held-out images, and there are %zu%s; "
-      "a quantile up to %.4g is possible",
-      quantile, fewest(quantile), at_hand, hint, floor((double)at_hand / (double)(at_hand + 1) * 1e4) / 1e4);
-}
-
-/* Moves `count` training images, drawn by the seed, to the test images; both stay in order. */
-static tr_status move_drawn(uint64_t seed, size_t count, tr_class *c) {
-  uint64_t *drawn = malloc(count * sizeof *drawn);
-  bool *out = calloc(c->train_count, sizeof *out);
-  c->test = calloc(count, sizeof *c->test);
-  tr_status status = drawn && out && c->test ? TR_OK : no_memory();
-  tr_rng rng = tr_rng_make(seed, TR_RNG_HELD_OUT, 0);
-  if (status == TR_OK)
-    status = tr_rng_sample(&rng, c->train_count, count, drawn);
-  for (size_t i = 0; status == TR_OK && i < count; ++i)
-    out[drawn[i]] = true;
-  size_t kept = 0, images = status == TR_OK ? c->train_count : 0;
-  for (size_t i = 0; i < images; ++i) {
-    tr_sample sample = c->train[i];
-    if (out[i])
-      c->test[c->test_count++] = sample;
-    else
-      c->train[kept++] = sample;
-  }
-  if (status == TR_OK)
-    c->train_count = kept;
-  free(drawn);
-  free(out);
-  return status;
-}
-
-static tr_status hold_out(const tr_fit_options *o, tr_class *c) {
-  size_t most = c->train_count / 2, count = (c->train_count + 4) / 5;
-  TR_TRY(check_enough(o->quantile, most, most, " (half of the folder's)"));
-  count = count < fewest(o->quantile) ? fewest(o->quantile) : count;
-  return move_drawn(o->setting->seed, count < most ? count : most, c);
-}
-
-static tr_status take_given(const tr_fit_options *o, tr_class *c) {
-  tr_class given;
-  TR_TRY(tr_images_collect(&o->held_out, 1, &given));
-  c->test = given.test;
-  c->test_count = given.test_count;
-  given.test = NULL;
-  given.test_count = 0;
-  tr_class_free(&given);
-  return check_enough(o->quantile, c->test_count, c->test_count, "");
-}
+/* ---- which images ---- */
 
 static void forget_test(tr_class *c) {
   tr_class test = {.test = c->test, .test_count = c->test_count};
@@ -99,7 +29,7 @@ static tr_status list_images(const tr_fit_options *o, tr_class *c) {
   forget_test(c); /* the folder may have test images too, which are nobody's business here */
   if (!o->quantile)
     return TR_OK;
-  return o->held_out ? take_given(o, c) : hold_out(o, c);
+  return o->held_out ? tr_threshold_given(o->quantile, o->held_out, c) : tr_threshold_hold_out(o->quantile, o->setting->seed, c);
 }
 
 /* Keeps the images of a shard. */
@@ -243,8 +173,9 @@ static void write_plan(FILE *out, const tr_fit_options *o, const tr_fit_plan *pl
     fprintf(out, "├─ shard %d of %d of %zu images\n", o->shard.number, o->shard.of, plan->all_images);
   fprintf(out, "├─ weights %s\n", plan->weights);
   if (plan->images.test_count)
-    fprintf(out, "├─ threshold: number %zu of the scores of %zu images%s%s\n", rank_of(o->quantile, plan->images.test_count),
-            plan->images.test_count, o->held_out ? " of " : " held out", o->held_out ? o->held_out : "");
+    fprintf(out, "├─ threshold: number %zu of the scores of %zu images%s%s\n",
+            tr_threshold_rank(o->quantile, plan->images.test_count), plan->images.test_count, o->held_out ? " of " : " held out",
+            o->held_out ? o->held_out : "");
   fprintf(out, "└─ peak %s (load %s, fit %s, score %s)\n", tr_format_bytes(plan->peak_bytes, text[0], sizeof text[0]),
           tr_format_bytes(plan->load_bytes, text[1], sizeof text[1]), tr_format_bytes(plan->fit_bytes, text[2], sizeof text[2]),
           tr_format_bytes(plan->score_bytes, text[3], sizeof text[3]));
@@ -266,43 +197,6 @@ tr_status tr_fit_plan_text(const tr_fit_options *options, const tr_fit_plan *pla
 }
 
 /* ---- fitting ---- */
-
-static int compare_scores(const void *a, const void *b) {
-  float x = *(const float *)a, y = *(const float *)b;
-  return (x > y) - (x < y);
-}
-
-/* Scores and the largest map value of every held-out image, round by round. */
-static tr_status score_held_out(tr_scorer *scorer, const tr_class *c, float *scores, float *peaks) {
-  for (size_t first = 0, n; first < c->test_count; first += n) {
-    n = c->test_count - first < tr_scorer_most(scorer) ? c->test_count - first : tr_scorer_most(scorer);
-    TR_TRY(tr_scorer_score(scorer, c->test + first, n, scores + first));
-    TR_TRY(tr_scorer_maps(scorer));
-    TR_TRY(tr_scorer_peaks(scorer, peaks + first));
-  }
-  return TR_OK;
-}
-
-static tr_status find_threshold(const tr_fit_options *o, const tr_class *c, tr_scorer *scorer, tr_threshold *out) {
-  size_t n = c->test_count;
-  float *scores = calloc(n, sizeof *scores), *peaks = calloc(n, sizeof *peaks);
-  uint8_t *anomalous = calloc(n, sizeof *anomalous);
-  tr_status status = scores && peaks && anomalous ? score_held_out(scorer, c, scores, peaks) : no_memory();
-  if (status == TR_OK)
-    status = tr_picture_scale_of(peaks, anomalous, n, &out->scale);
-  if (status == TR_OK) {
-    qsort(scores, n, sizeof *scores, compare_scores);
-    out->score = (double)scores[rank_of(o->quantile, n) - 1];
-    out->quantile = o->quantile;
-    out->images = n;
-    tr_progress_line(o->progress, "threshold %.9g: %zu held-out images score %.9g to %.9g", out->score, n, (double)scores[0],
-                     (double)scores[n - 1]);
-  }
-  free(scores);
-  free(peaks);
-  free(anomalous);
-  return status;
-}
 
 static const char *base_name(const char *path) {
   const char *slash = strrchr(path, '/');
@@ -329,7 +223,7 @@ static tr_status fit_and_save(const tr_fit_options *o, const tr_fit_plan *plan, 
   TR_TRY(tr_scorer_make_room(scorer, plan->most_bytes));
   TR_TRY(tr_scorer_fit(scorer, plan->images.train));
   if (plan->images.test_count)
-    TR_TRY(find_threshold(o, &plan->images, scorer, &about.threshold));
+    TR_TRY(tr_threshold_find(scorer, o->quantile, &plan->images, o->progress, &about.threshold));
   tr_status status = tr_sources_add(&about.sources, o->data, plan->images.train, plan->images.train_count);
   if (status == TR_OK)
     status = save(scorer, &about, path);

@@ -16,13 +16,9 @@ typedef struct tr_fit_options {
   tr_progress *progress;     /* may be NULL */
 } tr_fit_options;
 
-/* What will be done, known before anything is.
+/* What will be done, known before anything is. The threshold: host/detector/threshold.h.
  *
- * The threshold is the k-th smallest score of n nominal images that the model was not fitted on, k = ceil((n + 1) quantile): the
- * probability that another image like these scores higher is at most 1 - quantile (split conformal prediction, Vovk et al. 2005,
- * Lei et al. 2018). Where no images are given for that, they are drawn from the folder's by the seed: a fifth, or as many more as
- * k <= n takes, but half at most. */
-/* Shards are ranges of the folder's images in their order, so that merged ones (host/detector/bank_merge.h) are the folder. Each selects as
+ * Shards are ranges of the folder's images in their order, so that merged ones (host/detector/bank_merge.h) are the folder. Each selects as
  * many rows as the setting's percentage is of all images, as far as it has patches: then what the merged selection is within is known. */
 typedef struct tr_fit_plan {
   tr_class images;    /* train: fitted; test: held out */

@@ -345,6 +345,33 @@ tr_status tr_model_file_upload(const tr_model_file *file, tr_device *device, con
   return status;
 }
 
+static tr_status list_arrays(const tr_model_file *file, tr_model_array *out) {
+  const cJSON *item;
+  size_t offset = file->first;
+  cJSON_ArrayForEach(item, file->arrays) {
+    TR_TRY(read_array(item, out));
+    out->data = file->mapping.data + offset;
+    offset += aligned(array_bytes(out));
+    ++out;
+  }
+  return TR_OK;
+}
+
+tr_status tr_model_file_rewrite(const tr_model_file *file, tr_device *device, const char *about, const char *path) {
+  size_t count = (size_t)cJSON_GetArraySize(file->arrays);
+  tr_model_array *arrays = calloc(count + 1, sizeof *arrays);
+  tr_status status = arrays ? list_arrays(file, arrays) : no_memory(path);
+  if (status == TR_OK)
+    status = tr_model_file_write(path, device,
+                                 &(tr_model_content){.method = file->method,
+                                                     .settings = (cJSON *)tr_model_file_settings(file),
+                                                     .about = about,
+                                                     .arrays = arrays,
+                                                     .array_count = count});
+  free(arrays);
+  return status;
+}
+
 /* ---- shapes of maps ---- */
 
 tr_status tr_model_maps_to_json(const tr_aggregate_spec *maps, cJSON *settings) {

@@ -47,6 +47,9 @@ tr_status tr_model_file_write(const char *path, tr_device *device, const tr_mode
 
 typedef struct tr_model_file tr_model_file;
 
+/* The same file but for its `about`, which may take its place. */
+tr_status tr_model_file_rewrite(const tr_model_file *file, tr_device *device, const char *about, const char *path);
+
 /* Maps the file and checks all of it. EIO: it cannot be read; EFORMAT: it is no model, of another version, cut short, or damaged. */
 tr_status tr_model_file_open(const char *path, tr_model_file **out);
 void tr_model_file_close(tr_model_file *file);

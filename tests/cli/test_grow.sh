@@ -18,6 +18,23 @@ code 0 "$program" bank merge "$dir/a.model" "$dir/b.model" --out "$dir/ab.model"
 says err "$dir/ab.model: 293 of 293 rows, of 12 images" "no training patch is farther than"
 score "$dir/ab.model" >"$dir/ab"
 [ "$(wc -l <"$dir/ab")" = 7 ] || fail "$(wc -l <"$dir/ab") scores"
+code 0 fit "$dir/a" "$dir/with" --set subsampling.percent=50 --quantile 0.5
+code 0 "$program" bank merge "$dir/with" "$dir/b.model" --out "$dir/without"
+says err "the thresholds were of other banks and are gone"
+code 0 "$program" score "$dir/without" "$class/test" --weights "$dir"
+[ "$(head -1 "$dir/out")" = image,score ] || fail "a threshold of another bank"
+threshold() { "$program" bank threshold "$dir/without" --weights "$dir" --held-out "$class/test/good" "$@"; }
+code 0 threshold --quantile 0.5 --out "$dir/without" # in its place
+says err "threshold " "3 held-out images"
+third=$(score "$dir/without" | grep /good/ | cut -d, -f2 | sort -g | sed -n 2p) # k = (3 + 1) 0.5
+[ "$(grep -c ",1$" "$dir/out")" = "$(awk -F, -v t="$third" 'NR > 1 && $2 > t' "$dir/out" | wc -l)" ] || fail "not the threshold"
+[ "$(head -1 "$dir/out")" = image,score,anomalous ] || fail "no threshold"
+code 1 threshold --quantile 0.9 --out "$dir/none"
+says err "takes 9 held-out images, and there are 3"
+code 1 "$program" bank threshold "$dir/without" --weights "$dir" --quantile 0.5 --held-out "$dir/model.none" --out "$dir/none"
+code 2 threshold --quantile 2 --out "$dir/none"
+code 2 threshold --out "$dir/none"
+code 2 threshold --quantile 0.5
 code 0 "$program" bank origins "$dir/ab.model"
 says out "293 rows of 12 training images" "011.png"
 code 0 "$program" bank merge "$dir/a.model" "$dir/b.model" --out "$dir/small.model" --percent 10
@@ -44,6 +61,9 @@ says err "patch is 3 in the first and 5 in the second"
 code 0 fit "$dir/b" "$dir/padim" --method padim --set epsilon=0.01
 code 1 "$program" bank merge "$dir/a.model" "$dir/padim" --out "$dir/none"
 says err "$dir/padim: a model of padim has no memory bank"
+score "$dir/padim" >"$dir/before"
+code 0 "$program" bank threshold "$dir/padim" --weights "$dir" --held-out "$class/test/good" --quantile 0.5 --out "$dir/padim"
+score "$dir/padim" | sed 's/,[01]$//' | diff "$dir/before" - || fail "another model with a threshold"
 head -c 20000 "$dir/b.model" >"$dir/cut"
 code 1 "$program" bank merge "$dir/a.model" "$dir/cut" --out "$dir/none"
 says err "$dir/cut is cut short"
