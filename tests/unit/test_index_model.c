@@ -109,6 +109,7 @@ static const tr_variant variants[] = {
     {GREEDY(20), .search = "faiss:HNSW8", .ef_search = 64},
     {GREEDY(20), .search = "faiss:IVF8,Flat", .nprobe = 2, .image_score = TR_SCORE_REWEIGHTED, .neighbours = 3},
     {.subsampling = TR_SUBSAMPLE_NONE, .percent = 100, .search = "faiss:Flat", .distance = TR_DISTANCE_EUCLIDEAN},
+    {GREEDY(40), .search = "faiss:IVF8,PQ4np", .nprobe = 2},
 };
 enum { COUNT = sizeof variants / sizeof *variants };
 
@@ -203,6 +204,32 @@ static void test_files(void **state) {
   tr_device_close(other);
 }
 
+/* A model of the cpu's gives the same scores on another device, whose features differ in their last places: lists that the device
+ * searches itself, and those that FAISS searches. */
+static void test_like_the_cpu(void **state) {
+  (void)state;
+  tr_device *device = test_device_open(2), *cpu = featops_cpu(2);
+  tr_model *model = fit(cpu, variants, COUNT), *loaded;
+  float *scores = score(cpu, model, COUNT);
+  const size_t some[] = {2, 3, 4, 6, 8};
+  for (size_t i = 0; i < sizeof some / sizeof *some; ++i) {
+    tr_model_file *file;
+    assert_ok(tr_method_patchcore.save(model, some[i], path, NULL));
+    assert_ok(tr_model_file_open(path, &file));
+    assert_ok(tr_method_patchcore.load(device, file, &loaded));
+    tr_model_file_close(file);
+    float *again = score(device, loaded, 1);
+    golden_assert_close(again, scores + some[i] * TEST * PATCHES, TEST * PATCHES, 1e-4f, 1e-5f);
+    golden_assert_close(again + TEST * PATCHES, scores + COUNT * TEST * PATCHES + some[i] * TEST, TEST, 1e-4f, 1e-5f);
+    free(again);
+    tr_method_patchcore.destroy(loaded);
+  }
+  free(scores);
+  tr_method_patchcore.destroy(model);
+  tr_device_close(device);
+  tr_device_close(cpu);
+}
+
 /* The bank's rows as they are, with another bank's index. */
 static void write_with_index(tr_device *device, const tr_model_file *from, const void *index, size_t bytes) {
   cJSON *settings = cJSON_Duplicate(tr_model_file_settings(from), true);
@@ -279,8 +306,10 @@ int main(void) {
     fprintf(stderr, "skipped: this build has no FAISS\n");
     return 77;
   }
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_beside_exact), cmocka_unit_test(test_lanes_do_not_matter),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_beside_exact),
+                                     cmocka_unit_test(test_lanes_do_not_matter),
                                      cmocka_unit_test_setup_teardown(test_files, make_path, remove_path),
+                                     cmocka_unit_test_setup_teardown(test_like_the_cpu, make_path, remove_path),
                                      cmocka_unit_test_setup_teardown(test_wrong_index_in_a_file, make_path, remove_path),
                                      cmocka_unit_test(test_refused_searches)};
   return run_on_devices("models with indexes", tests, NULL, NULL);
