@@ -34,6 +34,7 @@ static const group groups[] = {
     {"coreset", tr_bench_coreset},
     {"nearest", tr_bench_nearest},
     {"search", tr_bench_search},
+    {"ivf", tr_bench_ivf},
     {"reweight", tr_bench_reweight},
     {"squared_norms", tr_bench_squared_norms},
     {"channels", tr_bench_channels},

@@ -33,7 +33,7 @@ typedef void (*tr_bench_row_fn)(void *context, const tr_bench_limits *limits, co
 typedef struct tr_bench_options {
   tr_device *device;
   const tr_strings *operators; /* only these; NULL or empty: all */
-  const char *bank, *queries;  /* .npy files of rows for `search`; NULL: made-up features */
+  const char *bank, *queries;  /* .npy files of rows for `search` and `ivf`; NULL: made-up features */
   bool quick;                  /* small shapes and few samples: whether all runs, not how fast */
   tr_bench_row_fn row;         /* called as soon as a row is measured */
   void *context;

@@ -82,6 +82,13 @@ tr_status tr_bench_network_prepare(tr_bench *bench, const tr_backbone_options *o
 void tr_bench_network_taps(const tr_bench_network *network, int lane, float *taps[TR_MAX_LAYERS]);
 tr_status tr_bench_network_run(void *network, size_t first, size_t count, int lane); /* a tr_chunk_fn */
 
+/* Rows in host memory (malloc'd): the bank's and an image's patches, from the files that the options name, or made up. */
+typedef struct tr_bench_rows {
+  float *host; /* [n, d] */
+  size_t n, d;
+} tr_bench_rows;
+tr_status tr_bench_search_rows(tr_bench *bench, tr_bench_rows *bank, tr_bench_rows *queries);
+
 /* Every row of an operator. One that the device does not have yet gives none. */
 tr_status tr_bench_copy(tr_bench *bench);
 tr_status tr_bench_resize(tr_bench *bench);
@@ -94,6 +101,7 @@ tr_status tr_bench_project(tr_bench *bench);
 tr_status tr_bench_coreset(tr_bench *bench);
 tr_status tr_bench_nearest(tr_bench *bench);
 tr_status tr_bench_search(tr_bench *bench);
+tr_status tr_bench_ivf(tr_bench *bench);
 tr_status tr_bench_reweight(tr_bench *bench);
 tr_status tr_bench_squared_norms(tr_bench *bench);
 tr_status tr_bench_channels(tr_bench *bench);

@@ -11,14 +11,9 @@
 
 enum { PATCHES = 784, ROUNDS = 2 };
 
-typedef struct data {
-  float *host; /* [n, d] */
-  size_t n, d;
-} data;
-
 typedef struct search_job {
   tr_bench *bench;
-  data bank_rows, queries;
+  tr_bench_rows bank_rows, queries;
   tr_bank *bank;
   tr_index *flat;
   const float *device_queries;
@@ -28,7 +23,7 @@ typedef struct search_job {
   void *scratch;
 } search_job;
 
-static tr_status read_rows(const char *path, data *out) {
+static tr_status read_rows(const char *path, tr_bench_rows *out) {
   tr_npy npy;
   TR_TRY(tr_npy_open_rows(path, &npy));
   out->n = npy.shape[0];
@@ -40,9 +35,9 @@ static tr_status read_rows(const char *path, data *out) {
   return out->host ? TR_OK : tr_fail(TR_ENOMEM, "%s: out of memory", path);
 }
 
-static tr_status make_rows(tr_bench *bench, size_t n, uint64_t seed, data *out) {
+static tr_status make_rows(tr_bench *bench, size_t n, uint64_t seed, tr_bench_rows *out) {
   float *rows;
-  *out = (data){.n = n, .d = (size_t)tr_bench_dimension(bench)};
+  *out = (tr_bench_rows){.n = n, .d = (size_t)tr_bench_dimension(bench)};
   TR_TRY(tr_bench_features(bench, n, (int)out->d, seed, &rows));
   out->host = malloc(n * out->d * sizeof *out->host);
   if (!out->host)
@@ -51,25 +46,24 @@ static tr_status make_rows(tr_bench *bench, size_t n, uint64_t seed, data *out) 
   return tr_device_sync(bench->device);
 }
 
-static tr_status get_data(search_job *job) {
-  tr_bench *bench = job->bench;
+tr_status tr_bench_search_rows(tr_bench *bench, tr_bench_rows *bank, tr_bench_rows *queries) {
   const tr_bench_options *o = bench->options;
   if (o->bank)
-    TR_TRY(read_rows(o->bank, &job->bank_rows));
+    TR_TRY(read_rows(o->bank, bank));
   else
-    TR_TRY(make_rows(bench, tr_bench_bank_rows(bench), 12, &job->bank_rows));
+    TR_TRY(make_rows(bench, tr_bench_bank_rows(bench), 12, bank));
   if (o->queries)
-    TR_TRY(read_rows(o->queries, &job->queries));
+    TR_TRY(read_rows(o->queries, queries));
   else
-    TR_TRY(make_rows(bench, o->quick ? 64 : PATCHES, 13, &job->queries));
-  if (job->bank_rows.d != job->queries.d)
-    return tr_fail(TR_EINVAL, "bench search: the bank has %zu dimensions, the queries %zu", job->bank_rows.d, job->queries.d);
-  if (job->queries.n > PATCHES)
-    job->queries.n = PATCHES;
+    TR_TRY(make_rows(bench, o->quick ? 64 : PATCHES, 13, queries));
+  if (bank->d != queries->d)
+    return tr_fail(TR_EINVAL, "bench search: the bank has %zu dimensions, the queries %zu", bank->d, queries->d);
+  if (queries->n > PATCHES)
+    queries->n = PATCHES;
   return TR_OK;
 }
 
-static tr_status upload(tr_bench *bench, const data *rows, float **out) {
+static tr_status upload(tr_bench *bench, const tr_bench_rows *rows, float **out) {
   size_t bytes = rows->n * rows->d * sizeof(float);
   TR_TRY(tr_device_alloc(bench->device, bytes, (void **)out));
   tr_status status = tr_device_upload(bench->device, *out, rows->host, bytes);
@@ -174,7 +168,7 @@ static tr_status measure_in_turn(search_job *job) {
 
 tr_status tr_bench_search(tr_bench *bench) {
   search_job job = {.bench = bench};
-  tr_status status = get_data(&job);
+  tr_status status = tr_bench_search_rows(bench, &job.bank_rows, &job.queries);
   if (status == TR_OK)
     status = prepare(&job);
   if (status == TR_OK)
