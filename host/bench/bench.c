@@ -23,26 +23,16 @@ typedef struct group {
 } group;
 
 static const group groups[] = {
-    {"copy", tr_bench_copy},
-    {"resize", tr_bench_resize},
-    {"conv", tr_bench_conv},
-    {"backbone", tr_bench_backbone},
-    {"pool", tr_bench_pool},
-    {"affine", tr_bench_affine},
-    {"aggregate", tr_bench_aggregate},
-    {"project", tr_bench_project},
-    {"coreset", tr_bench_coreset},
-    {"nearest", tr_bench_nearest},
-    {"search", tr_bench_search},
-    {"ivf", tr_bench_ivf},
-    {"reweight", tr_bench_reweight},
-    {"squared_norms", tr_bench_squared_norms},
-    {"channels", tr_bench_channels},
-    {"gaussian", tr_bench_gaussian},
-    {"padim", tr_bench_padim},
-    {"upsample", tr_bench_upsample},
-    {"smooth", tr_bench_smooth},
-    {"sort_scan", tr_bench_sort_scan},
+    {"copy", tr_bench_copy},           {"resize", tr_bench_resize},
+    {"conv", tr_bench_conv},           {"backbone", tr_bench_backbone},
+    {"pool", tr_bench_pool},           {"affine", tr_bench_affine},
+    {"aggregate", tr_bench_aggregate}, {"project", tr_bench_project},
+    {"coreset", tr_bench_coreset},     {"nearest", tr_bench_nearest},
+    {"search", tr_bench_search},       {"ivf", tr_bench_ivf},
+    {"reweight", tr_bench_reweight},   {"squared_norms", tr_bench_squared_norms},
+    {"channels", tr_bench_channels},   {"gaussian", tr_bench_gaussian},
+    {"padim", tr_bench_padim},         {"upsample", tr_bench_upsample},
+    {"smooth", tr_bench_smooth},       {"sort_scan", tr_bench_sort_scan},
 };
 enum { GROUPS = sizeof groups / sizeof *groups };
 

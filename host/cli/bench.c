@@ -217,7 +217,8 @@ const cli_command cli_bench = {
         "  --device NAME   cpu (default), cuda, cuda:N\n"
         "  --threads N     (default: all processors)\n"
         "  --quick         small shapes: whether all runs, not how fast\n"
-        "  --bank FILE     rows for `search` and `ivf`, by our operators and by FAISS in turn: floats [n, d] as .npy (bank export)\n"
+        "  --bank FILE     rows for `search` and `ivf`, by our operators and by FAISS in turn: floats [n, d] as .npy (bank "
+        "export)\n"
         "  --queries FILE  likewise: at most 784 queries\n"
         "  --json FILE     writes a line of JSON for each row\n"
         "  --results DIR   appends the lines to DIR/<processor>/" TR_BENCH_NAME ".jsonl\n",
