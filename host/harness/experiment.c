@@ -66,7 +66,7 @@ static const key image_keys[] = {
 };
 static const key tile_keys[] = {
     {.name = "size", .kind = VALUE_INTEGER, .offset = AT(tile.size), .low = 0, .high = TR_TILE_MOST},
-    {.name = "overlap", .kind = VALUE_INTEGER, .offset = AT(tile.overlap), .low = 0, .high = TR_TILE_MOST / 2},
+    {.name = "overlap", .kind = VALUE_INTEGER, .offset = AT(tile.overlap), .low = 0, .high = TR_TILE_MOST / 2.0},
     {.name = "bank", .kind = VALUE_CHOICE, .offset = AT(tile.bank), .names = tr_tile_bank_names},
 };
 static const key frames_keys[] = {
