@@ -198,8 +198,8 @@ static void add_front(tr_evidence *evidence, const contenders *list) {
     }
 }
 
-/* The families of a list in the order of legends, indexes by name, with colours that are the same in all figures but for those of
- * indexes. */
+/* The families of a list in the order of legends, indexes by name. Of all that ran on one machine, so that a colour means the same in all
+ * its figures of a data set. */
 enum { FIXED_FAMILIES = 3, MAX_FAMILIES = 32 };
 static const char *const fixed_families[FIXED_FAMILIES] = {EXACT_SEARCH, "PaDiM", "SPADE"};
 
@@ -296,9 +296,8 @@ static const char *speed_caption(tr_evidence *evidence, const contenders *list, 
 }
 
 /* A metric of all contenders; the list is left as it was. */
-static bool draw_metric(tr_evidence *evidence, const char *id, const char *title, const tr_metric *metric,
+static bool draw_metric(tr_evidence *evidence, const char *id, const char *title, const tr_metric *metric, const families *of,
                         const contenders *all) {
-  const families of = families_of(all); /* for the same colours with every metric */
   contenders list = {tr_report_alloc(evidence->report, all->count, sizeof(contender)), all->count};
   if (!list.items)
     return false;
@@ -316,7 +315,7 @@ static bool draw_metric(tr_evidence *evidence, const char *id, const char *title
                       .y_ceiling = 100,
                       .caption = speed_caption(evidence, &list, left_out, highest)};
   tr_report_figure(evidence->report, &figure);
-  add_families(evidence, &of, &list);
+  add_families(evidence, of, &list);
   return true;
 }
 
@@ -326,6 +325,7 @@ static bool draw_speed(tr_evidence *evidence, const char *dataset, const tr_resu
     const tr_metric *metric;
     const char *name;
   } drawn[] = {{&tr_metric_image_auroc, "image"}, {&tr_metric_pixel_auroc, "pixel"}, {&tr_metric_pro, "pro"}};
+  const families of = families_of(list);
   cut_to_common(evidence, list);
   if (list->count < 2)
     return false;
@@ -333,7 +333,7 @@ static bool draw_speed(tr_evidence *evidence, const char *dataset, const tr_resu
   bool any = false;
   for (size_t i = 0; i < COUNT(drawn); ++i) {
     const char *id = tr_report_text(evidence->report, "speed_%s_%zu_%s", dataset, number, drawn[i].name);
-    any = draw_metric(evidence, id, title, drawn[i].metric, list) || any;
+    any = draw_metric(evidence, id, title, drawn[i].metric, &of, list) || any;
   }
   return any;
 }
@@ -426,7 +426,8 @@ static void add_search(tr_evidence *evidence, const contenders *list, const char
 }
 
 /* Of one bank. */
-static bool draw_bank(tr_evidence *evidence, const char *dataset, const tr_result *machine, const char *id, contenders *list) {
+static bool draw_bank(tr_evidence *evidence, const char *dataset, const tr_result *machine, const char *id, const families *of,
+                      contenders *list) {
   cut_to_common(evidence, list);
   if (list->count < 2)
     return false;
@@ -447,14 +448,14 @@ static bool draw_bank(tr_evidence *evidence, const char *dataset, const tr_resul
                                          classes_title(evidence, dataset, first), bank_of(evidence, &list->items[0]),
                                          run->bank_rows, run->dimension)};
   tr_report_figure(evidence->report, &figure);
-  families of = families_of(list);
-  for (size_t f = 0; f < of.count; ++f)
-    if (of.names[f])
-      add_search(evidence, list, of.names[f], (int)f);
+  for (size_t f = 0; f < of->count; ++f)
+    if (of->names[f] && has_family(list, of->names[f]))
+      add_search(evidence, list, of->names[f], (int)f);
   return true;
 }
 
 static bool draw_searches(tr_evidence *evidence, const char *dataset, const tr_result *machine, size_t number, contenders *list) {
+  const families of = families_of(list);
   contenders bank = {tr_report_alloc(evidence->report, list->count, sizeof(contender)), 0};
   size_t drawn = 0;
   for (size_t i = 0; bank.items && i < list->count; ++i) {
@@ -466,7 +467,7 @@ static bool draw_searches(tr_evidence *evidence, const char *dataset, const tr_r
           strcmp(bank_of(evidence, &list->items[j]), list->items[i].selection.groups[0]->stem) == 0)
         bank.items[bank.count++] = list->items[j];
     const char *id = tr_report_text(evidence->report, "search_%s_%zu_%zu", dataset, number, drawn + 1);
-    drawn += draw_bank(evidence, dataset, machine, id, &bank);
+    drawn += draw_bank(evidence, dataset, machine, id, &of, &bank);
   }
   return drawn;
 }
