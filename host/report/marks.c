@@ -56,10 +56,10 @@ static bool inside(const box *b, spot s) {
 
 /* Steps of the line that are covered. */
 static double covered(const box *b, spot from, spot to) {
-  double length = hypot(to.x - from.x, to.y - from.y), steps = 0;
-  for (double at = 0; at <= length; at += STEP)
-    steps += inside(b, (spot){from.x + (to.x - from.x) * at / length, from.y + (to.y - from.y) * at / length});
-  return steps;
+  int steps = (int)(hypot(to.x - from.x, to.y - from.y) / STEP) + 1, hidden = 0;
+  for (int i = 0; i <= steps; ++i)
+    hidden += inside(b, (spot){from.x + (to.x - from.x) * i / steps, from.y + (to.y - from.y) * i / steps});
+  return hidden;
 }
 
 static double cost_of_series(const field *f, const tr_series *series, const box *b) {
@@ -67,7 +67,7 @@ static double cost_of_series(const field *f, const tr_series *series, const box 
   for (const tr_point *p = series->points; p; p = p->next) {
     box marker = box_around(spot_of(f, p), MARKER, MARKER);
     cost += meet(b, &marker) ? OVER_MARKER : 0;
-    if (series->line && p->next && hypot(p->next->x - p->x, p->next->y - p->y) > 0)
+    if (series->line && p->next)
       cost += OVER_LINE * covered(b, spot_of(f, p), spot_of(f, p->next));
   }
   return cost;
