@@ -6,6 +6,7 @@
 #include "kernels/operators.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 size_t tr_coreset_scratch(const tr_device *device, size_t n, int d, size_t picks) {
   return d < 1 ? 0 : tr_device_operators(device)->coreset_scratch(device, n, d, picks);
@@ -76,6 +77,12 @@ tr_status tr_coreset(tr_device *device, const tr_coreset_args *args) {
                    : !args->radius            ? "radius"
                                               : "scratch");
   TR_TRY(check_given(args));
+  if (args->stop_radius > 0 &&
+      args->given < args->picks) { /* what is left out where every row lies on a pick, or on all starting points */
+    if (args->given == 0)
+      args->order[0] = 0;
+    memset(args->radius + args->given, 0, (args->picks - args->given) * sizeof *args->radius);
+  }
   if (args->starts == 0) {
     complete.start = args->order;
     complete.starts = 1;

@@ -34,7 +34,9 @@ typedef struct tr_coreset_args {
   uint32_t *order;       /* host, [picks]: the first `given` are read, the others written */
   float *radius;         /* host, [picks]: of the others */
   size_t given;          /* picks that stand in `order` already, no row twice */
-  double stop_radius;    /* end before a pick whose reach is below this; 0: do not */
+  double
+      stop_radius; /* end before a pick whose reach is below this, which then stands in order[*picked], its reach in radius[*picked];
+                            0: do not */
   double
       stop_seconds; /* end after the round in which so much time has gone by: what is picked by then depends on the machine; 0: do not */
   size_t *picked; /* how many of `picks` there are, with the given; may be NULL where nothing ends early */

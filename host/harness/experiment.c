@@ -27,6 +27,7 @@ typedef enum value_kind {
   VALUE_INTEGER, /* int */
   VALUE_ODD,     /* int */
   VALUE_SEED,    /* uint64_t */
+  VALUE_BYTES,   /* size_t */
   VALUE_NUMBER,  /* double, above `low` when low is 0 and `open` is set */
   VALUE_BOOLEAN, /* bool */
   VALUE_CHOICE,  /* enum: the position among `names` */
@@ -78,6 +79,10 @@ static const key frames_keys[] = {
 static const key subsampling_keys[] = {
     {.name = "kind", .kind = VALUE_CHOICE, .offset = AT(subsampling), .names = tr_subsampling_names},
     {.name = "percent", .kind = VALUE_NUMBER, .offset = AT(percent), .low = 0, .high = 100, .open = true},
+    {.name = "bank_rows", .kind = VALUE_INTEGER, .offset = AT(bank_rows), .low = 1, .high = INT32_MAX},
+    {.name = "bank_bytes", .kind = VALUE_BYTES, .offset = AT(bank_bytes), .low = 1, .high = 0x1p53},
+    {.name = "radius", .kind = VALUE_NUMBER, .offset = AT(radius), .low = 0, .high = 1e30, .open = true},
+    {.name = "seconds", .kind = VALUE_NUMBER, .offset = AT(seconds), .low = 0, .high = 1e9, .open = true},
 };
 static const key ensemble_keys[] = {
     {.name = "members", .kind = VALUE_MEMBERS},
@@ -128,7 +133,7 @@ typedef struct draft {
   tr_setting setting;
   const char *layers;
   const yaml_node_t *members;
-  size_t layers_line, image_line, tile_line, ensemble_line;
+  size_t layers_line, image_line, tile_line, ensemble_line, subsampling_line;
   bool left_out; /* an ensemble that replacements made a single network */
 } draft;
 
@@ -292,6 +297,14 @@ static tr_status read_integer(reader *r, const key *k, const yaml_node_t *node, 
   return TR_OK;
 }
 
+static tr_status read_bytes(reader *r, const key *k, const yaml_node_t *node, draft *to) {
+  size_t bytes;
+  if (!scalar(node) || tr_parse_bytes(scalar(node), &bytes) != TR_OK || (double)bytes < k->low || (double)bytes > k->high)
+    return wrong_value(r, k, node, "bytes such as 100M or 2G");
+  memcpy((char *)&to->setting + k->offset, &bytes, sizeof bytes);
+  return TR_OK;
+}
+
 static tr_status read_number(reader *r, const key *k, const yaml_node_t *node, draft *to) {
   char *end = NULL;
   double value = scalar(node) ? strtod(scalar(node), &end) : 0;
@@ -375,6 +388,8 @@ static tr_status read_value(reader *r, const key *k, const yaml_node_t *node, dr
   case VALUE_INTEGER:
   case VALUE_ODD:
     return read_integer(r, k, node, to);
+  case VALUE_BYTES:
+    return read_bytes(r, k, node, to);
   case VALUE_NUMBER:
     return read_number(r, k, node, to);
   case VALUE_SEED:
@@ -420,6 +435,8 @@ static tr_status apply_value(reader *r, const key *k, yaml_node_t *node, const d
     copy.image_line = line_of(node);
   if (k->keys == tile_keys)
     copy.tile_line = line_of(node);
+  if (k->keys == subsampling_keys)
+    copy.subsampling_line = line_of(node);
   if (k->keys == ensemble_keys)
     copy.ensemble_line = line_of(node);
   drafts inner = {0};
@@ -632,6 +649,19 @@ static tr_status check_tile(const reader *r, const draft *d) {
   return TR_OK;
 }
 
+static tr_status check_subsampling(const reader *r, const draft *d) {
+  const tr_setting *s = &d->setting;
+  if (!d->subsampling_line || strcmp(s->method, "patchcore") != 0 || s->subsampling == TR_SUBSAMPLE_NONE)
+    return TR_OK;
+  if ((s->percent > 0) + (s->bank_rows > 0) + (s->bank_bytes > 0) > 1)
+    return tr_fail(TR_EFORMAT, "%s:%zu: one of `percent`, `bank_rows` and `bank_bytes` says how large the bank is", r->file,
+                   d->subsampling_line);
+  if ((s->radius > 0 || s->seconds > 0) && s->subsampling != TR_SUBSAMPLE_GREEDY)
+    return tr_fail(TR_EFORMAT, "%s:%zu: `radius` and `seconds` end a greedy selection, not a %s one", r->file,
+                   d->subsampling_line, tr_subsampling_name(s->subsampling));
+  return TR_OK;
+}
+
 static tr_status finish_draft(reader *r, draft *d) {
   if (d->ensemble_line && !d->members)
     return tr_fail(TR_EFORMAT, "%s:%zu: `ensemble` has no `members`", r->file, d->ensemble_line);
@@ -644,6 +674,7 @@ static tr_status finish_draft(reader *r, draft *d) {
   if (image->squash && !image->resize)
     return tr_fail(TR_EFORMAT, "%s:%zu: `squash` needs a `resize`", r->file, d->image_line);
   TR_TRY(check_tile(r, d));
+  TR_TRY(check_subsampling(r, d));
   tr_setting_normalise(&d->setting);
   return TR_OK;
 }
@@ -952,10 +983,14 @@ static double number_of(const key *k, const char *field) {
   int whole;
   double number;
   uint64_t seed;
+  size_t bytes;
   switch (k->kind) {
   case VALUE_NUMBER:
     memcpy(&number, field, sizeof number);
     return number;
+  case VALUE_BYTES:
+    memcpy(&bytes, field, sizeof bytes);
+    return (double)bytes;
   case VALUE_SEED:
     memcpy(&seed, field, sizeof seed);
     return (double)seed;
@@ -972,6 +1007,7 @@ static bool has_value(const key *k, const char *field) {
   switch (k->kind) {
   case VALUE_INTEGER:
   case VALUE_ODD:
+  case VALUE_BYTES:
   case VALUE_NUMBER:
     return in_bounds(k, number_of(k, field));
   case VALUE_NAME:

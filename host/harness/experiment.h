@@ -4,7 +4,9 @@
  * ("layer2+layer3"), frames {step, offset, tested_only, mask: full | half | any} (of mstc), train_images (so many are drawn of the nominal ones; 0, the default: all), image {resize, crop, squash},
  * tile {size, overlap, bank: shared | position} (large images are cut; size 0, the default: they are not),
  * patch, stride, layer_dimension, dimension, aggregate (official, concat), projection, subsampling {kind: greedy | random |
- * learned | none, percent}, ensemble {normalise: official | nominal, members: [{backbone, layers}, …]}, search (exact, or faiss:"FACTORY" with a
+ * learned | none, percent | bank_rows | bank_bytes (100M; of the rows), radius (greedy ends where every patch is as near to a bank row, as
+ * projected), seconds (greedy ends after so many; the bank then depends on the machine); without the first three 10 %, or with the last
+ * two all patches at most}, ensemble {normalise: official | nominal, members: [{backbone, layers}, …]}, search (exact, or faiss:"FACTORY" with a
  * factory string of FAISS, such as faiss:"IVF512,PQ64np"; in a list in brackets it needs quotes around all of it), nprobe (lists
  * looked at), ef_search (candidates kept in a graph), distance (squared, euclidean), image_score
  * (max, reweighted, smoothed_max, nearest_images), neighbours, gallery (separate, concatenated), placement (nearest, bilinear),

@@ -32,6 +32,8 @@ void tr_group_method_options(const tr_pass *pass, const tr_group *group, tr_devi
                              .gallery = group->runs[0].setting->gallery,
                              .train_images = group->train_images * tr_pass_units(pass),
                              .keep = group->keep,
+                             /* in memory only */
+                             .measure_cover = group->keep <= TR_KEEP_NOTHING,
                              .folder = getenv("TMPDIR"),
                              .variants = variants,
                              .variant_count = group->variant_count};
@@ -233,7 +235,10 @@ static size_t nominal_bytes(const tr_pass *pass, const tr_device *device) {
     size_t patches = (size_t)group->needs.grid_h * (size_t)group->needs.grid_w;
     for (size_t r = 0; r < group->run_count; ++r) {
       const tr_plan_run *run = &group->runs[r];
-      size_t rows = (size_t)((double)(group->train_images * patches) * run->setting->percent / 100);
+      const tr_variant variant = tr_setting_variant(run->setting);
+      size_t rows;
+      if (tr_variant_rows(&variant, group->train_images * patches, group->needs.dimension, &rows) != TR_OK)
+        continue;
       size_t bytes =
           tr_bank_bytes(device, rows, group->needs.dimension) + tr_bank_scratch_bytes(device, rows, group->needs.dimension);
       most = run->nominal && run->member && bytes > most ? bytes : most;

@@ -69,6 +69,7 @@ static tr_status describe(const origin *from, const tr_plan_run *run, tr_result 
       .recall_at_1 = NAN,
       .distance_error = NAN,
       .percent = s->percent,
+      .covering_radius = NAN,
       .sigma = s->sigma,
       .epsilon = s->epsilon,
       .seed = s->seed,
@@ -143,6 +144,13 @@ static tr_status write_files(const tr_plan_run *run, const tr_class *class_, tr_
   return options->scores ? write_scores(options, run->name, class_, image_scores) : TR_OK;
 }
 
+/* As asked, or what there is. */
+static double percent_of(const tr_pass_work *w, const tr_pass_model *m, const tr_setting *s, size_t bank_rows) {
+  bool asked = s->percent > 0 && !(s->radius > 0) && !(s->seconds > 0);
+  double patches = (double)m->group->train_images * (double)w->tiles * (double)m->grid;
+  return asked ? s->percent : 100 * (double)bank_rows / patches;
+}
+
 tr_status tr_outcome_evaluate(const tr_pass_work *w, size_t model, const tr_plan_run *run, tr_evaluation *evaluation,
                               const tr_plan_options *options, tr_result *out) {
   const tr_pass_model *m = &w->models[model];
@@ -163,6 +171,8 @@ tr_status tr_outcome_evaluate(const tr_pass_work *w, size_t model, const tr_plan
   out->seconds.metrics = tr_seconds() - mapped;
   fill_seconds(w, info, &out->seconds);
   out->bank_rows = info->bank_rows;
+  out->covering_radius = info->cover;
+  out->percent = percent_of(w, m, run->setting, info->bank_rows);
   out->dimension = info->dimension;
   out->index_bytes = info->index_bytes;
   out->recall_at_1 = info->index_bytes ? info->recall_at_1 : NAN;

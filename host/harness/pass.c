@@ -432,6 +432,7 @@ static void add_info(tr_model_info *sum, const tr_model_info *one, size_t count)
   }
   double before = (double)count;
   sum->bank_rows += one->bank_rows;
+  sum->cover = one->cover > sum->cover || isnan(one->cover) ? one->cover : sum->cover;
   sum->coreset_seconds += one->coreset_seconds;
   sum->nearest_seconds += one->nearest_seconds;
   sum->aggregate_seconds += one->aggregate_seconds;

@@ -111,7 +111,6 @@ void tr_setting_defaults(tr_protocol protocol, const char *method, tr_setting *o
       .dimension = 1024,
       .projection = 128,
       .subsampling = TR_SUBSAMPLE_GREEDY,
-      .percent = 10,
       .distance = paper ? TR_DISTANCE_EUCLIDEAN : TR_DISTANCE_SQUARED,
       .image_score = paper ? TR_SCORE_REWEIGHTED : TR_SCORE_MAX,
       .neighbours = 9,
@@ -144,6 +143,13 @@ static int padim_dimension(const char *backbone) {
   return narrow ? 100 : 550;
 }
 
+static void keep_all(tr_setting *setting) {
+  setting->percent = 100;
+  setting->bank_rows = 0;
+  setting->bank_bytes = 0;
+  setting->radius = setting->seconds = 0;
+}
+
 /* The other methods' choices get what padim_defaults() gives them. */
 static void normalise_padim(tr_setting *setting) {
   int dimension = setting->dimension ? setting->dimension : padim_dimension(setting->backbone);
@@ -159,7 +165,7 @@ static void normalise_padim(tr_setting *setting) {
   setting->placement = placement;
   setting->epsilon = epsilon;
   setting->layer_dimension = setting->projection = 0;
-  setting->percent = 100;
+  keep_all(setting);
   setting->neighbours = 1;
   setting->gallery = TR_GALLERY_SEPARATE;
 }
@@ -177,7 +183,7 @@ static void normalise_spade(tr_setting *setting) {
   setting->gallery = gallery;
   setting->neighbours = neighbours;
   setting->projection = 0;
-  setting->percent = 100;
+  keep_all(setting);
   setting->placement = TR_PLACE_NEAREST;
   setting->epsilon = 0;
   if (!setting->train_images)
@@ -196,12 +202,20 @@ static void normalise_search(tr_setting *setting) {
     setting->ef_search = 16;
 }
 
+/* 10 % of the patches; all where the selection ends by itself. */
+static void normalise_bank(tr_setting *setting) {
+  bool ends = setting->radius > 0 || setting->seconds > 0;
+  if (!(setting->percent > 0) && !setting->bank_rows && !setting->bank_bytes)
+    setting->percent = ends ? 100 : 10;
+  if (setting->subsampling == TR_SUBSAMPLE_NONE || (setting->percent >= 100 && !ends)) {
+    setting->subsampling = TR_SUBSAMPLE_NONE;
+    keep_all(setting);
+  }
+}
+
 static void normalise_patchcore(tr_setting *setting) {
   normalise_search(setting);
-  if (setting->subsampling == TR_SUBSAMPLE_NONE || setting->percent >= 100) {
-    setting->subsampling = TR_SUBSAMPLE_NONE;
-    setting->percent = 100;
-  }
+  normalise_bank(setting);
   /* Only the greedy selection looks at projected features. */
   if (setting->subsampling != TR_SUBSAMPLE_GREEDY)
     setting->projection = 0;
@@ -241,6 +255,10 @@ tr_variant tr_setting_variant(const tr_setting *s) {
   return (tr_variant){.seed = s->seed,
                       .subsampling = s->subsampling,
                       .percent = s->percent,
+                      .bank_rows = (size_t)s->bank_rows,
+                      .bank_bytes = s->bank_bytes,
+                      .radius = s->radius,
+                      .seconds = s->seconds,
                       .projection = s->projection,
                       .search = s->search,
                       .nprobe = s->nprobe,
@@ -288,8 +306,28 @@ static void write_tile(FILE *out, const tr_tile_spec *tile) {
     fprintf(out, "-position");
 }
 
+/* Exactly: 100M, 1536K, 1000. */
+static void write_bytes(FILE *out, size_t bytes) {
+  static const char *const units[] = {"", "K", "M", "G"};
+  size_t unit = 0;
+  for (; unit < 3 && bytes % 1024 == 0; ++unit)
+    bytes /= 1024;
+  fprintf(out, "%zu%s", bytes, units[unit]);
+}
+
 static void write_subset(FILE *out, const tr_setting *setting) {
-  fprintf(out, "_P%.15g", setting->percent);
+  if (setting->bank_rows) {
+    fprintf(out, "_R%d", setting->bank_rows);
+  } else if (setting->bank_bytes) {
+    fprintf(out, "_B");
+    write_bytes(out, setting->bank_bytes);
+  } else {
+    fprintf(out, "_P%.15g", setting->percent);
+  }
+  if (setting->radius > 0)
+    fprintf(out, "-radius%.15g", setting->radius);
+  if (setting->seconds > 0)
+    fprintf(out, "-seconds%.15g", setting->seconds);
   if (setting->subsampling == TR_SUBSAMPLE_RANDOM || setting->subsampling == TR_SUBSAMPLE_LEARNED)
     fprintf(out, "-%s", tr_subsampling_name(setting->subsampling));
 }
@@ -471,10 +509,12 @@ bool tr_setting_shares_features(const tr_setting *a, const tr_setting *b) {
 }
 
 bool tr_setting_shares_selection(const tr_setting *a, const tr_setting *b) {
-  /* Proxies are learned for one percentage. */
-  bool same_rows = a->subsampling == b->subsampling && (a->subsampling != TR_SUBSAMPLE_LEARNED || a->percent == b->percent);
-  return same_rows && a->seed == b->seed && a->projection == b->projection && a->dimension == b->dimension &&
-         a->placement == b->placement && a->epsilon == b->epsilon;
+  bool same_size = a->percent == b->percent && a->bank_rows == b->bank_rows && a->bank_bytes == b->bank_bytes;
+  bool a_ends = a->radius > 0 || a->seconds > 0, b_ends = b->radius > 0 || b->seconds > 0;
+  /* Proxies are learned for one number of them. */
+  bool same_rows = a->subsampling == b->subsampling && (a->subsampling != TR_SUBSAMPLE_LEARNED || same_size);
+  return same_rows && a_ends == b_ends && a->seconds == b->seconds && a->seed == b->seed && a->projection == b->projection &&
+         a->dimension == b->dimension && a->placement == b->placement && a->epsilon == b->epsilon;
 }
 
 char *tr_setting_layers_text(const tr_setting *setting) {

@@ -39,7 +39,11 @@ typedef struct tr_setting {
   int neighbours;         /* b of Eq. 7; spade: K; else 1 */
   tr_placement placement; /* padim: of deeper layers; else nearest */
   tr_gallery gallery;     /* spade; else separate */
-  double percent;         /* 100 with TR_SUBSAMPLE_NONE */
+  /* How large the bank is, by one of these, the others 0; until it is normalised all may be 0. 100 % with TR_SUBSAMPLE_NONE. */
+  double percent;
+  int bank_rows;
+  size_t bank_bytes;
+  double radius, seconds; /* that end a greedy selection; 0: they do not */
   double sigma;           /* of the map's Gaussian, in pixels */
   double epsilon;         /* padim: on the covariance's diagonal; else 0 */
   uint64_t seed;
@@ -62,8 +66,8 @@ void tr_setting_normalise(tr_setting *setting);
 tr_variant tr_setting_variant(const tr_setting *setting);
 tr_aggregate_spec tr_setting_aggregate(const tr_setting *setting);
 
-/* Name of a run in the official style, IM224_RN50V1_L2-3_P10_D1024-1024_PS-3_AN-1_S0. P10 is greedy 10 %; whatever differs
- * from the official protocol adds a suffix, so that distinct normalised settings (of one data set) have distinct names.
+/* Name of a run in the official style, IM224_RN50V1_L2-3_P10_D1024-1024_PS-3_AN-1_S0. P10 is greedy 10 %, R5000 so many rows, B100M so
+ * many bytes of them, P10-radius3.2-seconds60 what ends before; whatever else differs from the official protocol adds a suffix, so that distinct normalised settings (of one data set) have distinct names.
  * malloc'd; NULL when out of memory. */
 char *tr_setting_run_name(const tr_setting *setting);
 
@@ -76,7 +80,7 @@ bool tr_setting_same_image(const tr_image_spec *a, const tr_image_spec *b);
 
 bool tr_setting_same_frames(const tr_frame_options *a, const tr_frame_options *b);
 
-/* Of settings that share features: the same order of bank rows, of which each takes its percentage; or the same Gaussians. */
+/* Of settings that share features: the same order of bank rows, of which each takes the first; or the same Gaussians. */
 bool tr_setting_shares_selection(const tr_setting *a, const tr_setting *b);
 
 /* "layer2+layer3"; of an ensemble its members' texts, joined by `/`. malloc'd; NULL when out of memory. */

@@ -55,6 +55,7 @@ static const field fields[] = {
     {"anomalous_images", AT(anomalous_images), FIELD_SIZE, false},
     {"regions", AT(regions), FIELD_SIZE, false},
     {"bank_rows", AT(bank_rows), FIELD_SIZE, false},
+    {"covering_radius", AT(covering_radius), FIELD_DOUBLE, false},
     {"dimension", AT(dimension), FIELD_INT, false},
     {"protocol", AT(protocol), FIELD_TEXT, false},
     {"resize", AT(resize), FIELD_INT, false},

@@ -37,7 +37,9 @@ typedef struct tr_result {
   int frame_step, frame_offset, tested_only; /* of mstc (tr_frame_options); else 0 */
   char *mask_rule;                           /* of mstc; else NULL */
   int low_shot;                              /* training images drawn, of which train_images is what there was; 0: all */
-  double percent, sigma, epsilon;
+  double percent;                            /* of the patches; what the bank has, where it was not asked by percentage alone */
+  double covering_radius;                    /* tr_model_info.cover */
+  double sigma, epsilon;
   uint64_t seed;
   /* fractions; NaN: not defined, null in the file */
   double image_auroc, pixel_auroc, pixel_auroc_anomalous, pro, pro_anomalous_224, f1;

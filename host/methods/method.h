@@ -42,7 +42,13 @@ typedef struct tr_variant {
   tr_image_score image_score;
   /* patchcore */
   tr_subsampling subsampling;
-  double percent;        /* of the patches that stay in the bank, (0, 100]; rows = floor(n * (percent / 100)), at least 1 */
+  /* How large the bank is: by one of these, the others 0. */
+  double percent;    /* of the patches, (0, 100]; rows = floor(n * (percent / 100)), at least 1 */
+  size_t bank_rows;  /* or all patches, if these are less */
+  size_t bank_bytes; /* of the rows: floor(bytes / (4 * dimension)) of them */
+  /* A greedy selection ends before that where every patch is within `radius` of a picked one (as the selection measures, kernels/coreset.h,
+   * but one row at least), or after so many seconds: what is picked by then depends on the machine. 0: it does not. */
+  double radius, seconds;
   int projection;        /* d* of the greedy selection; features of that dimension are not projected (official: 128) */
   tr_distance distance;  /* of patch scores: official squared, paper Euclidean */
   int neighbours;        /* b of Eq. 7; spade: K, of images */
@@ -76,8 +82,8 @@ typedef struct tr_model tr_model;
 typedef struct tr_model_info {
   size_t bank_rows;
   int dimension;
-  /* The covering radius: no training patch is farther from its nearest bank row, Euclidean, as the selection sees them (projected). Of the
-   * most rows that any variant of the same selection has; NaN: not measured, or no greedy selection. */
+  /* The covering radius: no training patch is farther from its nearest bank row, Euclidean, as the selection sees them (projected). NaN: not
+   * measured, or no greedy selection. */
   double cover;
   double coreset_seconds, nearest_seconds; /* summed over calls; lanes count together / lanes. padim: factors, distances */
   double aggregate_seconds;                /* of the scored images, shared by all variants; summed likewise */
@@ -141,6 +147,9 @@ const char *const *tr_image_score_names(size_t *count);
 const char *const *tr_distance_names(size_t *count);
 const char *const *tr_placement_names(size_t *count);
 const char *const *tr_gallery_names(size_t *count);
+
+/* Bank rows that a variant of patchcore asks for, or allows. EINVAL: by not one way, or none. */
+tr_status tr_variant_rows(const tr_variant *variant, size_t patches, int dimension, size_t *rows);
 
 const tr_method *tr_method_find(const char *name); /* NULL when unknown */
 const char *const *tr_method_names(size_t *count);

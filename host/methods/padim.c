@@ -456,6 +456,7 @@ static tr_status info(const tr_model *model, size_t variant, tr_model_info *out)
     return tr_fail(TR_EINVAL, "padim: there is no variant %zu of %zu", variant, model->variant_count);
   const estimate *e = &model->estimates[model->variant_estimate[variant]];
   *out = (tr_model_info){.dimension = e->spec.d,
+                         .cover = NAN,
                          .coreset_seconds = e->factor_seconds,
                          .nearest_seconds = tr_batches_seconds(e->batches) / model->lanes,
                          .aggregate_seconds = e->draw_seconds / model->lanes};

@@ -244,7 +244,7 @@ static tr_status info(const tr_model *model, size_t variant, tr_model_info *out)
   const tr_search *pass = &model->searches[model->variant_search[variant]];
   *out = (tr_model_info){.bank_rows = pass->rows,
                          .dimension = model->d,
-                         .cover = model->selections[pass->selection].cover,
+                         .cover = pass->cover,
                          .coreset_seconds = model->selections[pass->selection].seconds,
                          .nearest_seconds =
                              pass->timed ? pass->seconds / model->lanes * ((double)model->scored / (double)pass->timed) : 0,

@@ -13,7 +13,9 @@ typedef struct tr_selection {
   tr_subsampling kind;
   uint64_t seed;
   int projection;
-  size_t rows;     /* most that any variant wants */
+  bool stops; /* may end early */
+  double stop_radius, stop_seconds;
+  size_t rows;     /* most that any variant wants; when it has ended early, most that any gets */
   uint32_t *order; /* [rows]; NULL for the whole bank in its own order, and for rows that are no patches */
   bool in_host;    /* the bank */
   /* where not all features are kept */
@@ -21,7 +23,6 @@ typedef struct tr_selection {
   tr_feature_file *projected_file; /* in place of `projected` */
   tr_picks *picks;                 /* until the bank is made */
   tr_bank *bank;
-  double cover; /* tr_model_info */
   double seconds;
   size_t *prefixes; /* when there are scores: rows that exact searches are of, each once, ascending */
   size_t prefix_count;
@@ -30,6 +31,7 @@ typedef struct tr_selection {
 /* An index over the first `rows` rows of a selection's bank. */
 typedef struct tr_prefix_index {
   size_t selection, rows;
+  double radius; /* that ends the selection for it */
   const char *search;
   tr_index *index;
 } tr_prefix_index;
@@ -39,6 +41,8 @@ typedef struct tr_prefix_index {
 /* Nearest neighbours: of the first `rows` rows of a selection's bank, or by an index over them. */
 typedef struct tr_search {
   size_t selection, rows;
+  double radius;    /* that ends the selection for it; 0: `rows` alone does */
+  double cover;     /* tr_model_info */
   size_t index;     /* TR_NONE: exact */
   size_t reference; /* the exact search, earlier in the list, that this one is compared with; TR_NONE */
   bool is_reference;

@@ -22,9 +22,19 @@ static tr_model_array index_array(const void *data, size_t bytes) {
   return (tr_model_array){"index", TR_ARRAY_U1, 1, {bytes}, data, false};
 }
 
-static tr_status write_settings(const tr_model *model, const tr_variant *v, double cover, size_t index_bytes, cJSON *out) {
+/* Of a bank that has not the variant's percentage; else 0. */
+static size_t given_rows(const tr_model *model, const tr_variant *v, const tr_search *pass) {
+  if (model->given_rows || v->subsampling == TR_SUBSAMPLE_NONE)
+    return model->given_rows;
+  size_t rows;
+  return v->percent > 0 && tr_variant_rows(v, model->train_rows, model->d, &rows) == TR_OK && rows == pass->rows ? 0 : pass->rows;
+}
+
+static tr_status write_settings(const tr_model *model, const tr_variant *v, const tr_search *pass, size_t index_bytes,
+                                cJSON *out) {
   const tr_aggregate_spec *a = &model->aggregate;
-  size_t train_images = model->train_rows / model->patches, count;
+  size_t train_images = model->train_rows / model->patches, count, given = given_rows(model, v, pass);
+  double share = fmin(100, 100 * (double)pass->rows / (double)model->train_rows);
   const struct {
     const char *name;
     double value;
@@ -34,7 +44,7 @@ static tr_status write_settings(const tr_model *model, const tr_variant *v, doub
                  {"layer_dimension", a->layer_dimension},
                  {"dimension", a->dimension},
                  {"seed", (double)v->seed},
-                 {"percent", v->percent},
+                 {"percent", given && !model->given_rows ? share : v->percent},
                  {"projection", v->projection},
                  {"neighbours", v->neighbours},
                  {"nprobe", v->nprobe},
@@ -47,16 +57,11 @@ static tr_status write_settings(const tr_model *model, const tr_variant *v, doub
                   cJSON_AddStringToObject(out, "search", v->search ? v->search : TR_SEARCH_EXACT);
   for (size_t i = 0; complete && i < sizeof numbers / sizeof *numbers; ++i)
     complete = cJSON_AddItemToObject(out, numbers[i].name, tr_json_number(numbers[i].value));
-  if (complete && model->given_rows)
-    complete = cJSON_AddItemToObject(out, "bank_rows", tr_json_number((double)model->given_rows));
-  if (complete && !isnan(cover))
-    complete = cJSON_AddItemToObject(out, "cover", tr_json_number(cover));
+  if (complete && given)
+    complete = cJSON_AddItemToObject(out, "bank_rows", tr_json_number((double)given));
+  if (complete && !isnan(pass->cover))
+    complete = cJSON_AddItemToObject(out, "cover", tr_json_number(pass->cover));
   return complete ? tr_model_maps_to_json(a, out) : tr_fail(TR_ENOMEM, "writing a model's settings: out of memory");
-}
-
-/* Known of the selection's whole bank. */
-static double cover_of(const tr_selection *s, const tr_search *pass) {
-  return pass->rows == s->rows ? s->cover : NAN;
 }
 
 tr_status tr_patchcore_save(const tr_model *model, size_t variant, const char *path, const char *about) {
@@ -75,7 +80,7 @@ tr_status tr_patchcore_save(const tr_model *model, size_t variant, const char *p
   if (index)
     arrays[count++] = index_array(index, index_bytes);
   cJSON *settings = cJSON_CreateObject();
-  tr_status status = settings ? write_settings(model, &model->variants[variant], cover_of(s, pass), index_bytes, settings)
+  tr_status status = settings ? write_settings(model, &model->variants[variant], pass, index_bytes, settings)
                               : tr_fail(TR_ENOMEM, "writing %s: out of memory", path);
   if (status == TR_OK)
     status = tr_model_file_write(
@@ -172,8 +177,8 @@ static tr_status take_given_rows(const cJSON *settings, tr_model *model) {
 static tr_status read_cover(const cJSON *settings, tr_model *model) {
   if (!cJSON_HasObjectItem(settings, "cover"))
     return TR_OK;
-  TR_TRY(tr_json_get_number(settings, "cover", &model->selections[0].cover));
-  return model->selections[0].cover >= 0 ? TR_OK : tr_fail(TR_EFORMAT, "\"cover\": expected 0 or more");
+  TR_TRY(tr_json_get_number(settings, "cover", &model->searches[0].cover));
+  return model->searches[0].cover >= 0 ? TR_OK : tr_fail(TR_EFORMAT, "\"cover\": expected 0 or more");
 }
 
 static tr_status load_bank(const tr_model_file *file, tr_model *model) {

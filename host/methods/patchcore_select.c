@@ -34,11 +34,94 @@ static void free_coreset(const tr_model *model, const tr_coreset_args *args) {
     tr_device_free(model->device, args->scratch);
 }
 
+/* What a selection gave: so many picks; and of one more, which may be left out, how far it is from those before. */
+typedef struct picking {
+  tr_coreset_args args;
+  size_t picked;
+  bool more;
+} picking;
+
+static bool stops_here(const tr_search *search, double reach) {
+  return search->radius > 0 && reach < search->radius;
+}
+
+/* A search's rows: up to its radius where that comes first. One at least, also where that was left out. */
+static size_t rows_of_search(const tr_search *search, const picking *p) {
+  size_t most = search->rows < p->picked ? search->rows : p->picked, rows = 1;
+  while (rows < most && !stops_here(search, (double)p->args.radius[rows]))
+    ++rows;
+  return rows;
+}
+
+/* The largest reach after so many picks; where a selection stopped for time, at most that. */
+static double reach_after(const tr_model *model, const picking *p, size_t rows) {
+  if (rows == model->train_rows)
+    return 0;
+  return (double)p->args.radius[rows < p->picked + p->more ? rows : rows - 1];
+}
+
+static tr_status measure_cover(const tr_model *model, const picking *p, const tr_search *search, double *out) {
+  double reach = reach_after(model, p, search->rows);
+  return tr_cover_radius(model->device,
+                         &(tr_cover_args){.n = model->train_rows,
+                                          .d = p->args.d,
+                                          .rows = p->args.rows,
+                                          .start = p->args.start,
+                                          .starts = p->args.starts,
+                                          .order = p->args.order,
+                                          .picks = search->rows,
+                                          .reach = reach},
+                         out);
+}
+
+/* Rows and covering radius of each search. */
+static tr_status end_selection(tr_model *model, tr_selection *s, const picking *p) {
+  size_t most = 0;
+  for (size_t i = 0; i < model->search_count; ++i) {
+    tr_search *search = &model->searches[i];
+    if (&model->selections[search->selection] != s)
+      continue;
+    search->rows = rows_of_search(search, p);
+    most = search->rows > most ? search->rows : most;
+    if (search->index != TR_NONE)
+      model->indexes[search->index].rows = search->rows;
+    size_t before = 0;
+    while (before < i && (model->searches[before].selection != search->selection || model->searches[before].rows != search->rows))
+      ++before;
+    if (before < i)
+      search->cover = model->searches[before].cover;
+    else if (model->measure_cover && search->rows < model->train_rows)
+      TR_TRY(measure_cover(model, p, search, &search->cover));
+    else if (model->measure_cover)
+      search->cover = 0;
+  }
+  s->rows = most;
+  memcpy(s->order, p->args.order, most * sizeof *s->order);
+  return TR_OK;
+}
+
+static tr_status check_neighbours(const tr_model *model, const tr_selection *s) {
+  for (size_t v = 0; s->stops && v < model->variant_count; ++v) {
+    const tr_search *search = &model->searches[model->variant_search[v]];
+    if (&model->selections[search->selection] == s && model->variants[v].image_score == TR_SCORE_REWEIGHTED &&
+        (size_t)model->variants[v].neighbours > search->rows)
+      return tr_fail(TR_EINVAL, "patchcore: the selection ended after %zu rows, fewer than the %d neighbours of the image score",
+                     search->rows, model->variants[v].neighbours);
+  }
+  return TR_OK;
+}
+
+/* Rows that stop at a radius are counted in float, whatever else is asked for: the operator stops a little later. */
+#define BELOW(radius) ((radius) * (1 - 1e-6))
+
 /* One pick more says how far the farthest row is from those before it. */
-static tr_status pick_rows(const tr_model *model, tr_selection *s, tr_coreset_args *args) {
-  bool measures = model->measure_cover && s->rows < model->train_rows;
-  size_t picks = s->rows + measures;
+static tr_status pick_rows(tr_model *model, tr_selection *s, picking *p) {
+  tr_coreset_args *args = &p->args;
+  size_t picks = s->rows + (model->measure_cover && s->rows < model->train_rows);
   args->picks = picks;
+  args->stop_radius = BELOW(s->stop_radius);
+  args->stop_seconds = s->stop_seconds;
+  args->picked = &p->picked;
   args->order = malloc(picks * sizeof *args->order);
   args->radius = malloc(picks * sizeof *args->radius);
   tr_status status = args->order && args->radius ? TR_OK : tr_fail(TR_ENOMEM, "coreset: %zu picks: out of memory", s->rows);
@@ -48,16 +131,12 @@ static tr_status pick_rows(const tr_model *model, tr_selection *s, tr_coreset_ar
     status = tr_coreset(model->device, args);
   free_coreset(model, args);
   if (status == TR_OK)
-    memcpy(s->order, args->order, s->rows * sizeof *s->order);
-  if (status == TR_OK && model->measure_cover)
-    s->cover = measures ? (double)args->radius[s->rows] : 0;
-  free(args->order);
-  free(args->radius);
+    p->more = args->stop_radius > 0 && p->picked < picks && args->radius[p->picked] > 0;
   return status;
 }
 
 /* Of rows in memory, or of those in the selection's file. */
-static tr_status greedy_order(const tr_model *model, tr_selection *s, const float *rows, int d) {
+static tr_status greedy_order(tr_model *model, tr_selection *s, const float *rows, int d) {
   uint64_t drawn[STARTING_POINTS];
   uint32_t start[STARTING_POINTS];
   size_t starts = model->train_rows < STARTING_POINTS ? model->train_rows : STARTING_POINTS;
@@ -65,27 +144,20 @@ static tr_status greedy_order(const tr_model *model, tr_selection *s, const floa
   TR_TRY(tr_rng_sample(&rng, model->train_rows, starts, drawn));
   for (size_t i = 0; i < starts; ++i)
     start[i] = (uint32_t)drawn[i];
-  TR_TRY(pick_rows(model, s,
-                   &(tr_coreset_args){.n = model->train_rows,
-                                      .d = d,
-                                      .rows = rows,
-                                      .start = start,
-                                      .starts = starts,
-                                      .read = s->projected_file ? read_projected : NULL,
-                                      .read_context = s,
-                                      .progress = model->progress}));
-  if (!(s->cover > 0))
-    return TR_OK;
-  return tr_cover_radius(model->device,
-                         &(tr_cover_args){.n = model->train_rows,
-                                          .d = d,
-                                          .rows = rows,
-                                          .start = start,
-                                          .starts = starts,
-                                          .order = s->order,
-                                          .picks = s->rows,
-                                          .reach = s->cover},
-                         &s->cover);
+  picking p = {.args = {.n = model->train_rows,
+                        .d = d,
+                        .rows = rows,
+                        .start = start,
+                        .starts = starts,
+                        .read = s->projected_file ? read_projected : NULL,
+                        .read_context = s,
+                        .progress = model->progress}};
+  tr_status status = pick_rows(model, s, &p);
+  if (status == TR_OK)
+    status = end_selection(model, s, &p);
+  free(p.args.order);
+  free(p.args.radius);
+  return status == TR_OK ? check_neighbours(model, s) : status;
 }
 
 static tr_status project_rows(const tr_model *model, const tr_selection *s, const float *matrix, const float *rows, size_t n,
@@ -131,7 +203,7 @@ static tr_status project_features(const tr_model *model, const tr_selection *s, 
   return status;
 }
 
-static tr_status select_greedy(const tr_model *model, tr_selection *s) {
+static tr_status select_greedy(tr_model *model, tr_selection *s) {
   if (!tr_patchcore_selects_by_copy(model, s))
     return greedy_order(model, s, model->features, model->d);
   size_t bytes = model->train_rows * (size_t)s->projection * sizeof(float);

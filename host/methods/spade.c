@@ -448,8 +448,8 @@ static tr_status info(const tr_model *model, size_t variant, tr_model_info *out)
   if (variant >= model->variant_count)
     return tr_fail(TR_EINVAL, "spade: there is no variant %zu of %zu", variant, model->variant_count);
   const search *pass = &model->searches[model->variant_search[variant]];
-  *out =
-      (tr_model_info){.nearest_seconds = pass->seconds / model->lanes, .aggregate_seconds = model->shared_seconds / model->lanes};
+  *out = (tr_model_info){
+      .cover = NAN, .nearest_seconds = pass->seconds / model->lanes, .aggregate_seconds = model->shared_seconds / model->lanes};
   for (int g = 0; g < model->gallery_count; ++g) {
     out->bank_rows += pass->images * model->galleries[g].positions;
     out->dimension += model->galleries[g].d;

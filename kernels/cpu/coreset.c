@@ -471,6 +471,8 @@ static void pick_candidates(greedy *g) {
   while (g->candidate_count > 0 && g->done < g->args->picks) {
     candidate pick = g->candidates[best];
     if (pick.reach2 < g->stop2) {
+      g->args->order[g->done] = pick.row;
+      g->args->radius[g->done] = (float)sqrt(pick.reach2);
       g->stopped = true;
       return;
     }

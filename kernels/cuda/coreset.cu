@@ -97,6 +97,7 @@ struct greedy {
   double ceiling;    /* no reach2 is above it */
   double slack;      /* the products' error, as a bound on squared distance / 2 */
   double stop2;      /* picks of less are not wanted */
+  bool left_out;     /* one is behind the last */
 };
 
 /* ---- memory ---- */
@@ -435,13 +436,13 @@ __global__ void __launch_bounds__(CANDIDATES) pick_candidates(picking p) {
     if (best.reach2 < 0 || best.reach2 < outside.reach2 || (best.reach2 == outside.reach2 && p.list[best.slot] > outside.row))
       break;
     stopped = best.reach2 < p.stop2;
-    if (stopped)
-      break;
     if (slot == best.slot) {
       p.order[picked] = row;
       p.radius[picked] = (float)sqrt(reach2);
-      reach2 = PICKED;
+      reach2 = stopped ? reach2 : PICKED;
     }
+    if (stopped)
+      break;
     const bool possible =
         reach2 > 0 && p.products[best.slot * blockDim.x + slot] - p.half_norms[best.slot] > limit_of(half_norm, reach2, p.slack);
     for (unsigned left = __ballot_sync(TR_ALL_LANES, possible); left; left &= left - 1) {
@@ -456,13 +457,13 @@ __global__ void __launch_bounds__(CANDIDATES) pick_candidates(picking p) {
     p.reach2[row] = reach2;
   if (slot != 0)
     return;
-  if (picked == 0 && !stopped && outside.reach2 < p.stop2)
-    stopped = true;
   if (picked == 0 && !stopped) { /* more rows rank at the cut than are listed, and the best is none of these */
     p.order[0] = outside.row;
     p.radius[0] = (float)sqrt(outside.reach2);
-    p.reach2[outside.row] = PICKED;
-    picked = 1;
+    stopped = outside.reach2 < p.stop2;
+    if (!stopped)
+      p.reach2[outside.row] = PICKED;
+    picked = !stopped;
   }
   p.told->picked = picked;
   p.told->stopped = stopped;
@@ -663,6 +664,7 @@ tr_status run_rounds(greedy *g) {
     if (g->done < picks && g->ceiling > 0 && !told.stopped)
       TR_TRY(queue_lower(*g, told.picked));
     tr_progress_update(g->args->progress, "coreset", g->done, picks, "picks");
+    g->left_out = told.stopped;
     if (told.stopped || (g->args->stop_seconds > 0 && tr_seconds() - begin >= g->args->stop_seconds))
       break;
   }
@@ -693,7 +695,7 @@ tr_status tr_cuda_coreset(tr_device *device, const tr_coreset_args *args) {
   TR_TRY(take_given(&g));
   TR_TRY(run_rounds(&g));
   *args->picked = g.done;
-  const size_t given = args->given, own = g.done - given;
+  const size_t given = args->given, own = g.done - given + g.left_out;
   TR_TRY(tr_device_download(device, args->order + given, g.m.order + given, own * sizeof *args->order));
   return tr_device_download(device, args->radius + given, g.m.radius + given, own * sizeof *args->radius);
 }

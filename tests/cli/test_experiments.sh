@@ -54,3 +54,23 @@ code 0 run "$dir/e.yaml" --class "$one" --backbone resnet18
 mv "$dir/results" "$dir/first"
 code 0 run "$dir/e.yaml" --class "$one" --backbone resnet18 --threads 3
 diff <(lasting "$dir"/first/*/t.jsonl) <(lasting "$dir"/results/*/t.jsonl) || fail "three threads give other results"
+
+# Banks by rows, by bytes and by radius; one selection that ends at a radius is the prefix of another.
+rm -r "$dir/results" "$dir/first"
+make_experiment "$dir/e.yaml" \
+  'subsampling: [{bank_rows: [40, 9]}, {bank_bytes: 4K}, {radius: [0.5, 1]}, {bank_rows: 20, seconds: 0.001}, {kind: random, bank_rows: 9}]'
+code 0 run "$dir/e.yaml" --class "$one"
+number() { sed -nE "s/.*\"run\":\"[^\"]*_$1_[^\"]*\".*\"$2\":([0-9.]+).*/\1/p" "$dir"/results/*/t.jsonl; }
+[ "$(lines)" = 7 ] || fail "$(lines) lines"
+[ "$(number R40 bank_rows) $(number R9 bank_rows) $(number R9-random bank_rows)" = "40 9 9" ] || fail "rows"
+dimension=$(number R40 dimension)
+[ "$(number B4K bank_rows)" = $((4096 / (4 * dimension))) ] || fail "$(number B4K bank_rows) rows in 4 KiB of $dimension dimensions"
+awk "BEGIN { exit !($(number P100-radius0.5 covering_radius) <= 0.5 && $(number P100-radius1 covering_radius) <= 1 &&
+  $(number P100-radius0.5 bank_rows) >= $(number P100-radius1 bank_rows) && $(number R40 covering_radius) < $(number R9 covering_radius)) }" ||
+  fail "radii"
+[ "$(number R20-seconds0.001 bank_rows)" -le 20 ] || fail "rows after a millisecond"
+if number R9-random covering_radius | grep -q .; then fail "random rows with a covering radius"; fi
+
+code 0 "$program" fit "$dir/data/synthetic/$one/train/good" --out "$dir/model" --backbone resnet18 --weights "$dir/weights" \
+  --set image.resize=64 --set image.crop=56 --set subsampling.bank_rows=12
+head -c 4096 "$dir/model" | grep -a '"bank_rows":12' >/dev/null || fail "a detector without its 12 rows"

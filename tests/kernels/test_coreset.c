@@ -390,7 +390,16 @@ static void test_stop(void **state) {
     assert_int_equal(picked, expected);
     assert_memory_equal(a.order, b.order, expected * sizeof *a.order);
     assert_memory_equal(a.radius, b.radius, expected * sizeof *a.radius);
+    assert_true(expected == whole.picks || (b.order[expected] == a.order[expected] && b.radius[expected] == a.radius[expected]));
   }
+  float *same = calloc(n * 16, sizeof *same); /* one point: the lowest row is left out */
+  assert_non_null(same);
+  problem point = whole;
+  point.rows = same;
+  point.stop_radius = 1;
+  assert_int_equal(select_on(test_device, 2, &point, &b, NULL), TR_OK);
+  assert_true(picked == 0 && b.order[0] == 0 && b.radius[0] == 0);
+  free(same);
   problem timed = whole; /* over at once: after the first round */
   timed.stop_seconds = 1e-9;
   assert_int_equal(select_on(test_device, 2, &timed, &b, NULL), TR_OK);

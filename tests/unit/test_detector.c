@@ -34,6 +34,9 @@ static const char *const experiments[] = {
     "{name: t, dataset: folder, backbone: resnet18, search: 'faiss:IVF16,PQ8', nprobe: 5}",
     "{name: t, dataset: folder, backbone: resnet18, search: 'faiss:HNSW32', ef_search: 40, subsampling: {kind: learned, percent: "
     "2}}",
+    "{name: t, dataset: folder, backbone: resnet18, subsampling: {bank_bytes: 100M, radius: 3.2}}",
+    "{name: t, dataset: folder, backbone: resnet18, subsampling: {bank_rows: 5000, seconds: 60}}",
+    "{name: t, dataset: folder, backbone: resnet18, subsampling: {radius: 0.1}}",
     "{name: t, dataset: folder, backbone: wide_resnet50_2, method: padim, placement: bilinear, epsilon: 0.001, image_score: max}",
     "{name: t, dataset: folder, backbone: resnet18, image: {resize: 0, crop: 0}, tile: {size: 96, overlap: 24, bank: position}}",
     "{name: t, dataset: folder, backbone: efficientnet_lite0, method: spade, gallery: concatenated, neighbours: 7}",

@@ -440,6 +440,44 @@ static void test_errors_of_keys(void **state) {
   EXPECT_ERROR(HEAD "? [a, b]\n: 1\n", "t.yaml:4", "plain word");
 }
 
+/* A bank by rows or bytes, and selections that end before. */
+static void test_sizes_of_banks(void **state) {
+  (void)state;
+  tr_experiments e =
+      parse(HEAD "subsampling:\n- {kind: [greedy, random], bank_rows: [5000, 70]}\n- {bank_bytes: [100M, 1536K, 1000]}\n"
+                 "- {radius: [3.2, 5]}\n- {percent: 10, radius: 3.2, seconds: 60}\n- {bank_rows: 9, seconds: 0.5}\n"
+                 "- {percent: 100}\n- {kind: none, bank_rows: 9, radius: 1}\n");
+  static const char *const names[] = {"R5000",         "R70",   "R5000-random",   "R70-random",   "B100M",
+                                      "B1536K",        "B1000", "P100-radius3.2", "P100-radius5", "P10-radius3.2-seconds60",
+                                      "R9-seconds0.5", "P100"};
+  assert_int_equal(e.items[0].setting_count, sizeof names / sizeof *names);
+  for (size_t i = 0; i < sizeof names / sizeof *names; ++i) {
+    char expected[96];
+    snprintf(expected, sizeof expected, "IM224_RN50_L2-3_%s_D1024-1024_PS-3_AN-1_S0", names[i]);
+    check_run(&e.items[0].settings[i], expected);
+  }
+  tr_variant v = tr_setting_variant(&e.items[0].settings[4]);
+  assert_true(v.bank_bytes == 100 << 20 && v.percent == 0 && v.bank_rows == 0);
+  v = tr_setting_variant(&e.items[0].settings[9]);
+  assert_true(v.percent == 10 && v.radius == 3.2 && v.seconds == 60);
+  const tr_setting *s = e.items[0].settings;
+  assert_true(tr_setting_shares_selection(&s[0], &s[1]) && tr_setting_shares_selection(&s[0], &s[4]));
+  assert_true(tr_setting_shares_selection(&s[7], &s[8]) && !tr_setting_shares_selection(&s[0], &s[7]));
+  assert_false(tr_setting_shares_selection(&s[7], &s[9]));
+  tr_experiments_free(&e);
+  e = parse(HEAD "method: [padim, spade]\nsubsampling: {bank_rows: 5, radius: 2}\n");
+  assert_int_equal(e.items[0].setting_count, 2);
+  assert_true(e.items[0].settings[1].bank_rows == 0 && e.items[0].settings[1].radius == 0);
+  tr_experiments_free(&e);
+  EXPECT_ERROR(HEAD "subsampling: {percent: 1, bank_rows: 5}\n", "t.yaml:4", "one of `percent`, `bank_rows` and `bank_bytes`");
+  EXPECT_ERROR(HEAD "subsampling: {kind: random, radius: 5}\n", "t.yaml:4", "greedy selection, not a random one");
+  EXPECT_ERROR(HEAD "subsampling: {kind: learned, percent: 1, seconds: 5}\n", "not a learned one");
+  EXPECT_ERROR(HEAD "subsampling: {bank_rows: 0}\n", "`bank_rows`", "from 1 to");
+  EXPECT_ERROR(HEAD "subsampling: {bank_bytes: 12Q}\n", "`bank_bytes`", "bytes such as 100M or 2G");
+  EXPECT_ERROR(HEAD "subsampling: {bank_bytes: 0}\n", "`bank_bytes`");
+  EXPECT_ERROR(HEAD "subsampling: {radius: 0}\n", "`radius`", "above 0");
+}
+
 static void test_errors_of_values(void **state) {
   (void)state;
   EXPECT_ERROR(HEAD "patch: 4\n", "t.yaml:4", "`patch`", "`4`", "an odd number from 1 to 15");
@@ -748,6 +786,7 @@ int main(void) {
       cmocka_unit_test(test_several_experiments_and_merge_keys),
       cmocka_unit_test(test_aliases),
       cmocka_unit_test(test_errors_of_keys),
+      cmocka_unit_test(test_sizes_of_banks),
       cmocka_unit_test(test_errors_of_values),
       cmocka_unit_test(test_errors_of_structure),
       cmocka_unit_test(test_bombs),

@@ -201,6 +201,9 @@ static void test_patchcore(void **state) {
       {.seed = 3, .subsampling = TR_SUBSAMPLE_LEARNED, .percent = 20},
       {.seed = 3, .subsampling = TR_SUBSAMPLE_LEARNED, .percent = 7.3},
       {.subsampling = TR_SUBSAMPLE_NONE, .percent = 100},
+      {.seed = 1, .subsampling = TR_SUBSAMPLE_GREEDY, .bank_rows = 17, .projection = 5},
+      {.seed = 2, .subsampling = TR_SUBSAMPLE_RANDOM, .bank_bytes = 900},
+      {.seed = 1, .subsampling = TR_SUBSAMPLE_GREEDY, .percent = 100, .radius = 0.5, .projection = 5},
   };
   enum { COUNT = sizeof variants / sizeof *variants };
   tr_device *device = featops_cpu(1), *other = featops_cpu(2);
@@ -226,7 +229,7 @@ static void test_patchcore(void **state) {
     free(again);
     tr_method_patchcore.destroy(loaded);
   }
-  assert_refused(tr_method_patchcore.save(model, COUNT, path, NULL), TR_EINVAL, "variant 6 of 6");
+  assert_refused(tr_method_patchcore.save(model, COUNT, path, NULL), TR_EINVAL, "variant 9 of 9");
   tr_method_patchcore.destroy(model);
   free(scores);
   tr_device_close(device);

@@ -292,6 +292,147 @@ static void test_cover(void **state) {
   tr_device_close(device);
 }
 
+/* ---- how large a bank is ---- */
+
+typedef struct fitted {
+  size_t rows;
+  double cover;
+  uint32_t order[TRAIN * PATCHES];
+} fitted;
+
+/* Of each variant, from one model of all. */
+static void fit_variants(tr_device *device, const tr_variant *list, size_t count, tr_keep keep, fitted *out) {
+  tr_method_options options = options_of(device, 0, 1);
+  options.variants = list;
+  options.variant_count = count;
+  options.measure_cover = true;
+  options.keep = keep;
+  tr_model *model;
+  uint8_t images[TRAIN] = {0};
+  assert_ok(tr_method_patchcore.create(&options, &model));
+  (void)feed(device, model, NULL);
+  if (tr_method_patchcore.wants_again(model, images))
+    (void)feed(device, model, images);
+  for (size_t v = 0; v < count; ++v) {
+    tr_model_info info;
+    size_t rows;
+    assert_ok(tr_method_patchcore.info(model, v, &info));
+    const uint32_t *order = tr_method_patchcore.bank_order(model, v, &rows);
+    assert_int_equal(rows, info.bank_rows);
+    out[v].rows = rows;
+    out[v].cover = info.cover;
+    memcpy(out[v].order, order, rows * sizeof *order);
+  }
+  tr_method_patchcore.destroy(model);
+}
+
+static void assert_prefix(const fitted *whole, const fitted *part, size_t rows) {
+  assert_int_equal(part->rows, rows);
+  assert_memory_equal(part->order, whole->order, rows * sizeof *part->order);
+}
+
+#define GREEDY .subsampling = TR_SUBSAMPLE_GREEDY, .projection = 8, .seed = 1
+
+static void test_sizes(void **state) {
+  (void)state;
+  tr_device *device = test_device_open(1);
+  fitted *got = calloc(6, sizeof *got);
+  assert_non_null(got);
+  const tr_variant list[] = {{GREEDY, .percent = 20},
+                             {GREEDY, .bank_rows = 77},
+                             {GREEDY, .bank_rows = 1000000},
+                             {GREEDY, .bank_bytes = 33 * CHANNELS * sizeof(float) + 5},
+                             {.subsampling = TR_SUBSAMPLE_RANDOM, .bank_rows = 9},
+                             {.subsampling = TR_SUBSAMPLE_RANDOM, .percent = 1}};
+  fit_variants(device, list, 6, TR_KEEP_FEATURES, got);
+  assert_prefix(&got[2], &got[0], TRAIN * PATCHES / 5);
+  assert_prefix(&got[2], &got[1], 77);
+  assert_prefix(&got[2], &got[2], TRAIN * PATCHES);
+  assert_prefix(&got[2], &got[3], 33);
+  assert_prefix(&got[5], &got[4], 9);
+  assert_true(got[2].cover == 0 && got[0].cover > 0 && got[1].cover > got[0].cover && got[3].cover > got[1].cover);
+  assert_true(isnan(got[4].cover));
+  static const tr_variant bad[] = {{GREEDY},
+                                   {GREEDY, .percent = 1, .bank_rows = 9},
+                                   {GREEDY, .bank_bytes = CHANNELS * sizeof(float) - 1},
+                                   {GREEDY, .percent = 1, .radius = -1},
+                                   {.subsampling = TR_SUBSAMPLE_RANDOM, .percent = 1, .radius = 1},
+                                   {.subsampling = TR_SUBSAMPLE_LEARNED, .percent = 1, .seconds = 1}};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; ++i) {
+    tr_method_options options = options_of(device, 0, 1);
+    tr_model *model;
+    options.variants = &bad[i];
+    assert_int_equal(tr_method_patchcore.create(&options, &model), TR_EINVAL);
+  }
+  free(got);
+  tr_device_close(device);
+}
+
+/* Selections that end at a radius are prefixes of the one that does not, alone and together, whatever is kept. */
+static void test_radius(void **state) {
+  (void)state;
+  tr_device *device = test_device_open(1);
+  fitted *whole = calloc(1, sizeof *whole), *got = calloc(5, sizeof *got), *alone = calloc(1, sizeof *alone);
+  assert_true(whole && got && alone);
+  fit_variants(device, &(tr_variant){GREEDY, .percent = 100}, 1, TR_KEEP_FEATURES, whole);
+  const tr_variant list[] = {{GREEDY, .percent = 100, .radius = 1.5},
+                             {GREEDY, .percent = 100, .radius = 2.5},
+                             {GREEDY, .bank_rows = 50, .radius = 1.5},
+                             {GREEDY, .percent = 100, .radius = 1000},
+                             {GREEDY, .percent = 3}};
+  for (int keep = 0; keep < 2; ++keep) {
+    fit_variants(device, list, 5, keep ? TR_KEEP_NOTHING : TR_KEEP_FEATURES, got);
+    for (size_t v = 0; v < 5; ++v) {
+      assert_prefix(whole, &got[v], got[v].rows);
+      fit_variants(device, &list[v], 1, TR_KEEP_FEATURES, alone);
+      assert_prefix(alone, &got[v], alone->rows);
+      assert_true(alone->cover == got[v].cover);
+      double expected = cover_of(device, got[v].order, got[v].rows, &list[v]);
+      assert_true(fabs(got[v].cover - expected) <= 1e-4 * expected);
+    }
+    assert_true(got[1].rows > 1 && got[0].rows > got[1].rows && got[0].rows < TRAIN * PATCHES);
+    assert_true(got[0].cover < 1.5 && got[1].cover < 2.5 && got[2].cover > 1.5);
+    assert_int_equal(got[2].rows, 50);
+    assert_int_equal(got[3].rows, 1);
+    assert_int_equal(got[4].rows, 60);
+  }
+  free(whole);
+  free(got);
+  free(alone);
+  tr_device_close(device);
+}
+
+/* Over at once, after the first round; with a radius that comes first; and too few rows for an image score. */
+static void test_seconds(void **state) {
+  (void)state;
+  tr_device *device = test_device_open(1);
+  fitted *whole = calloc(1, sizeof *whole), *got = calloc(2, sizeof *got);
+  assert_true(whole && got);
+  fit_variants(device, &(tr_variant){GREEDY, .percent = 100}, 1, TR_KEEP_FEATURES, whole);
+  const tr_variant list[] = {{GREEDY, .percent = 100, .seconds = 1e-9},
+                             {GREEDY, .percent = 100, .seconds = 1e-9, .radius = 1000}};
+  fit_variants(device, list, 2, TR_KEEP_FEATURES, got);
+  assert_prefix(whole, &got[0], got[0].rows);
+  assert_int_equal(got[1].rows, 1);
+  double expected = cover_of(device, got[0].order, got[0].rows, &list[0]);
+  assert_true(got[0].cover >= expected * (1 - 1e-4));
+  tr_method_options options = options_of(device, 0, 1);
+  options.variants = &(tr_variant){GREEDY, .percent = 100, .radius = 1000, .image_score = TR_SCORE_REWEIGHTED, .neighbours = 3};
+  tr_model *model;
+  assert_ok(tr_method_patchcore.create(&options, &model));
+  for (size_t i = 0; i < TRAIN; ++i) {
+    float *map = map_of(device, i);
+    assert_ok(tr_method_patchcore.fit_images(model, 0, i, 1, (const float *const[]){map}));
+    tr_device_free(device, map);
+  }
+  assert_int_equal(tr_method_patchcore.fit_end(model), TR_EINVAL);
+  assert_non_null(strstr(tr_last_error(), "ended after 1 rows"));
+  tr_method_patchcore.destroy(model);
+  free(whole);
+  free(got);
+  tr_device_close(device);
+}
+
 /* ---- less than all features ---- */
 
 /* Gives the bytes in use when the images have passed. */
@@ -406,7 +547,8 @@ int main(void) {
       cmocka_unit_test(test_keep_projected), cmocka_unit_test(test_keep_prefixes),
       cmocka_unit_test(test_keep_random),    cmocka_unit_test(test_keep_all_nevertheless),
       cmocka_unit_test(test_no_folder),      cmocka_unit_test(test_cover),
-      cmocka_unit_test(test_one_pass),
+      cmocka_unit_test(test_one_pass),       cmocka_unit_test(test_sizes),
+      cmocka_unit_test(test_radius),         cmocka_unit_test(test_seconds),
   };
   const struct CMUnitTest squeezed[] = {
       cmocka_unit_test(test_all_variants),

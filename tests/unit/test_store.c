@@ -52,6 +52,7 @@ static tr_result sample(const char *run) {
       .index_bytes = 123456789,
       .normalise = "nominal",
       .percent = 0.1,
+      .covering_radius = 2.5,
       .seed = 9007199254740991u,
       .seconds = {.decode = 1e-9, .score_per_image = 0.1234567890123456},
       .peak_bytes = 123456789012,
@@ -123,7 +124,8 @@ static void test_round_trip(void **state) {
   assert_int_equal(r->tile, 224);
   assert_int_equal(r->tile_overlap, 32);
   assert_string_equal(r->tile_bank, "position");
-  assert_true(r->nprobe == 8 && r->ef_search == 64 && r->recall_at_1 == 0.75 && r->distance_error == 0.125);
+  assert_true(r->covering_radius == 2.5 && r->nprobe == 8 && r->ef_search == 64 && r->recall_at_1 == 0.75 &&
+              r->distance_error == 0.125);
   assert_int_equal(r->index_bytes, 123456789);
   assert_string_equal(r->normalise, "nominal");
   tr_results_free(&results);
@@ -152,7 +154,8 @@ static void test_json(void **state) {
   assert_int_equal(back.low_shot, 0);
   assert_int_equal(back.tile, 0);
   assert_null(back.tile_bank);
-  assert_true(back.nprobe == 0 && isnan(back.recall_at_1) && back.index_bytes == 0 && isnan(back.seconds.index));
+  assert_true(isnan(back.covering_radius) && back.nprobe == 0 && isnan(back.recall_at_1) && back.index_bytes == 0 &&
+              isnan(back.seconds.index));
   assert_null(back.normalise);
   tr_result_free(&back);
 }
