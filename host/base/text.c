@@ -243,6 +243,12 @@ tr_status tr_file_write(const char *path, const void *data, size_t bytes) {
   return status == TR_OK ? closed : status;
 }
 
+tr_status tr_file_check_writable(const char *path) {
+  tr_file_writer writer;
+  TR_TRY(tr_file_writer_open(path, &writer));
+  return tr_file_writer_close(&writer, false);
+}
+
 tr_status tr_file_sha256(const char *path, char hex[65]) {
   tr_mapping mapping;
   TR_TRY(tr_file_map(path, &mapping));

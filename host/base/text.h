@@ -52,6 +52,9 @@ tr_status tr_file_writer_open(const char *path, tr_file_writer *out);
 tr_status tr_file_writer_add(const tr_file_writer *writer, const void *data, size_t bytes);
 tr_status tr_file_writer_close(tr_file_writer *writer, bool keep);
 
+/* Whether it could be written: EIO before any work. */
+tr_status tr_file_check_writable(const char *path);
+
 /* Lower-case hex SHA-256 of a file. */
 tr_status tr_file_sha256(const char *path, char hex[65]);
 

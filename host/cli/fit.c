@@ -1,9 +1,9 @@
 /* totalrecall fit: a detector from a folder of nominal images. */
-#include "host/detector/fit.h"
 #include "host/base/clock.h"
 #include "host/base/status.h"
 #include "host/base/text.h"
 #include "host/cli/cli.h"
+#include "host/detector/append.h"
 #include "host/harness/experiment.h"
 #include <getopt.h>
 #include <math.h>
@@ -13,6 +13,8 @@
 
 typedef struct fit_arguments {
   const char *out, *experiment, *device;
+  const char *append; /* a detector that grows */
+  tr_bank_goal goal;
   long threads;
   bool dry_run, wants_threshold;
   tr_strings keys; /* "method=padim", an experiment's keys on the command line */
@@ -64,6 +66,13 @@ static int parse_option(void *arguments, int c) {
   case 'H':
     a->fit.held_out = optarg;
     return CLI_OK;
+  case 'a':
+    a->append = optarg;
+    return CLI_OK;
+  case 'p':
+  case 'k':
+  case 'r':
+    return cli_parse_goal(&cli_fit, c, optarg, &a->goal);
   case 'S':
     return cli_parse_shard(optarg, &a->fit.shard.number, &a->fit.shard.of)
                ? CLI_OK
@@ -80,6 +89,15 @@ static int parse_option(void *arguments, int c) {
   }
 }
 
+static int check_append(const fit_arguments *a) {
+  bool sized = a->goal.percent > 0 || a->goal.rows || a->goal.radius > 0;
+  if (sized && !a->append)
+    return cli_wrong_usage(&cli_fit, "--percent, --rows and --radius are for --append; a fit has --set subsampling.percent=P");
+  if (a->append && (a->experiment || a->keys.count || a->fit.shard.of))
+    return cli_wrong_usage(&cli_fit, "a detector that grows has its own settings: no others go with --append, and no --shard");
+  return CLI_OK;
+}
+
 static int check_arguments(const fit_arguments *a) {
   if (!a->out && !a->dry_run)
     return cli_wrong_usage(&cli_fit, "--out names the file of the model");
@@ -91,7 +109,7 @@ static int check_arguments(const fit_arguments *a) {
     return cli_wrong_usage(&cli_fit, "--held-out is for a threshold; give its --quantile too");
   if (a->fit.shard.of && a->wants_threshold)
     return cli_wrong_usage(&cli_fit, "a threshold is of the whole bank: merge the shards, then `totalrecall bank threshold`");
-  return CLI_OK;
+  return check_append(a);
 }
 
 static int parse_arguments(int argc, char **argv, fit_arguments *a, bool *help) {
@@ -109,6 +127,10 @@ static int parse_arguments(int argc, char **argv, fit_arguments *a, bool *help) 
                                           {"memory-limit", required_argument, NULL, 'M'},
                                           {"threads", required_argument, NULL, 't'},
                                           {"shard", required_argument, NULL, 'S'},
+                                          {"append", required_argument, NULL, 'a'},
+                                          {"percent", required_argument, NULL, 'p'},
+                                          {"rows", required_argument, NULL, 'k'},
+                                          {"radius", required_argument, NULL, 'r'},
                                           {"dry-run", no_argument, NULL, 'n'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
@@ -241,9 +263,33 @@ static tr_status fit(fit_arguments *a) {
   return status;
 }
 
+static tr_status append(fit_arguments *a) {
+  tr_append_options options = {.device = a->fit.device,
+                               .model = a->append,
+                               .data = a->fit.data,
+                               .weights = a->fit.weights,
+                               .memory_limit = a->fit.memory_limit,
+                               .quantile = a->fit.quantile,
+                               .held_out = a->fit.held_out,
+                               .goal = a->goal,
+                               .progress = a->fit.progress};
+  tr_append_plan plan;
+  char *text;
+  TR_TRY(tr_append_prepare(&options, &plan));
+  tr_status status = TR_OK;
+  if (!a->dry_run)
+    status = tr_append_run(&options, &plan, a->out);
+  else if ((status = tr_append_plan_text(&options, &plan, &text)) == TR_OK) {
+    fputs(text, stdout);
+    free(text);
+  }
+  tr_append_plan_free(&plan);
+  return status;
+}
+
 static tr_status with_device(fit_arguments *a) {
   TR_TRY(tr_device_open(a->device, (int)a->threads, &a->fit.device));
-  tr_status status = fit(a);
+  tr_status status = a->append ? append(a) : fit(a);
   tr_device_close(a->fit.device);
   return status;
 }
@@ -255,7 +301,7 @@ static int with_setting(fit_arguments *a) {
     return cli_failed();
   cli_progress *progress = cli_progress_create();
   a->fit.progress = cli_progress_of(progress);
-  status = one_setting(&experiments, a->experiment, &a->fit.setting);
+  status = a->append ? TR_OK : one_setting(&experiments, a->experiment, &a->fit.setting);
   if (status == TR_OK) {
     cli_catch_signals();
     status = with_device(a);
@@ -283,7 +329,8 @@ const cli_command cli_fit = {
     .summary = "fit a detector on a folder of nominal images",
     .run = run,
     .help =
-        "usage: totalrecall fit FOLDER --out MODEL [options]\n\n"
+        "usage: totalrecall fit FOLDER --out MODEL [options]\n"
+        "       totalrecall fit FOLDER --append OLD --out MODEL [--percent P | --rows N | --radius R] [options]\n\n"
         "Fits a detector on images without defects and writes it as one file for `totalrecall score` and the C library. FOLDER "
         "holds\n"
         "the images themselves, or has them in good/ or train/good/; PNG, JPEG and BMP.\n\n"
@@ -312,6 +359,15 @@ const cli_command cli_fit = {
         "FOLDER: a fifth of its images, or more where k would be beyond n, but half at most; the rest is fitted on. So 0.95 "
         "takes 19\n"
         "images, and 0.99 takes 99.\n\n"
+        "Appending: MODEL is OLD, a patchcore with a greedy selection, with FOLDER's images added to its memory bank, as its "
+        "own\n"
+        "settings have it. The selection goes on from OLD's rows, none of which is dropped, until each new patch is as near to a "
+        "row\n"
+        "as the old ones are (the covering radius in the file), or as P per cent of all images' patches, N rows or the radius R "
+        "say.\n"
+        "So images that bring nothing new add nothing, and the radius of all is the larger of the old images' and the new "
+        "ones'.\n"
+        "The threshold was the old bank's: --quantile takes one from images of FOLDER that are held out, or --held-out.\n\n"
         "Shards: each selects as many rows of its images (--method patchcore) as the whole bank is to have, and `totalrecall "
         "bank\n"
         "merge --percent P` selects from all of them once more; scripts/slurm_fit.sh does so as Slurm jobs. The merged bank's\n"

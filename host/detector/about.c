@@ -4,6 +4,7 @@
 #include "host/base/clock.h"
 #include "host/base/json.h"
 #include "host/base/status.h"
+#include "host/weights/weights.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -216,4 +217,12 @@ void tr_about_free(tr_about *about) {
   tr_sources_free(&about->sources);
   tr_experiments_free(&about->texts);
   *about = (tr_about){0};
+}
+
+tr_status tr_about_check_weights(const tr_about *about, const tr_weights *weights) {
+  const char *hash = tr_weights_sha256(weights);
+  if (strcmp(hash, about->weights_sha256) == 0)
+    return TR_OK;
+  return tr_fail(TR_EINVAL, "the model was fitted with other weights: expected %s with SHA-256 %s, found %s with %s",
+                 about->weights_file, about->weights_sha256, tr_weights_path(weights), hash);
 }

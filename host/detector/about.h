@@ -44,6 +44,10 @@ tr_status tr_about_write(const tr_about *about, char **json);
 /* `about` with this threshold in place of its own; malloc'd. */
 tr_status tr_about_with_threshold(const struct cJSON *about, const tr_threshold *threshold, char **json);
 
+struct tr_weights;
+/* EINVAL: other weights than the detector's, with both hashes. */
+tr_status tr_about_check_weights(const tr_about *about, const struct tr_weights *weights);
+
 /* Reads one; free it with tr_about_free(). EFORMAT, with what is missing, wrong, or different in this version of the program. */
 tr_status tr_about_read(const struct cJSON *json, tr_about *about);
 void tr_about_free(tr_about *about);

@@ -120,11 +120,11 @@ static bool set_number(cJSON *object, const char *name, double value) {
   return set(object, name, tr_json_number(value));
 }
 
-/* The method's settings, with the rows' share of all patches as percentage. */
+/* The method's settings: tiles are its images; with the rows' share of all patches as percentage. */
 static bool describe_model(cJSON *settings, const tr_bank_file *like, const tr_bank_content *c, size_t index_bytes) {
   double patches = (double)c->train_images * (double)like->patches;
   cJSON_DeleteItemFromObjectCaseSensitive(settings, "cover");
-  bool complete = set_number(settings, "train_images", (double)c->train_images) &&
+  bool complete = set_number(settings, "train_images", (double)(c->train_images * tr_tiling_count(&like->tiling))) &&
                   set_number(settings, "index_bytes", (double)index_bytes) &&
                   set_number(settings, "percent", fmin(100, 100 * (double)c->row_count / patches));
   if (complete && like->subsampling != TR_SUBSAMPLE_NONE)

@@ -46,14 +46,6 @@ static void line_whole(tr_progress *self, const char *text) {
     w->inner->line(w->inner, text);
 }
 
-static tr_status check_weights(const tr_detector *d, const tr_weights *weights) {
-  const char *hash = tr_weights_sha256(weights);
-  if (strcmp(hash, d->about.weights_sha256) == 0)
-    return TR_OK;
-  return tr_fail(TR_EINVAL, "the model was fitted with other weights: expected %s with SHA-256 %s, found %s with %s",
-                 d->about.weights_file, d->about.weights_sha256, tr_weights_path(weights), hash);
-}
-
 static tr_status load_scorer(tr_detector *d, const tr_model_file *file, const char *weights_path) {
   char *weights_file;
   tr_weights *weights;
@@ -61,7 +53,7 @@ static tr_status load_scorer(tr_detector *d, const tr_model_file *file, const ch
   tr_status status = tr_weights_open(weights_file, &weights);
   free(weights_file);
   TR_TRY(status);
-  status = check_weights(d, weights);
+  status = tr_about_check_weights(&d->about, weights);
   if (status == TR_OK)
     status = tr_scorer_create(&(tr_scorer_options){.device = d->device,
                                                    .setting = d->about.setting,

@@ -135,7 +135,7 @@ static tr_status check_setting(const tr_setting *s) {
   return TR_OK;
 }
 
-tr_status tr_fit_prepare(const tr_fit_options *options, tr_fit_plan *out) {
+tr_status tr_fit_look(const tr_fit_options *options, tr_fit_plan *out) {
   *out = (tr_fit_plan){0};
   TR_TRY(check_setting(options->setting));
   TR_TRY(check_shard(options));
@@ -151,8 +151,14 @@ tr_status tr_fit_prepare(const tr_fit_options *options, tr_fit_plan *out) {
     status = take_rows_of_all(options, out);
   if (status == TR_OK)
     status = tr_weights_locate(options->weights, options->setting->backbone, &out->weights);
-  if (status == TR_OK)
-    status = forecast(options, out);
+  if (status != TR_OK)
+    tr_fit_plan_free(out);
+  return status;
+}
+
+tr_status tr_fit_prepare(const tr_fit_options *options, tr_fit_plan *out) {
+  TR_TRY(tr_fit_look(options, out));
+  tr_status status = forecast(options, out);
   if (status != TR_OK)
     tr_fit_plan_free(out);
   return status;
@@ -231,15 +237,8 @@ static tr_status fit_and_save(const tr_fit_options *o, const tr_fit_plan *plan, 
   return status;
 }
 
-/* Says before any work whether the file can be written. */
-static tr_status check_writable(const char *path) {
-  tr_file_writer writer;
-  TR_TRY(tr_file_writer_open(path, &writer));
-  return tr_file_writer_close(&writer, false);
-}
-
 tr_status tr_fit_run(const tr_fit_options *o, const tr_fit_plan *plan, const char *path) {
-  TR_TRY(check_writable(path));
+  TR_TRY(tr_file_check_writable(path));
   tr_weights *weights;
   tr_scorer *scorer = NULL;
   TR_TRY(tr_weights_open(plan->weights, &weights));

@@ -33,6 +33,8 @@ typedef struct tr_fit_plan {
 /* EINVAL: a setting that cannot be on these images, a quantile that they are too few for; ENOMEM: over the limit. EIO and EFORMAT name
  * the file. */
 tr_status tr_fit_prepare(const tr_fit_options *options, tr_fit_plan *out);
+/* The same without bytes, and without a limit. */
+tr_status tr_fit_look(const tr_fit_options *options, tr_fit_plan *out);
 void tr_fit_plan_free(tr_fit_plan *plan);
 
 /* Several lines of text; malloc'd. */

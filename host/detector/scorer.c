@@ -244,6 +244,10 @@ tr_status tr_scorer_fit(tr_scorer *s, const tr_sample *samples) {
   return s->method->fit_end(s->model);
 }
 
+tr_status tr_scorer_feed(tr_scorer *s, const char *stage, const tr_feed_list *list, tr_feed_fn fn, void *context) {
+  return tr_feed_images(s->feed, stage, list, fn, context);
+}
+
 tr_status tr_scorer_save(const tr_scorer *s, const char *path, const char *about) {
   return s->method->save(s->model, 0, path, about);
 }

@@ -8,6 +8,7 @@
 #include "datasets/dataset.h"
 #include "datasets/image.h"
 #include "host/backbone/graph.h"
+#include "host/harness/feed.h"
 #include "host/harness/setting.h"
 
 typedef struct tr_scorer_options {
@@ -40,6 +41,9 @@ tr_status tr_scorer_make_room(tr_scorer *scorer, size_t image_bytes);
 /* A new model: fits it, and writes it. */
 tr_status tr_scorer_fit(tr_scorer *scorer, const tr_sample *samples);
 tr_status tr_scorer_save(const tr_scorer *scorer, const char *path, const char *about);
+
+/* Images through the backbone to `fn`, past the model. */
+tr_status tr_scorer_feed(tr_scorer *scorer, const char *stage, const tr_feed_list *list, tr_feed_fn fn, void *context);
 
 size_t tr_scorer_most(const tr_scorer *scorer);
 

@@ -125,7 +125,7 @@ tr_status tr_threshold_find(tr_scorer *scorer, double quantile, const tr_class *
 
 /* ---- of a detector that is there ---- */
 
-static tr_status write_with(tr_device *device, const char *model, const tr_threshold *threshold, const char *path) {
+tr_status tr_threshold_write(tr_device *device, const char *model, const tr_threshold *threshold, const char *path) {
   tr_model_file *file;
   char *about = NULL;
   TR_TRY(tr_model_file_open(model, &file));
@@ -145,7 +145,7 @@ static tr_status find_and_write(const tr_threshold_options *o, tr_detector *dete
   if (status == TR_OK)
     status = tr_threshold_find(tr_detector_scorer(detector), o->quantile, &images, o->progress, &threshold);
   if (status == TR_OK)
-    status = write_with(tr_detector_device(detector), o->detector.model, &threshold, path);
+    status = tr_threshold_write(tr_detector_device(detector), o->detector.model, &threshold, path);
   tr_class_free(&images);
   return status;
 }

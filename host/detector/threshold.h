@@ -22,6 +22,9 @@ tr_status tr_threshold_given(double quantile, const char *held_out, tr_class *im
 /* Scores the test images; tells the threshold through `progress`. */
 tr_status tr_threshold_find(tr_scorer *scorer, double quantile, const tr_class *images, tr_progress *progress, tr_threshold *out);
 
+/* The detector's file with that threshold in place of its own, as `path`, which may be the same. */
+tr_status tr_threshold_write(tr_device *device, const char *model, const tr_threshold *threshold, const char *path);
+
 /* A detector with a threshold, in place of what it had: as a file of its own, `path`, which may be the detector's. */
 typedef struct tr_threshold_options {
   tr_detector_options detector;

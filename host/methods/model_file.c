@@ -347,12 +347,11 @@ tr_status tr_model_file_upload(const tr_model_file *file, tr_device *device, con
 
 static tr_status list_arrays(const tr_model_file *file, tr_model_array *out) {
   const cJSON *item;
-  size_t offset = file->first;
+  size_t offset = file->first, i = 0;
   cJSON_ArrayForEach(item, file->arrays) {
-    TR_TRY(read_array(item, out));
-    out->data = file->mapping.data + offset;
-    offset += aligned(array_bytes(out));
-    ++out;
+    TR_TRY(read_array(item, &out[i]));
+    out[i].data = file->mapping.data + offset;
+    offset += aligned(array_bytes(&out[i++]));
   }
   return TR_OK;
 }

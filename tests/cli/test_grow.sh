@@ -125,6 +125,113 @@ code 2 fit "$class" "$dir/none" --shard 1/2 --quantile 0.5
 code 2 fit "$class" "$dir/none" --shard 0/2
 [ ! -e "$dir/none" ] || fail "a file after an error"
 
+# ---- append ----
+
+class=$dir/more/synthetic/granite
+mkdir "$dir/old" "$dir/new"
+cp "$class"/train/good/00[0-6].png "$dir/old"
+cp "$class"/train/good/00[7-9].png "$class"/train/good/01*.png "$dir/new"
+append() { "$program" fit "$dir/new" --append "$dir/old.model" --out "$dir/$1" --weights "$dir" "${@:2}"; }
+rows_told() { sed -n 's/^.*: \([0-9]*\) rows, .*/\1/p' "$dir/err"; }
+code 0 fit "$dir/old" "$dir/old.model" --set subsampling.percent=20 # 68 rows
+old=$(radius_of "$dir/old.model") # of all images, by the old bank alone
+code 0 append grown
+says err "of 6 new images" "no training patch is farther than"
+bound=$(told) rows=$(rows_told) grown=$(radius_of "$dir/grown")
+holds "$grown <= $bound * 1.00001 && $grown < $old && $rows > 68 && $rows < $((6 * 49))"
+echo "covering radius: $old of all images by the old 68 rows, $grown by $rows, told $bound"
+code 0 "$program" bank origins "$dir/grown" --csv "$dir/grown.csv" --pictures "$dir/pictures"
+says out "$rows rows of 13 training images"
+grep -q ",012.png," "$dir/grown.csv" || fail "no row of the new images"
+code 0 append sized --percent 20
+[ "$(rows_told)" = 127 ] || fail "$(rows_told) rows, expected floor(13 * 49 * 0.2)"
+bound=$(told)
+holds "$(radius_of "$dir/sized") <= $bound * 1.00001"
+code 0 append sized --rows 80
+[ "$(rows_told)" = 80 ] || fail "$(rows_told) rows of 80"
+code 0 append sized --radius "$(awk "BEGIN { print 0.8 * $grown }")"
+holds "$(rows_told) > $rows"
+code 0 append sized --rows 5 # rows are never dropped
+says err "68 rows, 0 of them of 6 new images"
+# The old bank is as it was: its rows come first, and the same images once more add nothing.
+code 0 "$program" bank export "$dir/old.model" "$dir/old.npy"
+code 0 "$program" bank export "$dir/sized" "$dir/sized.npy"
+cmp "$dir/old.npy" "$dir/sized.npy"
+code 0 "$program" fit "$dir/new" --append "$dir/grown" --out "$dir/grown" --weights "$dir"
+says err "0 of them of 6 new images"
+code 0 "$program" bank origins "$dir/grown"
+says out "of 19 training images"
+# Without room for the new features images with picked patches pass twice, to the same rows.
+code 0 append kept
+least=1 most=1024
+while [ $((most - least)) -gt 1 ]; do
+  limit=$(((least + most) / 2))
+  if append "" --dry-run --memory-limit ${limit}M >/dev/null 2>&1; then most=$limit; else least=$limit; fi
+done
+mkdir "$dir/many"
+for i in $(seq 60); do for image in "$dir"/new/*; do ln -s "$image" "$dir/many/$i-${image##*/}"; done; done
+many() { "$program" fit "$dir/many" --append "$dir/old.model" --out "$dir/$1" --weights "$dir" "${@:2}"; }
+code 0 many kept
+for limit in $(seq $most $((most + 40))); do
+  if many "" --dry-run --memory-limit ${limit}M >"$dir/plan" 2>/dev/null; then break; fi
+done
+grep -q "pass twice" "$dir/plan" || { cat "$dir/plan"; fail "keeps all features in $limit MiB"; }
+code 0 many twice --memory-limit $((limit + 1))M
+code 0 "$program" bank export "$dir/kept" "$dir/kept.npy"
+code 0 "$program" bank export "$dir/twice" "$dir/twice.npy"
+cmp "$dir/kept.npy" "$dir/twice.npy"
+code 1 many none --memory-limit 4M
+says err "the limit is 4.0 MiB"
+# The threshold is made anew, or it is gone.
+code 0 fit "$dir/old" "$dir/with" --set subsampling.percent=20 --quantile 0.5
+code 0 "$program" fit "$dir/new" --append "$dir/with" --out "$dir/without" --weights "$dir"
+says err "the threshold was of the old bank and is gone"
+code 0 "$program" fit "$dir/new" --append "$dir/with" --out "$dir/anew" --weights "$dir" --quantile 0.6
+says err "of 4 new images" "2 held-out images"
+code 0 "$program" score "$dir/anew" "$class/test" --weights "$dir"
+[ "$(head -1 "$dir/out")" = image,score,anomalous ] || fail "no threshold"
+code 0 append anew --quantile 0.6 --held-out "$class/test/good"
+says err "6 held-out images"
+# In tiles.
+code 0 fit "$dir/old" "$dir/tiles" --tile 32 --overlap 8 --set subsampling.percent=20
+code 0 "$program" fit "$dir/new" --append "$dir/tiles" --out "$dir/tiles" --weights "$dir"
+bound=$(told)
+holds "$(radius_of "$dir/tiles") <= $bound * 1.00001"
+code 0 "$program" bank origins "$dir/tiles"
+says out "of 13 training images"
+code 0 append "" --dry-run --rows 100
+says out "6 nominal images of" "68 rows of 7 images" "100 rows"
+
+for method in padim spade; do
+  code 0 "$program" fit "$dir/old" --out "$dir/$method" --method $method --weights "$dir" --backbone resnet18 --set image.resize=64 --set image.crop=56
+  code 1 "$program" fit "$dir/new" --append "$dir/$method" --out "$dir/none" --weights "$dir"
+  says err "a model of $method has no memory bank"
+done
+code 0 fit "$dir/old" "$dir/random" --set subsampling.kind=random
+code 1 "$program" fit "$dir/new" --append "$dir/random" --out "$dir/none" --weights "$dir"
+says err "this bank's rows are random"
+code 1 "$program" fit "$dir/new" --append "$dir/ab.all" --out "$dir/none" --weights "$dir"
+says err "merge it with a fit of the new images"
+code 1 "$program" fit "$dir/new" --append "$dir/shard1" --out "$dir/none" --weights "$dir"
+says err "is shard 1 of 3: merge the shards first"
+code 0 "$program" fit "$dir/old" --out "$dir/whole" --weights "$dir" --backbone resnet18 --set image.resize=64 --set image.crop=0
+"$program" synthesize "$dir/wide/synthetic" --train 2 --good 1 --per-defect 1 --size 96 >/dev/null
+code 1 "$program" fit "$dir/wide/synthetic/capsule" --append "$dir/whole" --out "$dir/none" --weights "$dir"
+says err "after the resize" "was fitted on 64x64"
+mkdir "$dir/others"
+cp "$dir/resnet18_random.safetensors" "$dir/others"
+printf '\1' | dd of="$dir/others/resnet18_random.safetensors" bs=1 seek=$(($(stat -c %s "$dir/resnet18_random.safetensors") - 2)) conv=notrunc 2>/dev/null
+code 1 "$program" fit "$dir/new" --append "$dir/old.model" --out "$dir/none" --weights "$dir/others"
+says err "other weights"
+head -c 10000 "$dir/old.model" >"$dir/cut"
+code 1 "$program" fit "$dir/new" --append "$dir/cut" --out "$dir/none" --weights "$dir"
+says err "$dir/cut is cut short"
+code 1 append none/model
+code 2 append none --percent 10 --rows 5
+code 2 append none --set patch=5
+code 2 fit "$dir/new" "$dir/none" --percent 10
+[ ! -e "$dir/none" ] || fail "a file after an error"
+
 # ---- with real weights, where they are: the image AUROC of shards within 0.05 of the single fit's ----
 
 weights=$root/weights

@@ -1,8 +1,9 @@
 /* Merged banks against plain loops: the union, its greedy selection and the radius that is told of it, parts of a fit in any order, and what
- * cannot be merged. With images: tests/cli/test_grow.sh. */
+ * cannot be merged or grow. With images: tests/cli/test_grow.sh. */
 #include "tests/golden/golden.h"
 
 #include "host/base/rng.h"
+#include "host/detector/append.h"
 #include "host/detector/bank_merge.h"
 #include "kernels/project.h"
 
@@ -304,6 +305,21 @@ static void put_parts_together(void **state) {
   refuse("parts of different fits");
 }
 
+/* A file of before covering radii were kept: how far to go must be said. What comes then is the images' folder. */
+static void grow_without_a_radius(void **state) {
+  (void)state;
+  tr_append_plan plan;
+  tr_append_options options = {.device = device, .model = paths[0], .data = "/no/such/folder", .weights = "/no/such/folder"};
+  reset();
+  banks[0].cover = NAN;
+  write_bank(0);
+  assert_int_equal(tr_append_prepare(&options, &plan), TR_EINVAL);
+  assert_non_null(strstr(tr_last_error(), "does not know its covering radius"));
+  options.goal.rows = 100;
+  assert_int_equal(tr_append_prepare(&options, &plan), TR_EIO);
+  assert_non_null(strstr(tr_last_error(), "/no/such/folder"));
+}
+
 int main(void) {
   if (!mkdtemp(folder) || tr_device_open("cpu", 2, &device) != TR_OK)
     return 1;
@@ -311,10 +327,8 @@ int main(void) {
     snprintf(paths[b], sizeof paths[b], "%s/%zu", folder, b);
   snprintf(merged_path, sizeof merged_path, "%s/merged", folder);
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(take_all_rows),
-      cmocka_unit_test(select_from_the_union),
-      cmocka_unit_test(say_what_differs),
-      cmocka_unit_test(put_parts_together),
+      cmocka_unit_test(take_all_rows),      cmocka_unit_test(select_from_the_union), cmocka_unit_test(say_what_differs),
+      cmocka_unit_test(put_parts_together), cmocka_unit_test(grow_without_a_radius),
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   tr_device_close(device);
