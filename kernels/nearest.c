@@ -2,6 +2,7 @@
 #include "kernels/nearest.h"
 
 #include "host/base/status.h"
+#include "kernels/cpu/sketch.h"
 #include "kernels/operators.h"
 
 static bool sizes_are_valid(size_t bank_rows, int d, int k) {
@@ -12,6 +13,13 @@ size_t tr_nearest_scratch(const tr_device *device, size_t queries_count, size_t 
   if (queries_count == 0 || group == 0 || !sizes_are_valid(bank_rows, d, k))
     return 0;
   return tr_device_operators(device)->nearest_scratch(device, queries_count, group, bank_rows, d, k);
+}
+
+/* The product of sketches is half of the time (kernels/cpu/nearest.c); making a query's takes two products with the subspace. */
+double tr_nearest_sketched_macs(size_t bank_rows, int d) {
+  if (!tr_sketch_is_worthwhile(bank_rows, (size_t)d))
+    return (double)bank_rows * d;
+  return 2.0 * (double)tr_sketch_width((size_t)d) * ((double)bank_rows + d);
 }
 
 static tr_status check_blocks(const tr_nearest_args *args) {

@@ -51,6 +51,8 @@ tr_status tr_nearest_check(const tr_nearest_args *args);
  * this device. */
 size_t tr_nearest_sketch_bytes(const tr_device *device, size_t bank_rows, int d);
 size_t tr_nearest_sketch_scratch(const tr_device *device, size_t bank_rows, int d); /* while it is made */
+/* Multiply-adds that a query takes on the cpu with the bank's sketch, counted by the time they take: deep features, one neighbour. */
+double tr_nearest_sketched_macs(size_t bank_rows, int d);
 tr_status tr_nearest_sketch(tr_device *device, const float *bank, size_t bank_rows, int d, void *sketch, void *scratch);
 
 /* For the twins: the ranges of rows to search, one after the other. With prefixes there is an answer after each of them, else after the

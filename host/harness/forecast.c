@@ -60,6 +60,8 @@ static void multiply(tr_method_needs *needs, size_t at_once, size_t models) {
   needs->file_bytes *= at_once;
   needs->fit_macs *= (double)models;
   needs->score_macs *= (double)models;
+  needs->gpu_fit_macs *= (double)models;
+  needs->gpu_score_macs *= (double)models;
 }
 
 tr_status tr_planner_forecast_group(tr_planner *p, const tr_pass *pass, tr_group *group) {
@@ -105,8 +107,9 @@ static tr_status forecast_alone(tr_planner *p, const tr_pass *pass, tr_group *gr
   tr_method_needs needs;
   tr_group_method_options(pass, &single, p->device, &variant, &options);
   TR_TRY(tr_method_find(single_run.setting->method)->forecast(&options, pass->class_->test_images * tr_pass_units(pass), &needs));
-  group->alone_fit_macs += needs.fit_macs * (double)tr_pass_models(pass);
-  group->alone_score_macs += needs.score_macs * (double)tr_pass_models(pass);
+  bool gpu = tr_device_works_alone(p->device);
+  group->alone_fit_macs += (gpu ? needs.gpu_fit_macs : needs.fit_macs) * (double)tr_pass_models(pass);
+  group->alone_score_macs += (gpu ? needs.gpu_score_macs : needs.score_macs) * (double)tr_pass_models(pass);
   return TR_OK;
 }
 

@@ -6,6 +6,7 @@
 #include "host/harness/profile.h"
 #include "host/methods/picks.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,24 +47,25 @@ static tr_status move_runs(tr_group *group, size_t first, size_t end, tr_group *
   return TR_OK;
 }
 
-static tr_status check_limit(const tr_planner *p, const tr_pass *pass) {
-  char need[32], given[32];
-  if (!p->limit_bytes || pass->forecast.peak_bytes <= p->limit_bytes)
-    return TR_OK;
-  return tr_fail(TR_ENOMEM, "needs %s, more than the memory limit of %s",
-                 tr_format_bytes(pass->forecast.peak_bytes, need, sizeof need),
-                 tr_format_bytes(p->limit_bytes, given, sizeof given));
-}
-
-/* Forecasts a group as if it had a pass to itself, and holds it against the limit. */
-static tr_status judge(tr_planner *p, const tr_pass *draft, tr_group *group) {
+/* Forecasts a group as if it had a pass to itself: its peak_bytes. */
+static tr_status forecast_peak(tr_planner *p, const tr_pass *draft, tr_group *group) {
   tr_pass alone = tr_pass_like(draft);
   alone.groups = group;
   alone.group_count = 1;
   TR_TRY(tr_planner_forecast_group(p, &alone, group));
   TR_TRY(tr_planner_forecast_pass(p, &alone));
   group->peak_bytes = alone.forecast.peak_bytes;
-  return check_limit(p, &alone);
+  return TR_OK;
+}
+
+/* Holds the forecast against the limit. */
+static tr_status judge(tr_planner *p, const tr_pass *draft, tr_group *group) {
+  char need[32], given[32];
+  TR_TRY(forecast_peak(p, draft, group));
+  if (!p->limit_bytes || group->peak_bytes <= p->limit_bytes)
+    return TR_OK;
+  return tr_fail(TR_ENOMEM, "needs %s, more than the memory limit of %s", tr_format_bytes(group->peak_bytes, need, sizeof need),
+                 tr_format_bytes(p->limit_bytes, given, sizeof given));
 }
 
 /* A file's bytes a second, on disk. Measured once. */
@@ -93,19 +95,29 @@ static double keeping_seconds(tr_planner *p, const tr_pass *draft, const tr_grou
   return seconds + (group->needs.file_bytes ? (double)group->needs.file_bytes / file_rate(p) : 0);
 }
 
-/* Of the ways to keep less, the cheapest that fits; the group is as it was where none does. */
-static tr_status keep_less(tr_planner *p, const tr_pass *draft, tr_group *group) {
-  tr_keep best = TR_KEEP_FEATURES;
-  double least = INFINITY;
-  const tr_keep ways[] = {TR_KEEP_NOTHING, TR_KEEP_IN_FILE, TR_KEEP_PROJECTED_IN_FILE, TR_KEEP_ALL_IN_FILES};
-  for (size_t i = 0; i < sizeof ways / sizeof *ways; ++i) {
+static const tr_keep ways[] = {TR_KEEP_NOTHING, TR_KEEP_IN_FILE, TR_KEEP_PROJECTED_IN_FILE, TR_KEEP_ALL_IN_FILES};
+enum { WAYS = sizeof ways / sizeof *ways };
+
+/* Of the ways to keep less, the cheapest that takes `limit` bytes at most, or else the one that takes least. */
+static tr_status keep_less(tr_planner *p, const tr_pass *draft, tr_group *group, size_t limit) {
+  tr_keep cheapest = TR_KEEP_FEATURES, smallest = TR_KEEP_FEATURES;
+  double least_seconds = INFINITY;
+  group->keep = TR_KEEP_FEATURES;
+  TR_TRY(forecast_peak(p, draft, group));
+  size_t least_bytes = group->peak_bytes;
+  for (size_t i = 0; i < WAYS; ++i) {
     group->keep = ways[i];
-    if (judge(p, draft, group) != TR_OK || keeping_seconds(p, draft, group) >= least)
-      continue;
-    best = ways[i];
-    least = keeping_seconds(p, draft, group);
+    TR_TRY(forecast_peak(p, draft, group));
+    if (group->peak_bytes < least_bytes) {
+      smallest = ways[i];
+      least_bytes = group->peak_bytes;
+    }
+    if (group->peak_bytes <= limit && keeping_seconds(p, draft, group) < least_seconds) {
+      cheapest = ways[i];
+      least_seconds = keeping_seconds(p, draft, group);
+    }
   }
-  group->keep = best;
+  group->keep = least_seconds < INFINITY ? cheapest : smallest;
   return judge(p, draft, group);
 }
 
@@ -120,6 +132,57 @@ static tr_status judge_positions(tr_planner *p, const tr_pass *draft, tr_group *
       return status;
     group->positions = (models + lots) / (lots + 1);
   }
+}
+
+/* ---- what would fit ---- */
+
+/* Whether a group would fit in some way; it is as it was then. */
+static bool would_fit(tr_planner *p, const tr_pass *draft, const tr_group *group) {
+  tr_group tried = *group;
+  return judge(p, draft, &tried) == TR_OK || keep_less(p, draft, &tried, p->limit_bytes) == TR_OK;
+}
+
+/* The most training images with which it would fit; 0: with none. */
+static size_t fitting_images(tr_planner *p, const tr_pass *draft, const tr_group *group) {
+  size_t fit = 0, too_many = group->train_images;
+  tr_group tried = *group;
+  while (too_many - fit > 1) {
+    tried.train_images = fit + (too_many - fit) / 2;
+    *(would_fit(p, draft, &tried) ? &fit : &too_many) = tried.train_images;
+  }
+  return fit;
+}
+
+/* A smaller percentage with which it would fit, halved as often as that takes; 0: none. */
+static double fitting_percent(tr_planner *p, const tr_pass *draft, const tr_group *group) {
+  tr_setting setting = *group->runs[0].setting;
+  tr_plan_run run = group->runs[0];
+  tr_group tried = *group;
+  if (strcmp(setting.method, "patchcore") != 0 || setting.subsampling == TR_SUBSAMPLE_NONE)
+    return 0;
+  run.setting = &setting;
+  tried.runs = &run;
+  for (int halved = 0; halved < 8; ++halved) {
+    setting.percent /= 2;
+    if (would_fit(p, draft, &tried))
+      return setting.percent;
+  }
+  return 0;
+}
+
+/* Of a single run that does not fit in any way: what it would take. The group keeps least. */
+static tr_status say_what_would_fit(tr_planner *p, const tr_pass *draft, tr_group *group) {
+  size_t images = fitting_images(p, draft, group);
+  double percent = fitting_percent(p, draft, group);
+  char need[32], given[32], fewer[64] = "", smaller[64] = "";
+  TR_TRY(keep_less(p, draft, group, 0) == TR_ENOMEM ? TR_OK : TR_EINTERNAL);
+  if (images)
+    snprintf(fewer, sizeof fewer, ", so would %zu training images", images);
+  if (percent > 0)
+    snprintf(smaller, sizeof smaller, ", so would %.3g percent", percent);
+  return tr_fail(TR_ENOMEM, "needs %s, more than the memory limit of %s; a limit of %zuM would do%s%s",
+                 tr_format_bytes(group->peak_bytes, need, sizeof need), tr_format_bytes(p->limit_bytes, given, sizeof given),
+                 (group->peak_bytes >> 20) + 1, fewer, smaller);
 }
 
 static tr_status settle(tr_planner *p, tr_pass *settled, tr_group *group);
@@ -169,13 +232,23 @@ static tr_status settle_possible(tr_planner *p, tr_pass *settled, tr_group *grou
   return status;
 }
 
+/* Without a limit, nothing is refused; but no features are kept that free memory has no room for. */
+static tr_status keep_what_is_free(tr_planner *p, const tr_pass *settled, tr_group *group) {
+  bool fits = p->limit_bytes || tr_device_works_alone(p->device) || group->peak_bytes <= p->joint_limit_bytes;
+  return fits ? TR_OK : keep_less(p, settled, group, p->joint_limit_bytes);
+}
+
 /* Takes a group over and adds it to `settled`, in parts where it is too large, without what cannot be. */
 static tr_status settle(tr_planner *p, tr_pass *settled, tr_group *group) {
   tr_status status = judge_positions(p, settled, group);
   if (status == TR_ENOMEM)
-    status = keep_less(p, settled, group);
+    status = keep_less(p, settled, group, p->limit_bytes);
+  if (status == TR_OK)
+    status = keep_what_is_free(p, settled, group);
   if (status == TR_OK)
     return tr_pass_add_group(settled, group);
+  if (group->run_count == 1 && status == TR_ENOMEM)
+    status = say_what_would_fit(p, settled, group);
   if (group->run_count > 1 && status == TR_ENOMEM)
     return settle_halves(p, settled, group);
   if (group->run_count > 1 && status == TR_EINVAL)

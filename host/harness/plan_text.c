@@ -87,8 +87,25 @@ static void write_selection(FILE *out, const tr_group *g, size_t first, const ch
               g->runs[i].experiment && is_again(g, i) ? " (the same, of another experiment)" : "");
 }
 
+/* Where not all training features are kept. */
+static void write_keep(FILE *out, const tr_group *g, const char *stem) {
+  if (!g->needs.again && !g->needs.file_bytes)
+    return;
+  fprintf(out, "%s│  ├─ of the training features %s", stem,
+          g->needs.again ? "projected ones are kept" : "all are kept in a file");
+  if (g->needs.again && g->needs.file_bytes)
+    fprintf(out, " in a file");
+  if (g->needs.file_bytes) {
+    fprintf(out, " (");
+    write_bytes(out, g->needs.file_bytes);
+    fprintf(out, " of disk)");
+  }
+  fprintf(out, "%s\n", g->needs.again ? "; images with selected rows pass once more" : "");
+}
+
 static tr_status write_group(FILE *out, const tr_group *g, const char *stem) {
   TR_TRY(write_model(out, g, stem));
+  write_keep(out, g, stem);
   for (size_t i = 0; i < g->run_count; ++i) {
     bool seen = false;
     for (size_t j = 0; j < i; ++j)
@@ -341,11 +358,11 @@ static void write_totals(FILE *out, const tr_plan *plan, const tr_profile *profi
   write_sums(out, sum);
   fprintf(out, "Sharing: %zu backbone passes and %zu models for %zu runs; run by run would take %.1f times as long\n",
           sum->passes, sum->models, plan->runs - plan->finished_runs - sum->refused, sum->here > 0 ? sum->alone / sum->here : 1);
-  fprintf(out,
-          "Seconds here: rates measured in %.1f s just now, on this machine as busy as it is%s; the selection's share of skipped "
-          "work "
-          "is that of MVTec bottle.\n",
-          profile->seconds, profile->decode_assumed ? ", but for decoding, which is assumed: 30 megapixels/s a core" : "");
+  fprintf(
+      out,
+      "Seconds here: rates measured in %.1f s just now, on this machine as busy as it is%s; what selections and searches skip "
+      "is the share that they skip on MVTec bottle and MTD.\n",
+      profile->seconds, profile->decode_assumed ? ", but for decoding, which is assumed: 30 megapixels/s a core" : "");
   fprintf(out, "%s\n", tr_profile_h100_text());
 }
 

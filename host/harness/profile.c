@@ -44,17 +44,15 @@ static tr_status decode_and_resize(void *context, size_t first, size_t n, int la
 
 enum { ROUNDS = 3 };
 
-/* Seconds of `items` chunk items through `fn`, after a first round that does not count: by the fastest of some rounds, as others may use
- * the machine meanwhile. */
+/* Seconds of `items` chunk items through `fn`, after a first round that does not count: the mean of some rounds, on a machine as busy as it
+ * is. */
 static tr_status time_chunks(tr_device *device, size_t items, tr_chunk_fn fn, void *context, double *seconds) {
   TR_TRY(tr_device_for_chunks(device, (size_t)tr_device_lanes(device) * tr_device_chunk(device), fn, context));
-  for (int round = 0; round < ROUNDS; ++round) {
-    double start = tr_seconds();
+  double start = tr_seconds();
+  for (int round = 0; round < ROUNDS; ++round)
     TR_TRY(tr_device_for_chunks(device, items, fn, context));
-    TR_TRY(tr_device_sync(device));
-    double taken = tr_seconds() - start;
-    *seconds = round && *seconds < taken ? *seconds : taken;
-  }
+  TR_TRY(tr_device_sync(device));
+  *seconds = (tr_seconds() - start) / ROUNDS;
   return TR_OK;
 }
 
@@ -83,7 +81,7 @@ static tr_status time_ring(tr_ring *ring, const tr_sample *samples, size_t count
   return TR_OK;
 }
 
-static tr_status measure_ring(tr_device *device, const tr_pass *pass, tr_profile *out) {
+static tr_status measure_ring(tr_device *device, const tr_pass *pass, double *pixels_per_second) {
   const tr_plan_class *c = pass->class_;
   size_t images = 4 * (size_t)tr_pool_threads(tr_device_pool(device));
   tr_sample *samples = calloc(images, sizeof *samples);
@@ -99,20 +97,20 @@ static tr_status measure_ring(tr_device *device, const tr_pass *pass, tr_profile
   if (status == TR_OK)
     status = time_ring(ring, samples, images, &seconds);
   if (status == TR_OK)
-    out->decode_pixels = (double)images * c->first_h * c->first_w / seconds;
+    *pixels_per_second = (double)images * c->first_h * c->first_w / seconds;
   tr_ring_destroy(ring);
   free(samples);
   return status;
 }
 
-static tr_status measure_decoding(tr_device *device, const tr_pass *pass, tr_profile *out) {
-  if (out->decodes_ahead)
-    return measure_ring(device, pass, out);
+static tr_status measure_decoding(tr_device *device, const tr_pass *pass, double *pixels_per_second) {
+  if (tr_device_works_alone(device))
+    return measure_ring(device, pass, pixels_per_second);
   decode_job job = {device, pass->class_->first_image, pass->image};
   size_t images = 2 * (size_t)tr_device_lanes(device), chunk = tr_device_chunk(device);
   double seconds;
   TR_TRY(time_chunks(device, images * chunk, decode_and_resize, &job, &seconds));
-  out->decode_pixels = (double)images * pass->class_->first_h * pass->class_->first_w / seconds;
+  *pixels_per_second = (double)images * pass->class_->first_h * pass->class_->first_w / seconds;
   return TR_OK;
 }
 
@@ -299,25 +297,31 @@ static tr_status measure_file(tr_profile *out) {
   return TR_OK;
 }
 
+/* ---- memory ---- */
+
+enum { TOUCHED_BYTES = 128 << 20 };
+
+/* A virtual machine may have to fetch memory from its host first, at less than 1 GB/s. */
+static tr_status measure_memory(tr_device *device, tr_profile *out) {
+  void *block = NULL;
+  TR_TRY(tr_device_alloc(device, TOUCHED_BYTES, &block));
+  double start = tr_seconds();
+  tr_status status = tr_device_zero(device, block, TOUCHED_BYTES);
+  out->memory_bytes = TOUCHED_BYTES / (tr_seconds() - start);
+  tr_device_free(device, block);
+  return status;
+}
+
 /* ---- the whole ---- */
 
 /* Where no image can be read: a processor core decodes and resizes about as much of MVTec AD's PNG files a second. */
 #define ASSUMED_PIXELS_A_CORE 30e6
 
-static tr_status measure_images(tr_device *device, const tr_plan *plan, tr_profile *out) {
-  out->decodes_ahead = tr_device_works_alone(device);
-  for (size_t i = 0; i < plan->pass_count; ++i) {
-    const tr_pass *pass = &plan->passes[i];
-    if (pass->class_->size_assumed || pass->class_->error)
-      continue;
-    tr_status status = measure_decoding(device, pass, out);
-    if (status != TR_EIO && status != TR_EFORMAT)
-      return status;
-    break; /* the first image of a class is broken, as those of others may be */
-  }
-  out->decode_assumed = true;
-  out->decode_pixels = ASSUMED_PIXELS_A_CORE * tr_pool_threads(tr_device_pool(device));
-  return TR_OK;
+static size_t class_index(const tr_plan *plan, const tr_plan_class *class_) {
+  size_t i = 0;
+  while (plan->classes[i] != class_)
+    ++i;
+  return i;
 }
 
 static size_t weights_index(const tr_plan *plan, const tr_plan_weights *weights) {
@@ -327,8 +331,33 @@ static size_t weights_index(const tr_plan *plan, const tr_plan_weights *weights)
   return i;
 }
 
-/* One backbone after the other as long as that takes little time; the others are expected to reach the mean of their rates. */
+/* One class, and one backbone, after the other as long as that takes little time; the others are expected to reach the mean of their
+ * rates. */
+#define DECODE_SECONDS   1.0
 #define BACKBONE_SECONDS 1.0
+
+/* 0: the class's first image cannot be read. */
+static tr_status measure_class(tr_device *device, const tr_pass *pass, double *rate) {
+  tr_status status = measure_decoding(device, pass, rate);
+  return status == TR_EIO || status == TR_EFORMAT ? TR_OK : status;
+}
+
+static tr_status measure_images(tr_device *device, const tr_plan *plan, tr_profile *out) {
+  double start = tr_seconds(), sum = 0;
+  size_t measured = 0;
+  for (size_t i = 0; i < plan->pass_count && (!measured || tr_seconds() - start < DECODE_SECONDS); ++i) {
+    const tr_pass *pass = &plan->passes[i];
+    double *rate = &out->decoders[class_index(plan, pass->class_)];
+    if (pass->class_->size_assumed || pass->class_->error || *rate > 0)
+      continue;
+    TR_TRY(measure_class(device, pass, rate));
+    sum += *rate;
+    measured += *rate > 0;
+  }
+  out->decode_assumed = !measured;
+  out->decode_pixels = measured ? sum / (double)measured : ASSUMED_PIXELS_A_CORE * tr_pool_threads(tr_device_pool(device));
+  return TR_OK;
+}
 
 static tr_status measure_backbones(tr_device *device, const tr_plan *plan, tr_profile *out) {
   double start = tr_seconds(), sum = 0;
@@ -349,8 +378,10 @@ static tr_status measure_backbones(tr_device *device, const tr_plan *plan, tr_pr
 tr_status tr_profile_measure(tr_device *device, const tr_plan *plan, tr_profile *out) {
   *out = (tr_profile){0};
   double start = tr_seconds();
+  out->gpu = tr_device_works_alone(device);
   out->backbones = calloc(plan->weights_count + 1, sizeof *out->backbones);
-  tr_status status = out->backbones ? TR_OK : no_memory();
+  out->decoders = calloc(plan->class_count + 1, sizeof *out->decoders);
+  tr_status status = out->backbones && out->decoders ? TR_OK : no_memory();
   if (status == TR_OK)
     status = measure_images(device, plan, out);
   if (status == TR_OK)
@@ -361,6 +392,8 @@ tr_status tr_profile_measure(tr_device *device, const tr_plan *plan, tr_profile 
     status = measure_metrics(device, out);
   if (status == TR_OK)
     status = measure_file(out);
+  if (status == TR_OK && !out->gpu)
+    status = measure_memory(device, out);
   out->seconds = tr_seconds() - start;
   if (status != TR_OK)
     tr_profile_free(out);
@@ -369,5 +402,6 @@ tr_status tr_profile_measure(tr_device *device, const tr_plan *plan, tr_profile 
 
 void tr_profile_free(tr_profile *profile) {
   free(profile->backbones);
+  free(profile->decoders);
   *profile = (tr_profile){0};
 }

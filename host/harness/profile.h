@@ -10,12 +10,14 @@ typedef struct tr_profile {
   double decode_pixels; /* source pixels decoded and resized per second */
   double backbone_macs; /* multiply-adds per second of backbones that are not in `backbones` */
   double *backbones;    /* [plan->weights_count]: of each, 0 where it was not measured; or NULL */
+  double *decoders;     /* [plan->class_count]: as decode_pixels, of each class's files, 0 where it was not measured; or NULL */
   double search_macs;   /* multiply-adds of bank searches per second, which other methods' products come near */
   double metric_pixels; /* pixels of anomaly maps smoothed and evaluated per second */
   double file_bytes;    /* of a temporary file, written to the disk or read, per second */
+  double memory_bytes;  /* of host memory that is touched for the first time, per second */
   double seconds;       /* that measuring took */
-  bool decodes_ahead;   /* while the device works (host/harness/ring.h) */
-  bool decode_assumed;  /* no image could be read */
+  bool gpu; /* which works alone: images are decoded meanwhile (host/harness/ring.h), and searches are whole products */
+  bool decode_assumed; /* no image could be read */
 } tr_profile;
 
 /* Takes a second or two. Backbones without weights are measured with random ones. */

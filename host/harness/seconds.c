@@ -23,7 +23,7 @@ tr_profile tr_profile_h100(void) {
                       .search_macs = H100_MACS * 2 / 3,
                       .metric_pixels = H100_METRIC_PIXELS,
                       .file_bytes = H100_FILE_BYTES,
-                      .decodes_ahead = true};
+                      .gpu = true};
 }
 
 const char *tr_profile_h100_text(void) {
@@ -43,9 +43,16 @@ static double backbone_rate(const tr_profile *profile, const tr_plan *plan, cons
   return profile->backbones && profile->backbones[i] > 0 ? profile->backbones[i] : profile->backbone_macs;
 }
 
+static double decode_rate(const tr_profile *profile, const tr_plan *plan, const tr_plan_class *class_) {
+  size_t i = 0;
+  while (plan->classes[i] != class_)
+    ++i;
+  return profile->decoders && profile->decoders[i] > 0 ? profile->decoders[i] : profile->decode_pixels;
+}
+
 static void add_up(const tr_profile *profile, tr_pass_seconds *s) {
   double device = s->backbone + s->score;
-  double passes = profile->decodes_ahead ? fmax(s->decode, device) : s->decode + device;
+  double passes = profile->gpu ? fmax(s->decode, device) : s->decode + device;
   s->total = passes + s->fit + s->metrics;
 }
 
@@ -60,18 +67,20 @@ static double lots_of(const tr_pass *pass) {
 
 tr_pass_seconds tr_profile_pass(const tr_profile *profile, const tr_plan *plan, const tr_pass *pass) {
   const tr_plan_class *c = pass->class_;
-  double fit = 0, score = 0, maps = 0, images = images_of(pass), file = 0;
+  double fit = 0, score = 0, maps = 0, images = images_of(pass), file = 0, memory = 0;
   for (size_t i = 0; i < pass->group_count; ++i) {
-    images += pass->groups[i].needs.again ? (double)pass->groups[i].train_images : 0;
-    file += (double)pass->groups[i].needs.file_bytes;
-    fit += pass->groups[i].needs.fit_macs;
-    score += pass->groups[i].needs.score_macs;
+    const tr_method_needs *needs = &pass->groups[i].needs;
+    images += needs->again ? (double)pass->groups[i].train_images : 0;
+    file += (double)needs->file_bytes;
+    memory += (double)needs->fit_bytes;
+    fit += profile->gpu ? needs->gpu_fit_macs : needs->fit_macs;
+    score += profile->gpu ? needs->gpu_score_macs : needs->score_macs;
     maps += (double)(pass->groups[i].variant_count * c->test_images);
   }
   tr_pass_seconds s = {
-      .decode = per(images * lots_of(pass) * c->mean_pixels, profile->decode_pixels),
+      .decode = per(images * lots_of(pass) * c->mean_pixels, decode_rate(profile, plan, c)),
       .backbone = per(images * pass->forecast.backbone_macs, backbone_rate(profile, plan, pass->weights)),
-      .fit = per(fit, profile->search_macs) + per(file, profile->file_bytes),
+      .fit = per(fit, profile->search_macs) + per(file, profile->file_bytes) + per(memory, profile->memory_bytes),
       .score = per(score, profile->search_macs),
       .metrics = per(maps * pass->tiling.h * pass->tiling.w, profile->metric_pixels),
   };
@@ -94,7 +103,7 @@ tr_pass_seconds tr_profile_alone(const tr_profile *profile, const tr_plan *plan,
     backbone += seen * pass->groups[i].backbone_macs;
   }
   tr_pass_seconds s = {
-      .decode = per(images * c->mean_pixels, profile->decode_pixels),
+      .decode = per(images * c->mean_pixels, decode_rate(profile, plan, c)),
       .backbone = per(backbone, backbone_rate(profile, plan, pass->weights)),
       .fit = per(fit, profile->search_macs),
       .score = per(score, profile->search_macs),

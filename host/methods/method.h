@@ -98,7 +98,8 @@ typedef struct tr_model_info {
 /* What fitting and scoring all variants takes, without the backbone: bytes held while the training images pass (until fit_end), peak bytes
  * of fitting and of scoring, all on the device, with the host memory that stands in where the device has no room; multiply-adds of what
  * comes on top
- * of the passes over the images (selections, factors) and of scoring all test images; and what patch scores are of. */
+ * of the passes over the images (selections, factors) and of scoring all test images, by the time that they take the cpu, whose operators
+ * leave most of a search out, and as whole products, on a GPU; and what patch scores are of. */
 typedef struct tr_method_needs {
   int grid_h, grid_w; /* positions of an image that are scored */
   int dimension;      /* of their features */
@@ -106,6 +107,7 @@ typedef struct tr_method_needs {
   size_t file_bytes; /* on disk, while fitting */
   bool again;        /* images are fed once more */
   double fit_macs, score_macs;
+  double gpu_fit_macs, gpu_score_macs;
 } tr_method_needs;
 
 typedef struct tr_method {

@@ -491,6 +491,8 @@ static tr_status forecast(const tr_method_options *options, size_t test_images, 
     tr_gaussian_macs macs = tr_gaussian_macs_of(&e->spec);
     out->fit_macs += macs.fit;
     out->score_macs += macs.distance * (double)test_images;
+    out->gpu_fit_macs = out->fit_macs;
+    out->gpu_score_macs = out->score_macs;
   }
   out->held_bytes = out->fit_bytes = shared + fitted + running + training;
   out->score_bytes = shared + fitted + test;

@@ -466,14 +466,14 @@ static const uint32_t *bank_order(const tr_model *model, size_t variant, size_t 
 
 /* ---- forecast ---- */
 
-/* The gallery's search takes this part of what the products of all rows would take, on MVTec bottle (kernels/cpu/nearest.c). */
-#define SEARCH_PART 0.3
-
 static void count_macs(const tr_model *model, size_t test_images, tr_method_needs *out) {
   for (size_t s = 0; s < model->search_count; ++s)
     for (int i = 0; i < model->gallery_count; ++i) {
-      double positions = (double)model->galleries[i].positions, images = (double)(test_images * model->searches[s].images);
-      out->score_macs += SEARCH_PART * images * positions * positions * model->galleries[i].d;
+      const gallery *g = &model->galleries[i];
+      double queries = (double)test_images * (double)g->positions;
+      size_t rows = model->searches[s].images * g->positions;
+      out->score_macs += queries * tr_nearest_sketched_macs(rows, g->d);
+      out->gpu_score_macs += queries * (double)rows * g->d;
     }
 }
 

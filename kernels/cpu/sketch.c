@@ -29,7 +29,7 @@ size_t tr_sketch_width(size_t d) {
   return d < LEAST_D ? 0 : d <= NARROW_D ? NARROW : TR_SKETCH_MOST;
 }
 
-static bool worthwhile(size_t rows, size_t d) {
+bool tr_sketch_is_worthwhile(size_t rows, size_t d) {
   return rows >= LEAST_ROWS && tr_sketch_width(d) > 0;
 }
 
@@ -98,7 +98,7 @@ size_t tr_cpu_nearest_sketch_bytes(const tr_device *device, size_t bank_rows, in
   (void)device;
   build b = make_build(bank_rows, (size_t)d);
   tr_sections counted = TR_SECTIONS_COUNT;
-  if (worthwhile(b.rows, b.d))
+  if (tr_sketch_is_worthwhile(b.rows, b.d))
     lay_out_sketch(&b, &counted);
   return counted.used;
 }
@@ -106,7 +106,7 @@ size_t tr_cpu_nearest_sketch_bytes(const tr_device *device, size_t bank_rows, in
 size_t tr_cpu_nearest_sketch_scratch(const tr_device *device, size_t bank_rows, int d) {
   build b = make_build(bank_rows, (size_t)d);
   tr_sections counted = TR_SECTIONS_COUNT;
-  if (worthwhile(b.rows, b.d))
+  if (tr_sketch_is_worthwhile(b.rows, b.d))
     lay_out_scratch(&b, device, &counted);
   return counted.used;
 }

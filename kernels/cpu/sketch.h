@@ -15,12 +15,15 @@
 #ifndef TR_KERNELS_CPU_SKETCH_H
 #define TR_KERNELS_CPU_SKETCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum { TR_SKETCH_MOST = 128, TR_SKETCH_TILE = 32 /* most rows sketched at once */ };
 
 /* Numbers of a row's sketch, a whole number of panels; 0: rows of d numbers are not sketched. */
 size_t tr_sketch_width(size_t d);
+/* Whether a bank of that size is searched by its sketch. */
+bool tr_sketch_is_worthwhile(size_t rows, size_t d);
 
 /* Lies at the start of the sketch's memory; the arrays follow it. */
 typedef struct tr_sketch {

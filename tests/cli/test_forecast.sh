@@ -26,6 +26,14 @@ says err "more than the memory limit of 50" "5 runs failed"
 code 0 run "$dir/e.yaml" --class "$one" --dry-run --memory-limit 50M
 says out refused
 
+# The limit that is named there does, and one that is smaller does not.
+limit=$(grep -oE 'a limit of [0-9]+M would do' "$dir/out" | grep -oE '[0-9]+' | sort -n | tail -1)
+code 0 run "$dir/e.yaml" --class "$one" --memory-limit "$((limit + 1))M"
+[ "$(lines)" = 5 ] || fail "$(lines) lines under a limit of $limit M"
+rm -rf "$dir/results"
+code 0 run "$dir/e.yaml" --class "$one" --results "$dir/none" --dry-run --memory-limit "$((limit - 3))M"
+says out refused "so would" "training images"
+
 # A limit between what one run needs and what all need: the group is split.
 code 0 run "$dir/e.yaml" --class "$one" --dry-run
 whole=$(grep -oE 'peak [0-9.]+ MiB' "$dir/out" | head -1 | grep -oE '[0-9.]+')
