@@ -285,7 +285,7 @@ static tr_status take_units(void *context, int number, const size_t *units, size
   return tr_device_sync(g->options->device);
 }
 
-/* One pick more than there may be says how far the farthest patch is from the rows. */
+/* The pick that would come next says how far the farthest patch is from the rows: one more than there may be, or what the radius stops at. */
 static tr_status pick(growth *g, void *scratch, float *radius, size_t picks) {
   size_t picked = 0, given = g->plan->bank.row_count;
   for (size_t i = 0; i < given; ++i)
@@ -303,7 +303,7 @@ static tr_status pick(growth *g, void *scratch, float *radius, size_t picks) {
                                                            .progress = g->options->progress}));
   size_t allowed = rows_allowed(g->plan);
   g->rows = picked < allowed ? picked : allowed;
-  g->cover = picked > allowed ? (double)radius[allowed] : picked < allowed ? g->plan->goal.radius : 0;
+  g->cover = g->rows < all_rows(g->plan) ? (double)radius[g->rows] : 0;
   return TR_OK;
 }
 

@@ -132,13 +132,35 @@ static bool describe_model(cJSON *settings, const tr_bank_file *like, const tr_b
   return complete && (isnan(c->cover) || set_number(settings, "cover", c->cover));
 }
 
-static bool describe_fit(cJSON *about, const tr_bank_content *c) {
+/* The setting says how many rows there are, where its percentage does not. */
+static bool describe_setting(cJSON *about, const tr_bank_file *like, const tr_bank_content *c) {
+  tr_setting s = *like->about.setting;
+  tr_variant variant = tr_setting_variant(&s);
+  size_t rows;
+  bool selected = like->subsampling == TR_SUBSAMPLE_GREEDY || like->subsampling == TR_SUBSAMPLE_RANDOM,
+       ends = s.radius > 0 || s.seconds > 0;
+  if (!selected || c->row_count > INT32_MAX ||
+      (!ends && tr_variant_rows(&variant, c->train_images * like->patches, like->d, &rows) == TR_OK && rows == c->row_count))
+    return true;
+  s.percent = s.radius = s.seconds = 0;
+  s.bank_bytes = 0;
+  s.bank_rows = (int)c->row_count;
+  cJSON *keys = NULL;
+  char *run = tr_setting_run_name(&s);
+  bool complete = run && tr_setting_to_json(&s, &keys) == TR_OK && cJSON_AddStringToObject(keys, "name", "fit") &&
+                  set(about, "experiment", keys) && set(about, "run", cJSON_CreateString(run));
+  free(run);
+  return complete;
+}
+
+static bool describe_fit(cJSON *about, const tr_bank_file *like, const tr_bank_content *c) {
   char date[21];
   tr_date_utc(date);
   cJSON *train = cJSON_CreateObject();
   return set(about, "train", train) && set_number(train, "images", (double)c->train_images) &&
          tr_sources_to_json(&c->sources, train) == TR_OK && set(about, "threshold", cJSON_CreateNull()) &&
-         set(about, "date", cJSON_CreateString(date)) && set(about, "version", cJSON_CreateString(tr_version()));
+         set(about, "date", cJSON_CreateString(date)) && set(about, "version", cJSON_CreateString(tr_version())) &&
+         describe_setting(about, like, c);
 }
 
 static tr_status write_content(tr_device *device, const tr_bank_file *like, const tr_bank_content *c, const void *index,
@@ -152,7 +174,7 @@ static tr_status write_content(tr_device *device, const tr_bank_file *like, cons
   if (index)
     arrays[count++] = (tr_model_array){"index", TR_ARRAY_U1, 1, {index_bytes}, index, false};
   char *text = NULL;
-  if (settings && about && describe_model(settings, like, c, index_bytes) && describe_fit(about, c))
+  if (settings && about && describe_model(settings, like, c, index_bytes) && describe_fit(about, like, c))
     text = cJSON_PrintUnformatted(about);
   tr_status status = text ? tr_model_file_write(path, device,
                                                 &(tr_model_content){.method = tr_method_patchcore.name,

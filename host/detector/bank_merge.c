@@ -125,7 +125,7 @@ static tr_status project_union(const union_of *u, int d_star, float *to) {
   return status;
 }
 
-/* From the first row on; one pick more says how far the farthest is. *radius: to stop at, or 0; then what is left. */
+/* From the first row on. *radius: to stop at, or 0; then what is left, which the pick that would come next says. */
 static tr_status pick(union_of *u, const float *projected, int d_star, size_t rows, double *radius, size_t *picked) {
   size_t picks = rows + (rows < u->rows), all = 0;
   float *radii = calloc(picks, sizeof *radii);
@@ -146,11 +146,9 @@ static tr_status pick(union_of *u, const float *projected, int d_star, size_t ro
                                                                .picked = &all,
                                                                .scratch = scratch,
                                                                .progress = u->options->progress});
-  if (status == TR_OK && all == picks) {
-    *picked = rows;
-    *radius = rows < u->rows ? (double)radii[rows] : 0;
-  } else if (status == TR_OK) {
-    *picked = all;
+  if (status == TR_OK) {
+    *picked = all < rows ? all : rows;
+    *radius = *picked < u->rows ? (double)radii[*picked] : 0;
   }
   tr_device_free(u->options->device, scratch);
   free(radii);

@@ -75,17 +75,20 @@ static tr_status look_at(const tr_fit_options *o, const tr_sample *samples, size
   return TR_OK;
 }
 
-/* As many rows as of all images; half a row more, so that rounding down gives them. */
+/* As many rows as of all images; what ends a selection earlier does so of each shard. */
 static tr_status take_rows_of_all(const tr_fit_options *o, tr_fit_plan *plan) {
   tr_setting *s = &plan->setting;
-  size_t patches;
+  tr_scorer_shape shape;
   if (!o->shard.of || s->subsampling != TR_SUBSAMPLE_GREEDY)
     return TR_OK;
-  TR_TRY(tr_scorer_patches(&(tr_scorer_options){.device = o->device, .setting = s, .in_h = plan->in_h, .in_w = plan->in_w},
-                           &patches));
-  size_t all = plan->all_images * patches, own = plan->images.train_count * patches;
-  size_t rows = (size_t)((double)all * (s->percent / 100.0));
-  s->percent = rows < own ? 100 * ((double)(rows ? rows : 1) + 0.5) / (double)own : 100;
+  TR_TRY(tr_scorer_shape_of(&(tr_scorer_options){.device = o->device, .setting = s, .in_h = plan->in_h, .in_w = plan->in_w},
+                            &shape));
+  tr_variant variant = tr_setting_variant(s);
+  size_t rows;
+  TR_TRY(tr_variant_rows(&variant, plan->all_images * shape.patches, shape.dimension, &rows));
+  s->bank_rows = rows < INT32_MAX ? (int)rows : INT32_MAX;
+  s->percent = 0;
+  s->bank_bytes = 0;
   return TR_OK;
 }
 

@@ -219,14 +219,14 @@ tr_status tr_scorer_forecast(const tr_scorer_options *o, size_t image_bytes, tr_
   return TR_OK;
 }
 
-tr_status tr_scorer_patches(const tr_scorer_options *o, size_t *patches) {
+tr_status tr_scorer_shape_of(const tr_scorer_options *o, tr_scorer_shape *out) {
   tr_method_options options;
   tr_tiling tiling;
-  int h, w, d;
+  int h, w;
   TR_TRY(tiling_of(o, &tiling));
   TR_TRY(method_options(o, &tiling, NULL, &options));
-  TR_TRY(tr_aggregate_shape(&options.aggregate, &h, &w, &d));
-  *patches = tr_tiling_count(&tiling) * (size_t)h * (size_t)w;
+  TR_TRY(tr_aggregate_shape(&options.aggregate, &h, &w, &out->dimension));
+  out->patches = tr_tiling_count(&tiling) * (size_t)h * (size_t)w;
   return TR_OK;
 }
 

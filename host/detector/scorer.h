@@ -32,8 +32,12 @@ typedef struct tr_scorer_needs {
 } tr_scorer_needs;
 tr_status tr_scorer_forecast(const tr_scorer_options *options, size_t image_bytes, tr_scorer_needs *out);
 
-/* Patches of an image, of a patchcore. `weights` and `file` are not looked at. */
-tr_status tr_scorer_patches(const tr_scorer_options *options, size_t *patches);
+/* Features of a patchcore, of an image with all its tiles. `weights` and `file` are not looked at. */
+typedef struct tr_scorer_shape {
+  size_t patches;
+  int dimension;
+} tr_scorer_shape;
+tr_status tr_scorer_shape_of(const tr_scorer_options *options, tr_scorer_shape *out);
 
 /* Room for images of so many bytes, decoded to three channels, where the device decodes ahead. */
 tr_status tr_scorer_make_room(tr_scorer *scorer, size_t image_bytes);

@@ -90,6 +90,9 @@ told() { sed -n 's/^no training patch is farther than \([^ ]*\) .*/\1/p' "$dir/e
 holds() { awk "BEGIN { exit !($1) }" || fail "not so: $1"; }
 code 0 fit "$class" "$dir/single" --set subsampling.percent=10
 single=$(radius_of "$dir/single")
+code 0 fit "$class" "$dir/shard1" --set subsampling.bank_rows=50 --shard 1/3
+code 0 "$program" bank origins "$dir/shard1"
+says out "50 rows of"
 for i in 1 2 3; do
   code 0 fit "$class" "$dir/shard$i" --set subsampling.percent=10 --shard $i/3
   says err "fitted on $((13 * i / 3 - 13 * (i - 1) / 3)) images"
