@@ -142,7 +142,9 @@ static tr_status check_size(const tr_feed *feed, const source *from) {
 /* A tile, resized, cropped and normalised, to place `place` of the lane's batch. */
 static tr_status resize(const tr_feed *feed, lane_state *lane, const source *from, size_t tile, size_t place) {
   const tr_feed_options *o = &feed->options;
-  tr_image_spec spec = from->resized ? (tr_image_spec){0} : o->image;
+  tr_image_spec spec = {0};
+  if (!from->resized)
+    spec = o->image;
   if (!tr_tiling_is_whole(&o->tiling))
     spec.window = tr_tiling_window(&o->tiling, tile);
   TR_TRY(grow(o->device, &lane->scratch, &lane->scratch_bytes, tr_resize_scratch(&spec, from->h, from->w, 3)));
