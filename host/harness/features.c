@@ -15,12 +15,13 @@
 #include <cblas.h>
 #endif
 
-enum { ONEDNN, OPENBLAS, FAISS, STB, LIBAV, LIBYAML, CJSON, GNUPLOT, FEATURES };
+enum { ONEDNN, OPENBLAS, FAISS, FAISS_GPU, STB, LIBAV, LIBYAML, CJSON, GNUPLOT, FEATURES };
 
 static tr_feature features[FEATURES] = {
     [ONEDNN] = {"oneDNN", NULL, "convolutions", "plain C, many times slower"},
     [OPENBLAS] = {"OpenBLAS", NULL, "matrix products", "plain C, several times slower"},
     [FAISS] = {"FAISS", NULL, "approximate search", "exact search only"},
+    [FAISS_GPU] = {"FAISS-GPU", NULL, "search by FAISS on a GPU, not run on one yet", "such indexes are searched on the host"},
     [STB] = {"stb_image", "built in", "PNG, JPEG, BMP", NULL},
     [LIBAV] = {"libav", NULL, "videos (mSTC)", "extracted frames only"},
     [LIBYAML] = {"libyaml", NULL, "experiment files", NULL},
@@ -34,6 +35,7 @@ static void find_versions(void) {
   features[CJSON].version = cJSON_Version();
   features[LIBAV].version = tr_video_library();
   features[FAISS].version = tr_index_library();
+  features[FAISS_GPU].version = tr_index_gpu_library();
   features[GNUPLOT].version = tr_plot_possible() ? "in PATH" : NULL; /* a program, looked for when it is needed */
 #ifdef TR_HAVE_ONEDNN
   static char onednn[32];

@@ -15,6 +15,8 @@
 
 #ifdef TR_HAVE_FAISS
 
+#include "host/search/faiss_gpu.h"
+
 #include <cblas.h>
 #include <errno.h>
 #include <faiss/c_api/AutoTune_c.h>
@@ -33,7 +35,8 @@ struct tr_index {
   tr_device *device;
   FaissIndex *faiss;
   FaissParameterSpace *space;
-  tr_lists *lists; /* NULL: FAISS searches */
+  tr_lists *lists;   /* NULL: FAISS searches */
+  tr_faiss_gpu *gpu; /* NULL: on the host */
   size_t rows, bytes;
   int d;
   double build_seconds;
@@ -46,6 +49,14 @@ struct tr_index {
 
 const char *tr_index_library(void) {
   return tr_faiss_version();
+}
+
+const char *tr_index_gpu_library(void) {
+#ifdef TR_HAVE_FAISS_GPU
+  return tr_faiss_version();
+#else
+  return NULL;
+#endif
 }
 
 static tr_status failed(tr_status status, const char *what) {
@@ -88,8 +99,10 @@ static tr_status enclose(tr_device *device, const char *name, FaissIndex *faiss,
   tr_status status = faiss_ParameterSpace_new(&(*out)->space) == 0 ? TR_OK : failed(TR_ENOMEM, "parameters of an index");
   if (status == TR_OK)
     status = tr_lists_create(device, name, faiss, &(*out)->lists);
-  if (status == TR_OK)
+  if (status == TR_OK) {
+    (*out)->gpu = (*out)->lists ? NULL : tr_faiss_gpu_create(device, faiss);
     return TR_OK;
+  }
   tr_index_destroy(*out);
   *out = NULL;
   return status;
@@ -99,6 +112,7 @@ void tr_index_destroy(tr_index *index) {
   if (!index)
     return;
   tr_lists_destroy(index->lists);
+  tr_faiss_gpu_destroy(index->gpu);
   if (index->space)
     faiss_ParameterSpace_free(index->space);
   faiss_Index_free(index->faiss);
@@ -267,7 +281,9 @@ tr_status tr_index_row_data(tr_index *index, size_t first, size_t count, float *
 static tr_status set_parameter(tr_index *index, const char *name, int value) {
   char what[64];
   snprintf(what, sizeof what, "%s of %d", name, value);
-  return faiss_ParameterSpace_set_index_parameter(index->space, index->faiss, name, value) == 0 ? TR_OK : failed(TR_EINVAL, what);
+  if (faiss_ParameterSpace_set_index_parameter(index->space, index->faiss, name, value) != 0)
+    return failed(TR_EINVAL, what);
+  return index->gpu ? tr_faiss_gpu_set_parameter(index->gpu, name, value) : TR_OK;
 }
 
 /* Waits until nobody searches with another effort. */
@@ -329,12 +345,16 @@ typedef struct search_job {
   size_t count, k;
 } search_job;
 
+static FaissIndex *searched(const tr_index *index) {
+  return index->gpu ? tr_faiss_gpu_index(index->gpu) : index->faiss;
+}
+
 static tr_status search_block(void *context, size_t task) {
   const search_job *job = context;
   size_t first = task * BLOCK, n = job->count - first < BLOCK ? job->count - first : BLOCK;
   const group_memory *m = job->memory;
   omp_set_num_threads(1);
-  int code = faiss_Index_search(job->index->faiss, (faiss_idx_t)n, m->queries + first * (size_t)job->index->d,
+  int code = faiss_Index_search(searched(job->index), (faiss_idx_t)n, m->queries + first * (size_t)job->index->d,
                                 (faiss_idx_t)job->k, m->distances + first * job->k, m->labels + first * job->k);
   return code == 0 ? TR_OK : failed(TR_EINTERNAL, "searching an index");
 }
@@ -346,7 +366,7 @@ static tr_status search_again(const search_job *job, tr_effort effort, size_t qu
   while (*last < 0 && effort.nprobe > 0 && effort.nprobe < INT32_MAX / 2) {
     effort.nprobe *= 2;
     TR_TRY(begin_search(job->index, effort));
-    int code = faiss_Index_search(job->index->faiss, 1, m->queries + query * (size_t)job->index->d, (faiss_idx_t)job->k,
+    int code = faiss_Index_search(searched(job->index), 1, m->queries + query * (size_t)job->index->d, (faiss_idx_t)job->k,
                                   m->distances + query * job->k, m->labels + query * job->k);
     end_search(job->index);
     if (code != 0)
@@ -360,10 +380,19 @@ static tr_status search_again(const search_job *job, tr_effort effort, size_t qu
              : TR_OK;
 }
 
+static tr_status search_blocks(const search_job *job) {
+  size_t blocks = (job->count + BLOCK - 1) / BLOCK;
+  if (!job->index->gpu)
+    return tr_pool_run(tr_device_pool(job->index->device), blocks, search_block, (void *)job);
+  for (size_t i = 0; i < blocks; ++i)
+    TR_TRY(search_block((void *)job, i));
+  return TR_OK;
+}
+
 static tr_status search_group(const search_job *job, tr_effort effort, double *seconds) {
   TR_TRY(begin_search(job->index, effort));
   double start = tr_seconds();
-  tr_status status = tr_pool_run(tr_device_pool(job->index->device), (job->count + BLOCK - 1) / BLOCK, search_block, (void *)job);
+  tr_status status = search_blocks(job);
   *seconds += tr_seconds() - start;
   end_search(job->index);
   TR_TRY(status);

@@ -11,6 +11,9 @@ static tr_status missing(void) {
 const char *tr_index_library(void) {
   return NULL;
 }
+const char *tr_index_gpu_library(void) {
+  return NULL;
+}
 tr_status tr_index_check(const char *factory, size_t rows, int d) {
   (void)factory;
   (void)rows;

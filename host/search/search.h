@@ -70,8 +70,10 @@ typedef struct tr_effort {
   int nprobe, ef_search;
 } tr_effort;
 
-/* FAISS's version; NULL: this build has none. */
+/* FAISS's version; NULL: this build has none. And of a FAISS with its GPU part, which on a GPU searches indexes that neither the device
+ * does by itself nor FAISS has on the host alone. */
 const char *tr_index_library(void);
+const char *tr_index_gpu_library(void);
 
 /* An index over rows, on the host; its lists on the device where that searches them itself, which IVF with whole rows or with codes of 8
  * bits is for (kernels/ivf.h). The same rows and factory string give the same bits whatever the number of threads: k-means starts

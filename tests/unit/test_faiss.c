@@ -494,6 +494,36 @@ static void test_python_files(void **state) {
   tr_device_close(device);
 }
 
+#ifdef TR_EMULATED
+size_t emu_faiss_gpu_searches(void);
+
+/* FAISS's GPU part searches what it has, with the effort asked for, and what neither it nor the device has is searched on the host. */
+static void test_gpu_part(void **state) {
+  (void)state;
+  static found expected, got;
+  static const struct {
+    const char *factory;
+    tr_effort effort;
+    bool on_gpu;
+  } some[] = {
+      {"Flat", {0}, true}, {"IVF16,SQ8", {.nprobe = 2}, true}, {"IVF16,SQ8", {.nprobe = 16}, true}, {"HNSW8", {0}, false}};
+  tr_device *device = test_device_open(2), *cpu = featops_cpu(2);
+  assert_non_null(tr_index_gpu_library());
+  for (size_t i = 0; i < sizeof some / sizeof *some; ++i) {
+    tr_index *index = build(device, some[i].factory), *plain = build(cpu, some[i].factory);
+    size_t before = emu_faiss_gpu_searches();
+    search_all(device, index, some[i].effort, 2, &got);
+    assert_true((emu_faiss_gpu_searches() > before) == (some[i].on_gpu && strcmp(tr_device_name(device), "cpu") != 0));
+    search_all(cpu, plain, some[i].effort, 2, &expected);
+    assert_memory_equal(&got, &expected, sizeof got);
+    tr_index_destroy(index);
+    tr_index_destroy(plain);
+  }
+  tr_device_close(device);
+  tr_device_close(cpu);
+}
+#endif
+
 static void test_says_what_is_missing(void **state) {
   (void)state;
   tr_index *index;
@@ -518,6 +548,9 @@ int main(void) {
                                      cmocka_unit_test(test_names),
                                      cmocka_unit_test_setup_teardown(test_round_trip, make_path, remove_path),
                                      cmocka_unit_test_setup_teardown(test_damaged_files, make_path, remove_path),
+#ifdef TR_EMULATED
+                                     cmocka_unit_test(test_gpu_part),
+#endif
                                      cmocka_unit_test(test_python_files)};
   return run_on_devices("faiss", tests, NULL, NULL);
 }
