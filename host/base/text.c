@@ -24,6 +24,20 @@ char *tr_format(const char *format, ...) {
   return bytes < 0 ? NULL : text;
 }
 
+tr_status tr_text_of(const char *doing, tr_write_fn write, const void *context, char **out) {
+  size_t bytes;
+  *out = NULL;
+  FILE *text = open_memstream(out, &bytes);
+  tr_status status = text ? write(text, context) : tr_fail(TR_ENOMEM, "%s: out of memory", doing);
+  if (text && fclose(text) != 0 && status == TR_OK)
+    status = tr_fail(TR_ENOMEM, "%s: out of memory", doing);
+  if (status != TR_OK) {
+    free(*out);
+    *out = NULL;
+  }
+  return status;
+}
+
 tr_status tr_strings_take(tr_strings *list, char *text) {
   if (!text)
     return tr_fail(TR_ENOMEM, "adding to a list of names: out of memory");

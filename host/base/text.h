@@ -4,9 +4,14 @@
 
 #include "host/totalrecall.h"
 #include <stdarg.h>
+#include <stdio.h>
 
 /* malloc'd printf; NULL when out of memory. */
 char *tr_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* A text that `write` writes as to a file; malloc'd. ENOMEM says what was being done. */
+typedef tr_status (*tr_write_fn)(FILE *out, const void *context);
+tr_status tr_text_of(const char *doing, tr_write_fn write, const void *context, char **out);
 
 /* A growing list of owned strings. */
 typedef struct tr_strings {

@@ -143,7 +143,7 @@ static tr_status run_rounds(const tr_bench *bench, const tr_bench_case *item, si
   return TR_OK;
 }
 
-static int compare_seconds(const void *a, const void *b) {
+int tr_bench_compare_seconds(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
   return (x > y) - (x < y);
 }
@@ -158,7 +158,7 @@ static tr_status take_samples(const tr_bench *bench, const tr_bench_case *item, 
     TR_TRY(run_rounds(bench, item, rounds, &seconds[*count]));
     spent += seconds[(*count)++];
   }
-  qsort(seconds, *count, sizeof *seconds, compare_seconds);
+  qsort(seconds, *count, sizeof *seconds, tr_bench_compare_seconds);
   return TR_OK;
 }
 

@@ -45,6 +45,9 @@ tr_status tr_bench_run(const tr_bench_options *options);
 /* Names that `operators` may hold. */
 const char *const *tr_bench_operators(size_t *count);
 
+/* For qsort: the shorter first. */
+int tr_bench_compare_seconds(const void *a, const void *b);
+
 /* The least time the limits leave an item, over its median; NaN where no limit is known. by_memory: the copies are the limit. */
 double tr_bench_share(const tr_bench_limits *limits, const tr_bench_row *row, bool *by_memory);
 

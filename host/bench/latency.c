@@ -4,6 +4,7 @@
 #include "host/base/clock.h"
 #include "host/base/json.h"
 #include "host/base/status.h"
+#include "host/bench/bench.h"
 #include "host/detector/scorer.h"
 #include <cjson/cJSON.h>
 #include <math.h>
@@ -51,11 +52,6 @@ static tr_status score_one(tr_device *device, tr_scorer *scorer, const tr_sample
   return TR_OK;
 }
 
-static int compare_seconds(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
 /* The smallest value that at least that share of all does not exceed. */
 static double percentile(const double *sorted, size_t n, double share) {
   size_t rank = (size_t)ceil(share * (double)n);
@@ -66,7 +62,7 @@ static double percentile(const double *sorted, size_t n, double share) {
 static void sum_up(double *samples, size_t n, tr_latency *out) {
   for (int stage = 0; stage < TR_LATENCY_STAGES; ++stage) {
     double *of = samples + (size_t)stage * n;
-    qsort(of, n, sizeof *of, compare_seconds);
+    qsort(of, n, sizeof *of, tr_bench_compare_seconds);
     out->p50[stage] = percentile(of, n, 0.5);
     out->p95[stage] = percentile(of, n, 0.95);
     out->p99[stage] = percentile(of, n, 0.99);

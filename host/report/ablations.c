@@ -306,12 +306,7 @@ static void published_cell(tr_evidence *evidence, const tr_ablation_runs *r, siz
 /* Of other data sets and backbones, for which nothing was published and of which no experiment has all. */
 static void own_cell(tr_evidence *evidence, const tr_ablation_runs *r, size_t line, size_t value, const tr_metric *metric) {
   const tr_selection *selection = &r->selections[line * r->ablation->value_count + value];
-  tr_cell cell = tr_cell_new(metric->unit);
-  cell.ours = tr_selection_statistic(selection, metric);
-  if (!selection->count) {
-    cell.causes = TR_CAUSE_NOT_RUN;
-    cell.reason = "Not run on these images with this backbone.";
-  }
+  tr_cell cell = tr_cell_of_ours(selection, metric, "Not run on these images with this backbone.");
   tr_report_cell(evidence->report, &cell);
 }
 

@@ -160,6 +160,13 @@ static bool whole_numbers(const tr_figure *figure) {
   return r.high - r.low <= 12;
 }
 
+size_t tr_character_count(const char *text) {
+  size_t count = 0;
+  for (; *text; ++text)
+    count += ((unsigned char)*text & 0xC0) != 0x80; /* not a later byte of a character */
+  return count;
+}
+
 /* There only the quote itself is special. */
 void tr_gnuplot_quote(FILE *out, const char *text) {
   fputc('\'', out);

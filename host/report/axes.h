@@ -25,6 +25,9 @@ double tr_axis_data(const tr_axis *axis, double value);
 /* Its place along the axis: 0 at the low end, 1 at the high end. */
 double tr_axis_place(const tr_axis *axis, double value);
 
+/* Of an UTF-8 text. */
+size_t tr_character_count(const char *text);
+
 /* A text for gnuplot, in single quotes; a new line is a space. */
 void tr_gnuplot_quote(FILE *out, const char *text);
 

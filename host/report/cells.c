@@ -189,6 +189,16 @@ tr_published_value tr_not_published(void) {
   return (tr_published_value){NAN, NAN, NULL};
 }
 
+tr_cell tr_cell_of_ours(const tr_selection *selection, const tr_metric *metric, const char *missing) {
+  tr_cell cell = tr_cell_new(metric->unit);
+  cell.ours = tr_selection_statistic(selection, metric);
+  if (!selection->count) {
+    cell.causes = TR_CAUSE_NOT_RUN;
+    cell.reason = missing;
+  }
+  return cell;
+}
+
 tr_cell tr_cell_out_of_scope(tr_evidence *evidence, tr_unit unit, tr_published_value published) {
   tr_cell cell = new_cell(evidence, unit, published);
   cell.causes = TR_CAUSE_OUT_OF_SCOPE;

@@ -57,6 +57,9 @@ tr_cell tr_cell_of_mean(tr_evidence *evidence, const tr_query *query, const tr_m
 tr_cell tr_cell_of_selection(tr_evidence *evidence, const tr_query *query, const tr_selection *selection, const tr_metric *metric,
                              tr_published_value published, tr_per_class per_class);
 
+/* Ours only, of runs that were looked up already; `missing` says why there are none. */
+tr_cell tr_cell_of_ours(const tr_selection *selection, const tr_metric *metric, const char *missing);
+
 /* Published only. */
 tr_cell tr_cell_out_of_scope(tr_evidence *evidence, tr_unit unit, tr_published_value published);
 /* Ours only: no such number was published. */

@@ -27,40 +27,40 @@ static size_t by_rising_x(const tr_ablation *a, size_t n) {
   return a->values[0] > a->values[1] ? a->value_count - 1 - n : n;
 }
 
-static void add_ours(tr_evidence *evidence, const tr_ablation_runs *r, size_t line, const tr_metric *metric, tr_series series) {
-  const tr_ablation *a = r->ablation;
+/* Those of an ablation's values that there are; y[i] of value i. */
+static void add_values(tr_evidence *evidence, const tr_ablation *a, const tr_point y[TR_MAX_VALUES], const tr_series *series) {
   bool begun = false;
   for (size_t n = 0; n < a->value_count; ++n) {
     size_t i = by_rising_x(a, n);
-    tr_statistic y = tr_selection_statistic(&r->selections[line * a->value_count + i], metric);
-    if (!isfinite(y.mean))
+    tr_point point = y[i];
+    if (!isfinite(point.y))
       continue;
     if (!begun)
-      tr_report_series(evidence->report, &series);
+      tr_report_series(evidence->report, series);
     begun = true;
-    tr_report_point(evidence->report, &(tr_point){.x = a->values[i],
-                                                  .label = a->categories ? a->labels[i] : NULL,
-                                                  .y = y.mean,
-                                                  .deviation = y.deviation,
-                                                  .seeds = y.seeds});
+    point.x = a->values[i];
+    point.label = a->categories ? a->labels[i] : NULL;
+    tr_report_point(evidence->report, &point);
   }
 }
 
-static void add_published(tr_evidence *evidence, const tr_ablation *a, size_t line, const tr_metric *metric, tr_series series) {
-  bool begun = false;
-  for (size_t n = 0; n < a->value_count; ++n) {
-    size_t i = by_rising_x(a, n);
-    tr_published_value value = a->published(&evidence->published, line, a->values[i], a->labels[i], metric);
-    if (!isfinite(value.value))
-      continue;
-    if (!begun)
-      tr_report_series(evidence->report, &series);
-    begun = true;
-    tr_report_point(evidence->report, &(tr_point){.x = a->values[i],
-                                                  .label = a->categories ? a->labels[i] : NULL,
-                                                  .y = value.value,
-                                                  .deviation = isfinite(value.deviation) ? value.deviation : 0});
+static void add_ours(tr_evidence *evidence, const tr_ablation_runs *r, size_t line, const tr_metric *metric, tr_series series) {
+  const tr_ablation *a = r->ablation;
+  tr_point y[TR_MAX_VALUES] = {{0}};
+  for (size_t i = 0; i < a->value_count; ++i) {
+    tr_statistic s = tr_selection_statistic(&r->selections[line * a->value_count + i], metric);
+    y[i] = (tr_point){.y = s.mean, .deviation = s.deviation, .seeds = s.seeds};
   }
+  add_values(evidence, a, y, &series);
+}
+
+static void add_published(tr_evidence *evidence, const tr_ablation *a, size_t line, const tr_metric *metric, tr_series series) {
+  tr_point y[TR_MAX_VALUES] = {{0}};
+  for (size_t i = 0; i < a->value_count; ++i) {
+    tr_published_value v = a->published(&evidence->published, line, a->values[i], a->labels[i], metric);
+    y[i] = (tr_point){.y = v.value, .deviation = isfinite(v.deviation) ? v.deviation : 0};
+  }
+  add_values(evidence, a, y, &series);
 }
 
 /* Ours and, beside MVTec AD's, the published ones of a line and metric. */

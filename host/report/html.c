@@ -468,16 +468,16 @@ static tr_status write_page(FILE *out, const tr_report *report, const tr_heat_ma
   return TR_OK;
 }
 
+typedef struct page {
+  const tr_report *report;
+  const tr_heat_maps *heat_maps;
+} page;
+
+static tr_status write_whole(FILE *out, const void *context) {
+  const page *p = context;
+  return write_page(out, p->report, p->heat_maps);
+}
+
 tr_status tr_report_html(const tr_report *report, const tr_heat_maps *heat_maps, char **out) {
-  size_t bytes;
-  *out = NULL;
-  FILE *text = open_memstream(out, &bytes);
-  tr_status status = text ? write_page(text, report, heat_maps) : tr_fail(TR_ENOMEM, "writing the page: out of memory");
-  if (text && fclose(text) != 0 && status == TR_OK)
-    status = tr_fail(TR_ENOMEM, "writing the page: out of memory");
-  if (status != TR_OK) {
-    free(*out);
-    *out = NULL;
-  }
-  return status;
+  return tr_text_of("writing the page", write_whole, &(page){report, heat_maps}, out);
 }

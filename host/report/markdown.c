@@ -120,16 +120,16 @@ static tr_status write_report(FILE *out, const tr_report *report, const char *fo
   return TR_OK;
 }
 
+typedef struct document {
+  const tr_report *report;
+  const char *figures;
+} document;
+
+static tr_status write_whole(FILE *out, const void *context) {
+  const document *d = context;
+  return write_report(out, d->report, d->figures);
+}
+
 tr_status tr_report_markdown(const tr_report *report, const char *figures, char **out) {
-  size_t bytes;
-  *out = NULL;
-  FILE *text = open_memstream(out, &bytes);
-  tr_status status = text ? write_report(text, report, figures) : tr_fail(TR_ENOMEM, "writing the report: out of memory");
-  if (text && fclose(text) != 0 && status == TR_OK)
-    status = tr_fail(TR_ENOMEM, "writing the report: out of memory");
-  if (status != TR_OK) {
-    free(*out);
-    *out = NULL;
-  }
-  return status;
+  return tr_text_of("writing the report", write_whole, &(document){report, figures}, out);
 }

@@ -82,15 +82,8 @@ static double cost_of(const field *f, const box *b) {
   return cost;
 }
 
-static size_t letters(const char *text) {
-  size_t count = 0;
-  for (; *text; ++text)
-    count += ((unsigned char)*text & 0xC0) != 0x80; /* not a later byte of an UTF-8 character */
-  return count;
-}
-
 static box best_place(const field *f, const tr_point *p) {
-  double half = LETTER * (double)letters(p->mark) / 2, half_high = LETTER_HIGH / 2, least = INFINITY;
+  double half = LETTER * (double)tr_character_count(p->mark) / 2, half_high = LETTER_HIGH / 2, least = INFINITY;
   spot at = spot_of(f, p);
   box best = {0};
   for (int i = 0; i < DIRECTIONS; ++i) {

@@ -122,12 +122,7 @@ static void mstc_row(tr_evidence *evidence, const row *r) {
 }
 
 static void ours_cell(tr_evidence *evidence, const tr_selection *selection) {
-  tr_cell cell = tr_cell_new(TR_UNIT_PERCENT);
-  cell.ours = tr_selection_statistic(selection, &tr_metric_pixel_auroc);
-  if (!selection->count) {
-    cell.causes = TR_CAUSE_NOT_RUN;
-    cell.reason = "Not run on this set.";
-  }
+  tr_cell cell = tr_cell_of_ours(selection, &tr_metric_pixel_auroc, "Not run on this set.");
   tr_report_cell(evidence->report, &cell);
 }
 

@@ -72,16 +72,9 @@ static tr_status check_points(const tr_figure *figure) {
 
 /* ---- the script ---- */
 
-static size_t character_count(const char *text) {
-  size_t count = 0;
-  for (; *text; ++text)
-    count += ((unsigned char)*text & 0xC0) != 0x80; /* not a later byte of an UTF-8 character */
-  return count;
-}
-
 static int legend_columns(const tr_figure *figure) {
   for (const tr_series *s = figure->series; s; s = s->next)
-    if (character_count(s->title) > NARROW_NAME)
+    if (tr_character_count(s->title) > NARROW_NAME)
       return 1;
   return figure->series_count > 1 ? 2 : 1;
 }
@@ -411,22 +404,23 @@ static tr_status rewrite(const tr_figure *figure, char *text, FILE *out) {
   return TR_OK;
 }
 
+typedef struct drawing {
+  const tr_figure *figure;
+  char *theirs; /* gnuplot's SVG, cut up here */
+} drawing;
+
+static tr_status write_drawing(FILE *out, const void *context) {
+  const drawing *d = context;
+  return rewrite(d->figure, d->theirs, out);
+}
+
 tr_status tr_plot_svg(const tr_figure *figure, char **out) {
   *out = NULL;
   TR_TRY(check_points(figure));
-  char *theirs = NULL;
-  TR_TRY(gnuplot_svg(figure, &theirs));
-  size_t bytes;
-  FILE *text = open_memstream(out, &bytes);
-  tr_status status = text ? rewrite(figure, theirs, text) : TR_OK;
-  bool complete = text && fclose(text) == 0;
-  free(theirs);
-  if (status == TR_OK && !complete)
-    status = tr_fail(TR_ENOMEM, "drawing %s: out of memory", figure->id);
-  if (status != TR_OK) {
-    free(*out);
-    *out = NULL;
-  }
+  drawing d = {.figure = figure};
+  TR_TRY(gnuplot_svg(figure, &d.theirs));
+  tr_status status = tr_text_of("drawing a figure", write_drawing, &d, out);
+  free(d.theirs);
   return status;
 }
 

@@ -105,21 +105,19 @@ static tr_status write_run(FILE *out, const tr_experiment *e, const tr_setting *
   return TR_OK;
 }
 
+typedef struct results_table {
+  const tr_experiments *experiments;
+  const tr_results *results;
+} results_table;
+
+static tr_status write_runs(FILE *out, const void *context) {
+  const results_table *t = context;
+  for (size_t i = 0; i < t->experiments->count; ++i)
+    for (size_t j = 0; j < t->experiments->items[i].setting_count; ++j)
+      TR_TRY(write_run(out, &t->experiments->items[i], &t->experiments->items[i].settings[j], t->results));
+  return TR_OK;
+}
+
 tr_status tr_results_table(const tr_experiments *experiments, const tr_results *results, char **out) {
-  size_t bytes;
-  *out = NULL;
-  FILE *text = open_memstream(out, &bytes);
-  if (!text)
-    return tr_fail(TR_ENOMEM, "writing the table of results: out of memory");
-  tr_status status = TR_OK;
-  for (size_t i = 0; status == TR_OK && i < experiments->count; ++i)
-    for (size_t j = 0; status == TR_OK && j < experiments->items[i].setting_count; ++j)
-      status = write_run(text, &experiments->items[i], &experiments->items[i].settings[j], results);
-  if (fclose(text) != 0 && status == TR_OK)
-    status = tr_fail(TR_ENOMEM, "writing the table of results: out of memory");
-  if (status != TR_OK) {
-    free(*out);
-    *out = NULL;
-  }
-  return status;
+  return tr_text_of("writing the table of results", write_runs, &(results_table){experiments, results}, out);
 }

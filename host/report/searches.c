@@ -323,12 +323,7 @@ static const char *introduction(tr_evidence *evidence, const indexed *all, size_
 /* ---- the table ---- */
 
 static void number(tr_evidence *evidence, const tr_selection *selection, const tr_metric *metric) {
-  tr_cell cell = tr_cell_new(metric->unit);
-  cell.ours = tr_selection_statistic(selection, metric);
-  if (!selection->count) {
-    cell.causes = TR_CAUSE_NOT_RUN;
-    cell.reason = "No exact search of the same bank on the same images.";
-  }
+  tr_cell cell = tr_cell_of_ours(selection, metric, "No exact search of the same bank on the same images.");
   tr_report_cell(evidence->report, &cell);
 }
 
