@@ -76,6 +76,25 @@ tr_status tr_detector_score(tr_detector *detector, const uint8_t *pixels, int h,
 /* The same from a file: PNG, JPEG or BMP. EIO and EFORMAT name it. */
 tr_status tr_detector_score_file(tr_detector *detector, const char *path, float *score, float *map);
 
+/* ---- memory banks that grow: as `totalrecall fit --append` and `bank merge`, which tell more ---- */
+
+/* How large a bank is to be: the one that is not 0. */
+typedef struct tr_bank_goal {
+  double percent; /* of all training images' patches */
+  size_t rows;
+  double radius; /* no training patch farther than this from its nearest row, as the selection measures */
+} tr_bank_goal;
+
+/* Adds the nominal images of a folder to the bank of options->model and writes `path`, which may be that file: a detector without a
+ * threshold. goal: NULL: new patches as near to a row as the old ones are. No row is dropped. EINVAL: a model whose rows were not selected greedily,
+ * images of another size after the resize; else as tr_detector_create. */
+tr_status tr_detector_append(const tr_detector_options *options, const char *folder, const tr_bank_goal *goal, const char *path);
+
+/* One bank of several detectors' that were fitted with one setting and the same weights: all rows, or with a goal the ones that a greedy selection
+ * takes of them. EINVAL says what they differ in. device: as of tr_detector_options. */
+tr_status tr_detectors_merge(const char *const *models, size_t count, const tr_bank_goal *goal, const char *device, int threads,
+                             const char *path);
+
 #ifdef __cplusplus
 }
 #endif

@@ -490,3 +490,29 @@ tr_status tr_append_run(const tr_append_options *o, const tr_append_plan *plan, 
   release(&g);
   return status == TR_OK ? finish(o, plan, path) : status;
 }
+
+/* ---- the public API ---- */
+
+static tr_status append(const tr_append_options *options, const char *path) {
+  tr_append_plan plan;
+  TR_TRY(tr_append_prepare(options, &plan));
+  tr_status status = tr_append_run(options, &plan, path);
+  tr_append_plan_free(&plan);
+  return status;
+}
+
+tr_status tr_detector_append(const tr_detector_options *options, const char *folder, const tr_bank_goal *goal, const char *path) {
+  if (!options->model || !options->weights || !folder || !path)
+    return tr_fail(TR_EINVAL, "appending images: expected a model, weights, a folder and a file to write, found no %s",
+                   !options->model     ? "model"
+                   : !options->weights ? "weights"
+                   : !folder           ? "folder"
+                                       : "file");
+  tr_append_options o = {.model = options->model, .data = folder, .weights = options->weights};
+  if (goal)
+    o.goal = *goal;
+  TR_TRY(tr_device_open(options->device ? options->device : "cpu", options->threads, &o.device));
+  tr_status status = append(&o, path);
+  tr_device_close(o.device);
+  return status;
+}

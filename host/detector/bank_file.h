@@ -50,13 +50,7 @@ typedef struct tr_bank_content {
 tr_status tr_bank_file_write(tr_device *device, const tr_bank_file *like, const tr_bank_content *content, tr_progress *progress,
                              const char *path);
 
-/* How large a selection is to be: the one that is not 0. */
-typedef struct tr_bank_goal {
-  double percent; /* of all training images' patches */
-  size_t rows;
-  double radius; /* no patch farther than this from its nearest row (tr_model_info.cover) */
-} tr_bank_goal;
-/* The rows it allows of `patches`, at most `most`; a radius does not tell before. */
+/* The rows that a goal allows of `patches`, at most `most`; a radius does not tell before. */
 size_t tr_bank_goal_rows(const tr_bank_goal *goal, size_t patches, size_t most);
 
 /* EINVAL with the first difference that keeps the rows of two banks from being one bank's: setting (but for the number of rows), weights, size of

@@ -256,3 +256,19 @@ tr_status tr_banks_merge(const tr_merge_banks_options *options, const char *path
   free(u.order);
   return status;
 }
+
+/* ---- the public API ---- */
+
+tr_status tr_detectors_merge(const char *const *models, size_t count, const tr_bank_goal *goal, const char *device, int threads,
+                             const char *path) {
+  tr_merge_banks_options o = {.models = models, .count = count};
+  tr_merged_banks merged;
+  if (!models || !path)
+    return tr_fail(TR_EINVAL, "merging banks: expected models and a file to write, found no %s", models ? "file" : "models");
+  if (goal)
+    o.goal = *goal;
+  TR_TRY(tr_device_open(device ? device : "cpu", threads, &o.device));
+  tr_status status = tr_banks_merge(&o, path, &merged);
+  tr_device_close(o.device);
+  return status;
+}

@@ -164,6 +164,18 @@ code 0 "$program" fit "$dir/new" --append "$dir/grown" --out "$dir/grown" --weig
 says err "0 of them of 6 new images"
 code 0 "$program" bank origins "$dir/grown"
 says out "of 19 training images"
+# The C library gives the same.
+mkdir "$dir/api"
+"$helpers/detector_grow" "$dir/old.model" "$dir" "$dir/new" "$dir/api" 73 || fail "the C library"
+code 0 append kept
+for model in kept api/appended; do
+  code 0 "$program" bank export "$dir/$model" "$dir/rows.npy"
+  sha256sum <"$dir/rows.npy"
+done | uniq | wc -l | grep -qx 1 || fail "the C library appends other rows"
+code 0 "$program" bank origins "$dir/api/rows"
+says out "73 rows of 13"
+code 0 "$program" bank origins "$dir/api/merged"
+says out "9 rows of 26"
 # Without room for the new features images with picked patches pass twice, to the same rows.
 code 0 append kept
 least=1 most=1024
