@@ -263,7 +263,8 @@ static const char *classes_title(tr_evidence *evidence, const char *dataset, con
   return text ? text : "";
 }
 
-/* Leaves out those that are far below the front, which would press all others together. Returns how many, and their best. */
+/* Leaves out those that are far below the front, or 10 points below its best, which would press all others together. Returns how many, and
+ * their best. */
 static size_t leave_out_low(contenders *list, double *highest) {
   double low = INFINITY, high = -INFINITY;
   for (size_t i = 0; i < list->count; ++i)
@@ -271,7 +272,7 @@ static size_t leave_out_low(contenders *list, double *highest) {
       low = fmin(low, list->items[i].accuracy);
       high = fmax(high, list->items[i].accuracy);
     }
-  double border = low - fmax(2, 2 * (high - low));
+  double border = fmax(low - fmax(2, 2 * (high - low)), high - 10);
   size_t kept = 0, all = list->count;
   *highest = -INFINITY;
   for (size_t i = 0; i < all; ++i)
