@@ -14,7 +14,7 @@ pack=build/gpu-deps.tar.gz deps=$PWD/build/gpu-deps
 # ---- packing ----
 
 packages=(libcjson1 libcjson-dev libyaml-dev libssl-dev libxxhash-dev libjpeg62-turbo-dev libcmocka0 libcmocka-dev libstb-dev
-          libdnnl2 libdnnl-dev ocl-icd-libopencl1 libgomp1 libopenblas0-pthread libopenblas-pthread-dev libgfortran5 libquadmath0
+          libdnnl2 libdnnl-dev libfaiss-dev ocl-icd-libopencl1 libgomp1 libopenblas0-pthread libopenblas-pthread-dev libgfortran5 libquadmath0
           pkgconf-bin libpkgconf3)
 
 describe() { # folder, name, libraries, flags: a .pc file that works wherever the folder lies
@@ -27,9 +27,9 @@ arrange() { # unpacked packages, prefix
   local arch from=$1 to=$2 name
   arch=$(gcc -print-multiarch)
   mkdir -p "$to/include" "$to/lib/pkgconfig" "$to/bin"
-  cp -rL "$from"/usr/include/{cjson,oneapi,openssl,stb} "$from"/usr/include/*.h "$to/include/"
+  cp -rL "$from"/usr/include/{cjson,faiss,oneapi,openssl,stb} "$from"/usr/include/*.h "$to/include/"
   cp -rL "$from/usr/include/$arch"/{jconfig.h,openssl} "$from/usr/include/$arch"/openblas-pthread/*.h "$to/include/"
-  cp "$from/usr/lib/$arch"/lib{crypto,yaml,xxhash,jpeg}.a "$to/lib/"
+  cp "$from/usr/lib/$arch"/lib{crypto,faiss,yaml,xxhash,jpeg}.a "$to/lib/"
   for name in cjson cmocka dnnl OpenCL gomp gfortran quadmath pkgconf; do cp -P "$from/usr/lib/$arch/lib$name".so* "$to/lib/"; done
   cp -P "$from/usr/lib/$arch"/openblas-pthread/libopenblas*.so* "$to/lib/"
   cp "$from/usr/bin/pkgconf" "$to/bin/"
@@ -131,7 +131,7 @@ cat "$work/info.txt"
 # Which tests: all kernels against goldens on the GPU, and the library's parts that work on any device.
 TR_TEST_DEVICE=cuda:0 step twin_tests 150 ctest --test-dir "$build" --output-on-failure --no-tests=error -j 4 -L kernels || true
 TR_TEST_DEVICE=cuda:0 step device_tests 100 ctest --test-dir "$build" --output-on-failure --no-tests=error -j 4 \
-  -R '^(test_ring|test_metrics|test_backbone|cli_test_devices)$' || true
+  -R '^(test_ring|test_metrics|test_backbone|test_faiss|test_index_model|cli_test_devices)$' || true
 
 experiment=experiments/quick.yaml
 if [ "$preset" = emulated ]; then # an emulated convolution takes its time

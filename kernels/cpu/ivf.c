@@ -6,6 +6,15 @@
  *
  * FAISS takes one query at a time. For codes it makes a table of all codewords' products with the query, which costs as much as 256
  * distances, and here more than the rows of a few lists.
+ *
+ * Measured in turn with FAISS 1.7.3's search of the same index (784 queries, 16,385 rows of 1,024 dimensions in 512 lists, one thread of
+ * an EPYC 9004 beside other jobs; all 784 rows found are the same):
+ *
+ *   nprobe                 1      4     16     64    128
+ *   IVF512,Flat    FAISS  59    163   1037   3402   5428 ms      this  17   25   86  303  526 ms
+ *   IVF512,PQ64np  FAISS 152    203    357   1189   2771 ms      this  15   22   90  213  486 ms
+ *
+ * At nprobe 1 a third of the time is the product that finds the lists, at 16 the float distances are the largest part.
  */
 #include "host/base/status.h"
 #include "kernels/cpu/cpu.h"

@@ -9,9 +9,9 @@
  *
  * Limit: additions and multiply-adds in float, two instructions a value, and half as many reads of shared memory. Bottle, 83 images of
  * 784 x 1,024 in 512 lists of 16,385 rows: of each list looked at 32 rows, 2.1 G differences, 0.2 ms at an H100's 33 T instructions/s,
- * 0.4 ms expected, and 0.4 ms for what is measured in double (1 to 2 rows a pair); the lists themselves by `nearest`, 0.3 ms; together
- * 1.2 ms at nprobe 1, 8 ms at 16, where exact search takes 7. A bank of all 163,856 rows: 3 ms at nprobe 1, beside 65 exactly. Bytes: a
- * list's rows (or 4 KB of codewords a row, from the cache) for every 16 of its queries. Not measured on a GPU yet.
+ * 0.4 ms expected; 0.1 ms for what is measured in double (1 to 2 rows a pair); 0.3 ms for the lists themselves, by `nearest`; 0.3 ms for
+ * 100 launches; together 1.2 ms at nprobe 1, 8 ms at 16, where exact search takes 7. A bank of all 163,856 rows: 5 ms at nprobe 1, beside 65
+ * exactly. Bytes: a list's rows (or 4 KB of codewords a row, from the cache) for every 16 of its queries. Not measured on a GPU yet.
  *
  * A table of the codewords' products with each query, which other IVF-PQ searches keep in shared memory (64 KB for 64 codes), costs as
  * much as 256 rows measured: more than the 32 to 320 rows of a list, and it bounds the number of codes. Rows put together serve 16
@@ -423,7 +423,7 @@ template <bool CODED, int SLOTS> __device__ void search_further(const work &w, s
   }
 }
 
-template <bool CODED, int SLOTS> __global__ void __launch_bounds__(SMALL) finish(work w) {
+template <bool CODED, int SLOTS> __global__ void __launch_bounds__(SMALL, 4) finish(work w) {
   const size_t q = (size_t)blockIdx.x * SMALL_WARPS + threadIdx.x / TR_WARP;
   if (q >= w.queries_count)
     return;
