@@ -71,6 +71,7 @@ static tr_status look_at(const tr_fit_options *o, const tr_sample *samples, size
                      out_h, plan->images.train->path, plan->in_w, plan->in_h);
     size_t bytes = (size_t)h * (size_t)w * 3;
     plan->most_bytes = bytes > plan->most_bytes ? bytes : plan->most_bytes;
+    plan->mean_pixels += (double)bytes / 3 / (double)(plan->images.train_count + plan->images.test_count);
   }
   return TR_OK;
 }
@@ -92,14 +93,15 @@ static tr_status take_rows_of_all(const tr_fit_options *o, tr_fit_plan *plan) {
   return TR_OK;
 }
 
-static tr_status forecast(const tr_fit_options *o, tr_fit_plan *plan) {
-  tr_scorer_needs needs;
+static tr_status forecast_keeping(const tr_fit_options *o, tr_fit_plan *plan) {
   TR_TRY(tr_scorer_forecast(&(tr_scorer_options){.device = o->device,
                                                  .setting = &plan->setting,
                                                  .in_h = plan->in_h,
                                                  .in_w = plan->in_w,
-                                                 .train_images = plan->images.train_count},
-                            plan->most_bytes, &needs));
+                                                 .train_images = plan->images.train_count,
+                                                 .keep = plan->keep},
+                            plan->most_bytes, &plan->needs));
+  tr_scorer_needs needs = plan->needs;
   tr_mapping weights;
   TR_TRY(tr_file_map(plan->weights, &weights));
   size_t base = tr_memory_now_bytes();
@@ -109,11 +111,27 @@ static tr_status forecast(const tr_fit_options *o, tr_fit_plan *plan) {
   plan->score_bytes = plan->images.test_count ? base + needs.score_bytes : 0;
   plan->peak_bytes = plan->load_bytes > plan->fit_bytes ? plan->load_bytes : plan->fit_bytes;
   plan->peak_bytes = plan->score_bytes > plan->peak_bytes ? plan->score_bytes : plan->peak_bytes;
+  return TR_OK;
+}
+
+/* All features, or where these are too many only projected ones, if that is less. */
+static tr_status forecast(const tr_fit_options *o, tr_fit_plan *plan) {
+  TR_TRY(forecast_keeping(o, plan));
+  size_t all = plan->peak_bytes, limit = o->memory_limit ? o->memory_limit : tr_memory_now_bytes() + tr_memory_free_bytes();
+  if (all > limit) {
+    plan->keep = TR_KEEP_NOTHING;
+    TR_TRY(forecast_keeping(o, plan));
+  }
+  if (plan->peak_bytes > all) {
+    plan->keep = TR_KEEP_FEATURES;
+    TR_TRY(forecast_keeping(o, plan));
+  }
   if (!o->memory_limit || plan->peak_bytes <= o->memory_limit)
     return TR_OK;
-  char peak[32], limit[32];
-  return tr_fail(TR_ENOMEM, "%s on %zu images would take %s, and the limit is %s", o->setting->method, plan->images.train_count,
-                 tr_format_bytes(plan->peak_bytes, peak, sizeof peak), tr_format_bytes(o->memory_limit, limit, sizeof limit));
+  char peak[32], given[32];
+  return tr_fail(TR_ENOMEM, "%s on %zu images would take %s, and the limit is %s; a limit of %zuM would do", o->setting->method,
+                 plan->images.train_count, tr_format_bytes(plan->peak_bytes, peak, sizeof peak),
+                 tr_format_bytes(o->memory_limit, given, sizeof given), (plan->peak_bytes >> 20) + 1);
 }
 
 static tr_status check_shard(const tr_fit_options *o) {
@@ -175,8 +193,21 @@ void tr_fit_plan_free(tr_fit_plan *plan) {
 
 /* ---- as text ---- */
 
-static void write_plan(FILE *out, const tr_fit_options *o, const tr_fit_plan *plan, const char *run) {
+static void write_needs(FILE *out, const tr_fit_plan *plan, const tr_pass_seconds *s) {
   char text[4][32];
+  if (plan->needs.model.again)
+    fprintf(out, "├─ of the training features projected ones are kept; images with selected rows pass once more\n");
+  if (plan->needs.model.file_bytes)
+    fprintf(out, "├─ %s of disk\n", tr_format_bytes(plan->needs.model.file_bytes, text[0], sizeof text[0]));
+  fprintf(out, "├─ about %.*f s (decode %.1f, backbone %.1f, fit %.1f, score %.1f) on this machine as busy as it is\n",
+          s->total < 10, s->total, s->decode, s->backbone, s->fit, s->score);
+  fprintf(out, "└─ peak %s (load %s, fit %s, score %s)\n", tr_format_bytes(plan->peak_bytes, text[0], sizeof text[0]),
+          tr_format_bytes(plan->load_bytes, text[1], sizeof text[1]), tr_format_bytes(plan->fit_bytes, text[2], sizeof text[2]),
+          tr_format_bytes(plan->score_bytes, text[3], sizeof text[3]));
+}
+
+static void write_plan(FILE *out, const tr_fit_options *o, const tr_fit_plan *plan, const tr_pass_seconds *seconds,
+                       const char *run) {
   fprintf(out, "%s on %zu nominal images of %s\n", run, plan->images.train_count, o->data);
   if (o->shard.of)
     fprintf(out, "├─ shard %d of %d of %zu images\n", o->shard.number, o->shard.of, plan->all_images);
@@ -185,18 +216,18 @@ static void write_plan(FILE *out, const tr_fit_options *o, const tr_fit_plan *pl
     fprintf(out, "├─ threshold: number %zu of the scores of %zu images%s%s\n",
             tr_threshold_rank(o->quantile, plan->images.test_count), plan->images.test_count, o->held_out ? " of " : " held out",
             o->held_out ? o->held_out : "");
-  fprintf(out, "└─ peak %s (load %s, fit %s, score %s)\n", tr_format_bytes(plan->peak_bytes, text[0], sizeof text[0]),
-          tr_format_bytes(plan->load_bytes, text[1], sizeof text[1]), tr_format_bytes(plan->fit_bytes, text[2], sizeof text[2]),
-          tr_format_bytes(plan->score_bytes, text[3], sizeof text[3]));
+  write_needs(out, plan, seconds);
 }
 
 tr_status tr_fit_plan_text(const tr_fit_options *options, const tr_fit_plan *plan, char **out) {
   size_t bytes;
+  tr_pass_seconds seconds;
   *out = NULL;
+  TR_TRY(tr_fit_seconds(options, plan, &seconds));
   char *run = tr_setting_run_name(options->setting);
   FILE *text = run ? open_memstream(out, &bytes) : NULL;
   if (text)
-    write_plan(text, options, plan, run);
+    write_plan(text, options, plan, &seconds, run);
   free(run);
   if (text && fclose(text) == 0)
     return TR_OK;
@@ -253,6 +284,7 @@ tr_status tr_fit_run(const tr_fit_options *o, const tr_fit_plan *plan, const cha
                                                            .in_h = plan->in_h,
                                                            .in_w = plan->in_w,
                                                            .train_images = plan->images.train_count,
+                                                           .keep = plan->keep,
                                                            .progress = o->progress},
                                       &scorer);
   tr_weights_close(weights);

@@ -3,6 +3,8 @@
 #define TR_DETECTOR_FIT_H
 
 #include "host/detector/about.h"
+#include "host/detector/scorer.h"
+#include "host/harness/profile.h"
 
 typedef struct tr_fit_options {
   tr_device *device;
@@ -27,17 +29,24 @@ typedef struct tr_fit_plan {
   char *weights;      /* file */
   int in_h, in_w;
   size_t most_bytes; /* of an image, decoded to three channels */
+  double mean_pixels;
   size_t load_bytes, fit_bytes, score_bytes, peak_bytes;
+  tr_keep keep; /* of the training features: all of them where the limit, or else free memory, has room */
+  tr_scorer_needs needs;
 } tr_fit_plan;
 
-/* EINVAL: a setting that cannot be on these images, a quantile that they are too few for; ENOMEM: over the limit. EIO and EFORMAT name
- * the file. */
+/* EINVAL: a setting that cannot be on these images, a quantile that they are too few for; ENOMEM: over the limit in any way, the smallest
+ * limit that would do is named. EIO and EFORMAT name the file. */
 tr_status tr_fit_prepare(const tr_fit_options *options, tr_fit_plan *out);
 /* The same without bytes, and without a limit. */
 tr_status tr_fit_look(const tr_fit_options *options, tr_fit_plan *out);
 void tr_fit_plan_free(tr_fit_plan *plan);
 
-/* Several lines of text; malloc'd. */
+/* Seconds that fitting and finding the threshold are forecast to take on this machine, whose rates are measured in a second or two
+ * (host/harness/profile.h). */
+tr_status tr_fit_seconds(const tr_fit_options *options, const tr_fit_plan *plan, tr_pass_seconds *out);
+
+/* Several lines of text, seconds among them; malloc'd. */
 tr_status tr_fit_plan_text(const tr_fit_options *options, const tr_fit_plan *plan, char **out);
 
 /* Fits, and writes `path` whole or not at all; tells the threshold through options->progress. */

@@ -66,6 +66,8 @@ static tr_status method_options(const tr_scorer_options *o, const tr_tiling *til
                              .in_w = tiling->tile_w,
                              .gallery = s->gallery,
                              .train_images = o->train_images * tr_tiling_count(tiling),
+                             .keep = o->keep,
+                             .folder = getenv("TMPDIR"),
                              .variants = variant,
                              .variant_count = 1,
                              .measure_cover = true,
@@ -216,6 +218,11 @@ tr_status tr_scorer_forecast(const tr_scorer_options *o, size_t image_bytes, tr_
   size_t feed = SLACK_BYTES + feed_bytes(o, &tiling, &options.aggregate, image_bytes);
   out->fit_bytes = out->backbone_bytes + feed + needs.fit_bytes;
   out->score_bytes = out->backbone_bytes + feed + needs.score_bytes + round_bytes(o, &tiling, &needs);
+  out->backbone_macs = macs;
+  out->tiling = tiling;
+  out->model = needs;
+  out->model.score_macs /= (double)round_of(o->device, tiles);
+  out->model.gpu_score_macs /= (double)round_of(o->device, tiles);
   return TR_OK;
 }
 
@@ -238,10 +245,44 @@ static tr_status fit_units(void *context, int lane, const size_t *units, size_t 
   return s->method->fit_images(s->model, lane, units[0], n, maps);
 }
 
-tr_status tr_scorer_fit(tr_scorer *s, const tr_sample *samples) {
-  TR_TRY(tr_feed_images(s->feed, "nominal images", &(tr_feed_list){.samples = samples, .count = s->options.train_images},
-                        fit_units, s));
+/* Some of them, one by one. */
+static tr_status fit_wanted(void *context, int lane, const size_t *units, size_t n, const float *const *maps) {
+  const tr_scorer *s = context;
+  tr_status status = TR_OK;
+  for (size_t i = 0; status == TR_OK && i < n; ++i) {
+    const float *from[TR_MAX_LAYERS];
+    for (int l = 0; l < s->options.setting->layer_count; ++l) {
+      int h, w, c;
+      tr_backbone_tap_shape(s->backbone, l, &h, &w, &c);
+      from[l] = maps[l] + i * (size_t)h * (size_t)w * (size_t)c;
+    }
+    status = s->method->fit_images(s->model, lane, units[i], 1, from);
+  }
+  return status;
+}
+
+/* Where not all features are kept, images with selected rows are fed once more. */
+static tr_status fit_again(tr_scorer *s, const tr_sample *samples, uint8_t *wanted) {
+  size_t count = s->options.train_images;
+  if (!s->method->wants_again || !s->method->wants_again(s->model, wanted))
+    return TR_OK;
+  TR_TRY(tr_feed_images(s->feed, "nominal images again", &(tr_feed_list){.samples = samples, .count = count, .wanted = wanted},
+                        fit_wanted, s));
   return s->method->fit_end(s->model);
+}
+
+tr_status tr_scorer_fit(tr_scorer *s, const tr_sample *samples) {
+  size_t count = s->options.train_images;
+  uint8_t *wanted = calloc(count * s->tiles + 1, 1);
+  if (!wanted)
+    return tr_fail(TR_ENOMEM, "fitting on %zu images: out of memory", count);
+  tr_status status = tr_feed_images(s->feed, "nominal images", &(tr_feed_list){.samples = samples, .count = count}, fit_units, s);
+  if (status == TR_OK)
+    status = s->method->fit_end(s->model);
+  if (status == TR_OK)
+    status = fit_again(s, samples, wanted);
+  free(wanted);
+  return status;
 }
 
 tr_status tr_scorer_feed(tr_scorer *s, const char *stage, const tr_feed_list *list, tr_feed_fn fn, void *context) {

@@ -17,6 +17,7 @@ typedef struct tr_scorer_options {
   const tr_weights *weights; /* only while it is created */
   int in_h, in_w;            /* of images after the resize, before they are cut into the setting's tiles */
   size_t train_images;       /* of a new model */
+  tr_keep keep;              /* of its training features; files are in $TMPDIR, or /tmp */
   const tr_model_file *file; /* the model; NULL: a new one */
   tr_progress *progress;     /* may be NULL */
 } tr_scorer_options;
@@ -26,9 +27,13 @@ tr_status tr_scorer_create(const tr_scorer_options *options, tr_scorer **out);
 void tr_scorer_destroy(tr_scorer *scorer);
 
 /* What a new model will take, before anything is created: bytes of the backbone alone, and the peak while it is fitted and while it
- * scores, for images of image_bytes, decoded to three channels. `weights` and `file` are not looked at. */
+ * scores, for images of image_bytes, decoded to three channels; the backbone's multiply-adds of a tile; the model's own needs, with the
+ * multiply-adds of scoring one image. `weights` and `file` are not looked at. */
 typedef struct tr_scorer_needs {
   size_t backbone_bytes, fit_bytes, score_bytes;
+  double backbone_macs;
+  tr_tiling tiling;
+  tr_method_needs model;
 } tr_scorer_needs;
 tr_status tr_scorer_forecast(const tr_scorer_options *options, size_t image_bytes, tr_scorer_needs *out);
 

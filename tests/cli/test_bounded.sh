@@ -11,6 +11,9 @@ code 0 run "$dir/e.yaml" --class "$one" --scores "$dir/all"
 [ "$(lines)" = 3 ] || fail "$(lines) lines"
 all=$(sed -E 's/.*"peak_bytes":([0-9]+).*/\1/' "$dir"/results/*/t.jsonl | head -1)
 
+# A covering radius is measured in memory only.
+numbers() { lasting "$@" | sed -E 's/"covering_radius":[^,]*,//'; }
+
 # 80 images' features are 122 MiB; projected ones an eighth of it or, at 512 dimensions, a quarter. Where there is not even room for these
 # they are in a file as well; where no file can be made, neither of them is anywhere.
 for case in "$dir 64" "/no/such/folder 64" "$dir 130"; do
@@ -18,7 +21,7 @@ for case in "$dir 64" "/no/such/folder 64" "$dir 130"; do
   rm -rf "$dir/less"
   TMPDIR=$folder code 0 run "$dir/e.yaml" --class "$one" --memory-limit "$limit" --results "$dir/less" --scores "$dir/some"
   diff -r "$dir/all" "$dir/some" || fail "scores under a limit of $limit, TMPDIR=$folder"
-  diff <(lasting "$dir"/results/*/t.jsonl) <(lasting "$dir"/less/*/t.jsonl) || fail "results under a limit of $limit, TMPDIR=$folder"
+  diff <(numbers "$dir"/results/*/t.jsonl) <(numbers "$dir"/less/*/t.jsonl) || fail "results under a limit of $limit, TMPDIR=$folder"
   peak=$(sed -E 's/.*"peak_bytes":([0-9]+).*/\1/' "$dir"/less/*/t.jsonl | sort -n | tail -1)
   ! forecasts_hold || [ "$peak" -le "$limit" ] || fail "peak $peak, limit $limit"
   rm -rf "$dir/some"
@@ -32,3 +35,19 @@ TMPDIR=$dir code 1 bash -c 'ulimit -f 20000; exec "$@"' _ "$program" run "$dir/e
 says err "writing training features into $dir: File too large" "$two"
 [ "$(cat "$dir"/less/*/t.jsonl | wc -l)" = 3 ] || fail "finished lines are gone"
 [ -z "$(ls "$dir" | grep features-)" ] || fail "a file of features is left"
+
+# A detector is the same, too. Its plan says what it takes before anything is allocated; a limit that is too low ends there, and one that does
+# is named.
+fit() {
+  "$program" fit "$dir/data/synthetic/$one" --backbone resnet18 --set layer_dimension=512 --set dimension=512 --set subsampling.percent=2 \
+    --weights "$dir/weights" "$@"
+}
+code 0 fit --out "$dir/all.trbank"
+code 1 fit --out "$dir/less.trbank" --memory-limit 30M
+says err "80 images would take" "the limit is 30.0 MiB" "would do"
+[ ! -e "$dir/less.trbank" ] || fail "a model in spite of the limit"
+least=$(grep -oE 'a limit of [0-9]+M would do' "$dir/err" | grep -oE '[0-9]+')
+code 0 fit --dry-run --memory-limit "$((least + 2))M"
+says out "projected ones are kept" "pass once more" " s (decode" peak
+code 0 fit --out "$dir/less.trbank" --memory-limit "$((least + 2))M"
+cmp "$dir/all.trbank" "$dir/less.trbank" || fail "another model under a limit"
