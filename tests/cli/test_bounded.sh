@@ -50,5 +50,5 @@ least=$(grep -oE 'a limit of [0-9]+M would do' "$dir/err" | grep -oE '[0-9]+')
 code 0 fit --dry-run --memory-limit "$((least + 2))M"
 says out "projected ones are kept" "pass once more" " s (decode" peak
 code 0 fit --out "$dir/less.trbank" --memory-limit "$((least + 2))M"
-undated() { LC_ALL=C sed -E 's/"date":"[^"]*"//' "$1"; }
+undated() { head -c -16 "$1" | LC_ALL=C sed -E 's/"date":"[^"]*"//'; } # nor the checksum at the end
 cmp <(undated "$dir/all.trbank") <(undated "$dir/less.trbank") || fail "another model under a limit"
