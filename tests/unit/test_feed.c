@@ -155,6 +155,94 @@ static void test_maps_in_a_file(void **state) {
   check_kept(folder, true);
 }
 
+/* ---- tiles ---- */
+
+typedef struct tiled {
+  tr_tiling tiling;
+  size_t floats;
+  float *maps; /* [units, floats], of the first tap */
+  bool *seen;  /* [units] */
+} tiled;
+
+static tr_status collect_units(void *context, int lane, const size_t *units, size_t n, const float *const *maps) {
+  (void)lane;
+  tiled *t = context;
+  for (size_t i = 0; i < n; ++i) {
+    assert_true(i == 0 || units[i] > units[i - 1]);
+    t->seen[units[i]] = true;
+    assert_int_equal(
+        tr_device_download(device, t->maps + units[i] * t->floats, maps[0] + i * t->floats, t->floats * sizeof(float)), TR_OK);
+  }
+  assert_int_equal(tr_device_sync(device), TR_OK);
+  return TR_OK;
+}
+
+static void feed_tiles(tr_backbone *backbone, const tr_feed_list *list, tiled *out) {
+  size_t units = list->count * tr_tiling_count(&out->tiling);
+  int h, w, c;
+  tr_backbone_tap_shape(backbone, 0, &h, &w, &c);
+  out->floats = (size_t)h * (size_t)w * (size_t)c;
+  out->maps = calloc(units * out->floats, sizeof(float));
+  out->seen = calloc(units, sizeof *out->seen);
+  tr_feed *made;
+  assert_int_equal(tr_feed_create(&(tr_feed_options){.device = device,
+                                                     .backbone = backbone,
+                                                     .architecture = "resnet18",
+                                                     .image = image,
+                                                     .tiling = out->tiling,
+                                                     .layers = 1,
+                                                     .image_bytes = 96 * 96 * 3 * 2},
+                                  &made),
+                   TR_OK);
+  if (tr_feed_images(made, "images", list, collect_units, out) != TR_OK)
+    fail_msg("%s", tr_last_error());
+  tr_feed_destroy(made);
+}
+
+static void release_tiled(tiled *t) {
+  free(t->maps);
+  free(t->seen);
+}
+
+/* A tile is what an image of that part alone gives, which the window of the resize is told; and one that is not wanted is not fed. */
+static void test_tiles(void **state) {
+  (void)state;
+  static const char *const layers[] = {"layer1"};
+  tr_backbone_options options = {.architecture = "resnet18", .layers = layers, .layer_count = 1, .in_h = 32, .in_w = 32};
+  tr_backbone *backbone;
+  assert_int_equal(tr_backbone_create(device, &options, NULL, &backbone), TR_OK);
+  tiled all = {0}, some = {0};
+  assert_int_equal(tr_tiling_make(&(tr_tile_spec){.size = 32, .overlap = 4}, 56, 56, &all.tiling), TR_OK);
+  some.tiling = all.tiling;
+  size_t tiles = tr_tiling_count(&all.tiling), count = class_.train_count;
+  assert_int_equal(tiles, 4);
+  feed_tiles(backbone, &(tr_feed_list){.samples = class_.train, .count = count}, &all);
+  uint8_t *wanted = calloc(count * tiles, 1);
+  for (size_t unit = 0; unit < count * tiles; ++unit)
+    wanted[unit] = unit % 3 == 1;
+  feed_tiles(backbone, &(tr_feed_list){.samples = class_.train, .count = count, .wanted = wanted}, &some);
+  for (size_t unit = 0; unit < count * tiles; ++unit) {
+    assert_true(all.seen[unit]);
+    assert_int_equal(some.seen[unit], wanted[unit]);
+    if (wanted[unit])
+      assert_memory_equal(some.maps + unit * all.floats, all.maps + unit * all.floats, all.floats * sizeof(float));
+  }
+  tr_image_spec whole = image;
+  for (size_t tile = 0; tile < tiles; ++tile) {
+    tiled alone = {.tiling = {32, 32, 32, 32, 1, 1}};
+    image.window = tr_tiling_window(&all.tiling, tile);
+    feed_tiles(backbone, &(tr_feed_list){.samples = class_.train, .count = count}, &alone);
+    for (size_t i = 0; i < count; ++i)
+      assert_memory_equal(alone.maps + i * all.floats, all.maps + (i * tiles + tile) * all.floats, all.floats * sizeof(float));
+    release_tiled(&alone);
+  }
+  image = whole;
+  free(wanted);
+  release_tiled(&all);
+  release_tiled(&some);
+  tr_backbone_destroy(backbone);
+}
+
 /* Items that are not complete are not there, and what is not there cannot be read. */
 static void test_items(void **state) {
   (void)state;
@@ -184,6 +272,7 @@ int main(void) {
       cmocka_unit_test(test_images_in_a_file),
       cmocka_unit_test(test_maps_in_memory),
       cmocka_unit_test(test_maps_in_a_file),
+      cmocka_unit_test(test_tiles),
       cmocka_unit_test(test_items),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
