@@ -128,6 +128,8 @@ static int run_plan(const run_arguments *a, const tr_devices *devices, const tr_
   tr_progress *progress = a->plan.progress;
   if (plan->finished_runs)
     tr_progress_line(progress, "%zu of %zu runs are finished already", plan->finished_runs, plan->runs);
+  if (plan->copies.count)
+    tr_progress_line(progress, "%zu of them are other experiments' runs, whose lines are copied", plan->copies.count);
   tr_run_summary summary;
   double start = tr_seconds();
   tr_status status = tr_plan_run_all(plan, &a->plan, devices, &plan->finished, &summary);

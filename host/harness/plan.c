@@ -114,15 +114,13 @@ size_t tr_pass_runs(const tr_pass *pass) {
 
 /* ---- what is finished ---- */
 
-static const tr_result *find_result(const tr_results *stored, const tr_plan_class *class_, const char *sha256, const char *run) {
-  if (!sha256)
-    return NULL;
-  return tr_results_find(stored, &(tr_run_key){.run = run,
-                                               .dataset = class_->source->kind,
-                                               .class_name = class_->name,
-                                               .weights_sha256 = sha256,
-                                               .train_images = class_->train_images,
-                                               .images = class_->test_images});
+static tr_run_key key_of(const tr_plan_class *class_, const char *sha256, const char *run) {
+  return (tr_run_key){.run = run,
+                      .dataset = class_->source->kind,
+                      .class_name = class_->name,
+                      .weights_sha256 = sha256,
+                      .train_images = class_->train_images,
+                      .images = class_->test_images};
 }
 
 static bool exists(char *path, bool (*is)(const char *)) {
@@ -183,9 +181,15 @@ static tr_status name_run(const tr_planner *p, const request *w, const char *sha
   *out = (tr_plan_run){.experiment = w->experiment, .setting = w->setting, .name = tr_setting_run_name(w->setting)};
   if (!out->name)
     return tr_planner_no_memory();
-  const tr_result *line = w->stored ? find_result(w->stored, w->class_, sha256, out->name) : NULL;
+  if (!w->stored || !sha256)
+    return TR_OK;
+  const tr_run_key key = key_of(w->class_, sha256, out->name);
+  const tr_result *line = tr_results_find(w->stored, &key);
   out->in_store = line != NULL;
+  if (!line)
+    line = tr_planner_find_line(p, &key);
   out->finished = line && tr_plan_files_there(p->options, out->name, w->class_->name) ? line : NULL;
+  out->elsewhere = out->finished && !out->in_store;
   return TR_OK;
 }
 
@@ -305,9 +309,8 @@ static tr_status drop_finished(tr_planner *p, tr_group *group) {
       group->runs[kept++] = *run;
       continue;
     }
-    p->plan->finished_runs += asked_for;
     if (asked_for && status == TR_OK)
-      status = tr_results_add_copy(&p->plan->finished, run->finished);
+      status = tr_planner_note_finished(p, run);
     free(run->name);
   }
   group->run_count = kept;
@@ -403,6 +406,7 @@ static tr_status check_use(const tr_planner *p) {
 }
 
 static tr_status make_plan(tr_planner *p, const tr_experiments *experiments, tr_results *stored) {
+  TR_TRY(tr_planner_read_lines(p));
   for (size_t i = 0; i < experiments->count; ++i)
     TR_TRY(add_experiment(p, &experiments->items[i], &stored[i]));
   TR_TRY(check_names(p, experiments));
@@ -438,6 +442,7 @@ tr_status tr_plan_create(const tr_plan_options *options, tr_device *device, cons
       tr_pass_release(&p.drafts[i]);
     free(p.drafts);
     tr_profile_free(&p.profile);
+    tr_results_free(&p.lines);
     for (size_t i = 0; i < p.ensemble_count; ++i)
       tr_plan_ensemble_release(&p.ensembles[i]);
     free(p.ensembles);
@@ -481,6 +486,7 @@ void tr_plan_destroy(tr_plan *plan) {
     free(plan->networks[i]);
   tr_strings_free(&plan->missing);
   tr_results_free(&plan->finished);
+  tr_results_free(&plan->copies);
   free(plan->passes);
   free(plan->sources);
   free(plan->weights);

@@ -70,6 +70,7 @@ typedef struct tr_plan_run {
   const tr_result *finished; /* NULL in a plan: its result, where there is nothing to do */
   bool member, nominal;      /* of an ensemble to be made: scores are kept; so are scores of nominal images */
   bool in_store;             /* its line exists, only files of scores or maps are missing */
+  bool elsewhere;            /* `finished` is another experiment's line */
 } tr_plan_run;
 
 /* One model and the runs that are its variants: they share features. */
@@ -142,6 +143,7 @@ typedef struct tr_plan {
   size_t runs, finished_runs; /* of this shard: all, and those that need no work */
   tr_strings missing;         /* what is not at hand: data sets, weights; each told once */
   tr_results finished;        /* their results */
+  tr_results copies;          /* of these, the lines that are other experiments' so far */
   size_t base_bytes;          /* resident before the first pass */
   tr_plan_source **sources;
   size_t source_count;
@@ -157,6 +159,9 @@ typedef struct tr_plan {
  * need it, unless nothing is left: then its error is the plan's. */
 tr_status tr_plan_create(const tr_plan_options *options, tr_device *device, const tr_experiments *experiments, tr_plan **out);
 void tr_plan_destroy(tr_plan *plan);
+
+/* Writes the plan's copies into their experiments' files. */
+tr_status tr_plan_write_copies(const tr_plan *plan, const tr_plan_options *options);
 
 /* The files that --scores and --maps ask for of a run. */
 bool tr_plan_files_there(const tr_plan_options *options, const char *run, const char *class_name);

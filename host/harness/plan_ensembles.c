@@ -124,8 +124,7 @@ tr_status tr_planner_take_ensembles(tr_planner *p) {
       TR_TRY(append_ensemble(&p->plan->ensembles, &p->plan->ensemble_count, e));
       continue;
     }
-    ++p->plan->finished_runs;
-    TR_TRY(tr_results_add_copy(&p->plan->finished, e->run.finished));
+    TR_TRY(tr_planner_note_finished(p, &e->run));
   }
   return TR_OK;
 }

@@ -9,6 +9,7 @@ typedef struct tr_planner {
   const tr_plan_options *options;
   tr_device *device;
   tr_plan *plan;
+  tr_results lines;         /* of all experiments in the results folder */
   size_t limit_bytes;       /* of a pass */
   size_t joint_limit_bytes; /* of a pass of several models: what is free, where there is no limit */
   tr_pass *drafts;          /* passes as they would be without any limit, with all runs */
@@ -26,6 +27,13 @@ tr_status tr_planner_no_memory(void);
 void *tr_planner_grown(void *items, size_t count, size_t item_bytes);
 /* Notes the error at hand as something that is not at hand, and tells it as a warning, once. */
 tr_status tr_planner_note_missing(tr_planner *p, tr_status status);
+
+/* plan_copies.c: reads the planner's lines. */
+tr_status tr_planner_read_lines(tr_planner *p);
+/* A line of that key, of the same version and device, of whatever experiment; NULL: none, or images that the key does not tell apart. */
+const tr_result *tr_planner_find_line(const tr_planner *p, const tr_run_key *key);
+/* Counts a finished run and keeps its result, and its line where that is another experiment's so far. */
+tr_status tr_planner_note_finished(tr_planner *p, const tr_plan_run *run);
 
 /* plan_sources.c: each thing is looked at once, and noted as missing where it is not at hand. */
 tr_status tr_planner_source(tr_planner *p, const tr_setting *setting, const tr_plan_source **out);

@@ -607,6 +607,8 @@ tr_status tr_plan_run_all(const tr_plan *plan, const tr_plan_options *options, c
   size_t *device_of = calloc(plan->pass_count + 1, sizeof *device_of);
   tr_status status =
       broken && deferred && device_of ? TR_OK : tr_fail(TR_ENOMEM, "running %zu passes: out of memory", plan->pass_count);
+  if (status == TR_OK)
+    status = tr_plan_write_copies(plan, options);
   if (status == TR_OK) {
     double load[TR_MAX_DEVICES] = {0};
     share_out(plan, devices->count, load, device_of);
