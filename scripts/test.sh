@@ -64,7 +64,7 @@ for step in "${steps[@]}"; do
         cmake --build build/emulated
         ctest --test-dir build/emulated --output-on-failure --no-tests=error -j "$jobs" -L '^(kernels|emu)$'
         ctest --test-dir build/emulated --output-on-failure --no-tests=error -j "$jobs" \
-          -R '^(emu_planted|test_ring|test_backbone|test_faiss|test_index_model|test_patchcore|cli_test_bank|cli_test_bench|cli_test_detector|cli_test_devices|cli_test_small_gpu|cli_test_tiles)$'
+          -R '^(emu_planted|test_ring|test_backbone|test_faiss|test_index_model|test_patchcore|cli_test_bank|cli_test_bench|cli_test_detector|cli_test_devices|cli_test_grow|cli_test_small_gpu|cli_test_tiles)$'
       fi
       ;;
     seeds)

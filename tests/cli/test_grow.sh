@@ -146,6 +146,7 @@ echo "covering radius: $old of all images by the old 68 rows, $grown by $rows, t
 code 0 "$program" bank origins "$dir/grown" --csv "$dir/grown.csv" --pictures "$dir/pictures"
 says out "$rows rows of 13 training images"
 grep -q ",012.png," "$dir/grown.csv" || fail "no row of the new images"
+cp "$dir/grown" "$dir/grown.first"
 code 0 append sized --percent 20
 [ "$(rows_told)" = 127 ] || fail "$(rows_told) rows, expected floor(13 * 49 * 0.2)"
 bound=$(told)
@@ -207,6 +208,18 @@ code 0 "$program" score "$dir/anew" "$class/test" --weights "$dir"
 [ "$(head -1 "$dir/out")" = image,score,anomalous ] || fail "no threshold"
 code 0 append anew --quantile 0.6 --held-out "$class/test/good"
 says err "6 held-out images"
+# On a GPU: the same rows.
+if "$program" bench copy --quick --device cuda:0 >/dev/null 2>&1; then
+  code 0 append cuda --device cuda:0
+  code 0 "$program" bank merge "$dir/old.model" "$dir/cuda" --rows 30 --out "$dir/cuda.merged" --device cuda:0
+  code 0 "$program" bank merge "$dir/old.model" "$dir/grown.first" --rows 30 --out "$dir/cpu.merged"
+  for model in cuda grown.first cuda.merged cpu.merged; do
+    code 0 "$program" bank origins "$dir/$model" --csv "$dir/rows.csv"
+    cut -d, -f1-4 "$dir/rows.csv" | sort >"$dir/$model.rows"
+  done
+  cmp "$dir/cuda.rows" "$dir/grown.first.rows"
+  cmp "$dir/cuda.merged.rows" "$dir/cpu.merged.rows"
+fi
 # In tiles.
 code 0 fit "$dir/old" "$dir/tiles" --tile 32 --overlap 8 --set subsampling.percent=20
 code 0 "$program" fit "$dir/new" --append "$dir/tiles" --out "$dir/tiles" --weights "$dir"
