@@ -395,6 +395,29 @@ static void test_names(void **state) {
   tr_device_close(device);
 }
 
+/* What lists take on the device is forecast from the factory string, where the device searches them and only there; and so is scratch. */
+static void test_device_bytes(void **state) {
+  (void)state;
+  static const char *const some[] = {"IVF16,Flat", "IVF16,PQ8np", "IVF8,PQ4x8", "IVF16,PQ16x4np", "IVF16,SQ8", "Flat"};
+  enum { ON_DEVICE = 3, ROUNDING = 16 << 10 /* of blocks of memory */ };
+  const tr_effort effort = {.nprobe = 3};
+  tr_device *device = test_device_open(1);
+  for (size_t i = 0; i < sizeof some / sizeof *some; ++i) {
+    size_t before = tr_device_bytes(device), expected = tr_index_device_bytes_expected(device, some[i], ROWS, D);
+    tr_index *index = build(device, some[i]);
+    size_t taken = tr_device_bytes(device) - before;
+    assert_true(tr_index_is_on_device(index) == (i < ON_DEVICE));
+    assert_true((expected > 0) == (i < ON_DEVICE));
+    if (taken > expected + ROUNDING || taken + ROUNDING < expected)
+      fail_msg("%s: %zu bytes of the device, expected %zu", some[i], taken, expected);
+    assert_int_equal(tr_index_device_scratch(index, effort, QUERIES, GROUP, 1),
+                     tr_index_device_scratch_expected(device, some[i], effort, ROWS, D, QUERIES, GROUP, 1));
+    tr_index_destroy(index);
+    assert_int_equal(tr_device_bytes(device), before);
+  }
+  tr_device_close(device);
+}
+
 /* ---- files ---- */
 
 static char index_path[64];
@@ -546,6 +569,7 @@ int main(void) {
                                      cmocka_unit_test(test_few_rows_are_reported),
                                      cmocka_unit_test(test_wrong_factories),
                                      cmocka_unit_test(test_names),
+                                     cmocka_unit_test(test_device_bytes),
                                      cmocka_unit_test_setup_teardown(test_round_trip, make_path, remove_path),
                                      cmocka_unit_test_setup_teardown(test_damaged_files, make_path, remove_path),
 #ifdef TR_EMULATED
