@@ -275,8 +275,10 @@ static tr_status execute_pass(runner *r, const tr_pass *pass, tr_progress *progr
   tr_pass_work work;
   reset_peaks(r);
   tr_status status = tr_pass_execute(pass, r->device, &r->listed, &r->caches, progress, &work);
-  if (status == TR_OK)
+  if (status == TR_OK) {
+    malloc_trim(0); /* what models of a few megabytes leave in the heap is not handed back by itself */
     status = evaluate_pass(r, &work, start);
+  }
   tr_pass_work_release(&work);
   return status;
 }
