@@ -7,7 +7,7 @@
 #include "host/harness/ring.h"
 #include "host/methods/picks.h"
 #include "host/metrics/metrics.h"
-#include "kernels/nearest.h"
+#include "kernels/project.h"
 #include "kernels/smooth.h"
 #include <math.h>
 #include <stdlib.h>
@@ -171,7 +171,7 @@ static tr_status measure_backbone(tr_device *device, const tr_pass *pass, double
   return status;
 }
 
-/* ---- search and metrics: noise ---- */
+/* ---- products and metrics: noise ---- */
 
 static tr_status noise(tr_device *device, size_t count, float **out) {
   float *host = malloc(count * sizeof *host);
@@ -187,56 +187,43 @@ static tr_status noise(tr_device *device, size_t count, float **out) {
   return status;
 }
 
-enum { BANK = 4096, QUERIES = 784, DIMENSION = 512 };
+/* Products with packed rows are what searches and selections spend their time in, and projecting is nothing else. */
+enum { ROWS = 12544, DIMENSION = 1024, PROJECTION = 128 };
 
-typedef struct search_job {
+typedef struct product_job {
   tr_device *device;
-  float *bank, *norms, *queries, *distances;
-  uint32_t *indices;
-  char *scratch;
-  size_t scratch_bytes;
-} search_job;
+  float *rows, *matrix, *products;
+} product_job;
 
-static tr_status run_search(void *context, size_t first, size_t n, int lane) {
+static tr_status run_product(void *context, size_t first, size_t n, int lane) {
   (void)first;
   (void)n;
-  search_job *job = context;
-  size_t offset = (size_t)lane * QUERIES;
-  return tr_nearest(job->device, &(tr_nearest_args){.queries_count = QUERIES,
-                                                    .group = QUERIES,
-                                                    .queries = job->queries,
-                                                    .bank_rows = BANK,
-                                                    .bank = job->bank,
-                                                    .bank_norms = job->norms,
+  product_job *job = context;
+  return tr_project(job->device, &(tr_project_args){.n = ROWS,
                                                     .d = DIMENSION,
-                                                    .k = 1,
-                                                    .distances = job->distances + offset,
-                                                    .indices = job->indices + offset,
-                                                    .scratch = job->scratch + (size_t)lane * job->scratch_bytes});
+                                                    .d_star = PROJECTION,
+                                                    .src = job->rows,
+                                                    .matrix = job->matrix,
+                                                    .dst = job->products + (size_t)lane * ROWS * PROJECTION});
 }
 
-static tr_status prepare_search(tr_device *device, search_job *job) {
+static tr_status prepare_products(tr_device *device, product_job *job) {
   size_t lanes = (size_t)tr_device_lanes(device);
-  job->scratch_bytes = (tr_nearest_scratch(device, QUERIES, QUERIES, BANK, DIMENSION, 1) + 63) / 64 * 64;
-  TR_TRY(noise(device, (size_t)BANK * DIMENSION, &job->bank));
-  TR_TRY(noise(device, (size_t)QUERIES * DIMENSION, &job->queries));
-  TR_TRY(tr_device_alloc(device, BANK * sizeof(float), (void **)&job->norms));
-  TR_TRY(tr_device_alloc(device, lanes * QUERIES * sizeof(float), (void **)&job->distances));
-  TR_TRY(tr_device_alloc(device, lanes * QUERIES * sizeof(uint32_t), (void **)&job->indices));
-  TR_TRY(tr_device_alloc(device, lanes * job->scratch_bytes, (void **)&job->scratch));
-  return tr_squared_norms(device, job->bank, BANK, DIMENSION, job->norms);
+  TR_TRY(noise(device, (size_t)ROWS * DIMENSION, &job->rows));
+  TR_TRY(noise(device, (size_t)DIMENSION * PROJECTION, &job->matrix));
+  return tr_device_alloc(device, lanes * ROWS * PROJECTION * sizeof(float), (void **)&job->products);
 }
 
 static tr_status measure_search(tr_device *device, tr_profile *out) {
-  search_job job = {.device = device};
-  tr_status status = prepare_search(device, &job);
+  product_job job = {.device = device};
+  tr_status status = prepare_products(device, &job);
   size_t calls = (size_t)tr_device_lanes(device), chunk = tr_device_chunk(device);
   double seconds = 0;
   if (status == TR_OK)
-    status = time_chunks(device, calls * chunk, run_search, &job, &seconds);
+    status = time_chunks(device, calls * chunk, run_product, &job, &seconds);
   if (status == TR_OK)
-    out->search_macs = (double)calls * QUERIES * BANK * DIMENSION / seconds;
-  void *const memory[] = {job.bank, job.queries, job.norms, job.distances, job.indices, job.scratch};
+    out->search_macs = (double)calls * ROWS * DIMENSION * PROJECTION / seconds;
+  void *const memory[] = {job.rows, job.matrix, job.products};
   for (size_t i = 0; i < sizeof memory / sizeof *memory; ++i)
     tr_device_free(device, memory[i]);
   return status;

@@ -11,7 +11,7 @@ typedef struct tr_profile {
   double backbone_macs; /* multiply-adds per second of backbones that are not in `backbones` */
   double *backbones;    /* [plan->weights_count]: of each, 0 where it was not measured; or NULL */
   double *decoders;     /* [plan->class_count]: as decode_pixels, of each class's files, 0 where it was not measured; or NULL */
-  double search_macs;   /* multiply-adds of bank searches per second, which other methods' products come near */
+  double search_macs;   /* multiply-adds of products with packed rows per second: searches, selections */
   double metric_pixels; /* pixels of anomaly maps smoothed and evaluated per second */
   double file_bytes;    /* of a temporary file, written to the disk or read, per second */
   double memory_bytes;  /* of host memory that is touched for the first time, per second */
