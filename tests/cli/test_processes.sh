@@ -38,23 +38,28 @@ for job in "${jobs[@]}"; do
 done
 same_as_whole "three processes gave other lines"
 [ "$(computed)" = "$all" ] || { cat "$dir"/err? >&2; fail "$(computed) runs were computed for $all lines"; }
-cat "$dir"/err? | grep -q "were finished by another process" || fail "no process left work to another"
+grep -q "were finished by another process" "$dir"/err? || fail "no process left work to another"
 for i in 1 2 3; do # every table is whole
   [ "$(grep -c "^  mean " "$dir/out$i")" = "$(grep -c "^  mean " "$dir/out1")" ] || fail "tables differ"
 done
 
+# Two processes, `stuck` stopped within a pass, and `other`, which has done the rest and waits.
+stop_within_a_pass() {
+  rm -r "$dir/results" "$dir"/err?
+  begin 1
+  stuck=$!
+  until [ "$(lines)" -ge 1 ]; do
+    kill -0 $stuck || fail "it ended before it was stopped"
+    sleep 0.005
+  done
+  kill -STOP $stuck
+  begin 2
+  other=$!
+  wait_for_waiting
+}
+
 # One stops within a pass: the other one does the rest and waits. Killed, it leaves the pass to the other.
-rm -r "$dir/results" "$dir"/err?
-begin 1
-stuck=$!
-until [ "$(lines)" -ge 1 ]; do
-  kill -0 $stuck || fail "it ended before it was stopped"
-  sleep 0.005
-done
-kill -STOP $stuck
-begin 2
-other=$!
-wait_for_waiting
+stop_within_a_pass
 before=$(lines)
 [ "$before" -lt "$all" ] || fail "stopped too late"
 kill -9 $stuck
@@ -63,17 +68,7 @@ wait $other || fail "the other one failed"
 same_as_whole "a dead process's work"
 
 # A process that waits stops when it is asked to.
-rm -r "$dir/results" "$dir"/err?
-begin 1
-stuck=$!
-until [ "$(lines)" -ge 1 ]; do
-  kill -0 $stuck || fail "it ended before it was stopped"
-  sleep 0.005
-done
-kill -STOP $stuck
-begin 2
-other=$!
-wait_for_waiting
+stop_within_a_pass
 kill -INT $other
 ended=0
 wait $other || ended=$?
