@@ -27,7 +27,7 @@ same_with "$dir/bank.npy"
 code 0 "$program" bank export "$dir/new" "$dir/again.npy" # what came in goes out
 cmp "$dir/bank.npy" "$dir/again.npy"
 
-if "$program" info | grep -q 'FAISS *missing'; then
+if grep -q 'FAISS *missing' < <("$program" info); then
   code 1 "$program" bank export "$dir/model" "$dir/bank.index"
   says err libfaiss-dev
 else

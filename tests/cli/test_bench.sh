@@ -24,7 +24,7 @@ for device in "${devices[@]}"; do
   code 0 "$program" bench --quick --device "$device" --json "$dir/rows"
   says out "$device" "products" "copies" "of the limit"
   for operator in $operators; do
-    if [ "$operator" = ivf ] && ! "$program" info | grep -q '^FAISS  *[0-9]'; then continue; fi
+    if [ "$operator" = ivf ] && ! grep -q '^FAISS  *[0-9]' < <("$program" info); then continue; fi
     case $device,$operator in cuda*,channels | cuda*,gaussian) continue ;; esac # until the GPU has them
     says out "$operator "
     grep -q "\"operator\":\"$operator\",.*\"quick\":true,.*\"device\":\"$device\"" "$dir/rows" || fail "no line of $operator"
@@ -34,7 +34,7 @@ for device in "${devices[@]}"; do
 done
 
 # Exact search and FAISS's, in one run: how many times as long the second one takes.
-if "$program" info | grep -q '^FAISS  *[0-9]'; then
+if grep -q '^FAISS  *[0-9]' < <("$program" info); then
   code 0 "$program" bench search --quick --json "$dir/search"
   says out "times exact search"
   awk '

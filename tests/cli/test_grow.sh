@@ -48,7 +48,7 @@ code 0 "$program" bank export "$dir/all" "$dir/all.npy"
 code 0 "$program" bank export "$dir/ab.all" "$dir/ab.npy"
 cmp "$dir/all.npy" "$dir/ab.npy"
 diff <(score "$dir/all") <(score "$dir/ab.all")
-if "$program" info | grep -qE '^ *FAISS +[0-9]'; then # the index is made anew
+if grep -qE '^ *FAISS +[0-9]' < <("$program" info); then # the index is made anew
   for part in a b; do code 0 fit "$dir/$part" "$dir/$part.index" --set subsampling.percent=50 --set 'search=faiss:Flat'; done
   code 0 "$program" bank merge "$dir/a.index" "$dir/b.index" --out "$dir/ab.index"
   paste -d, <(score "$dir/ab.index") "$dir/ab" |

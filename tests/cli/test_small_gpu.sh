@@ -1,7 +1,7 @@
 # A GPU without room for the training features and the bank: they stay in host memory, and the scores are those of a GPU with room. Its
 # memory can only be chosen where it is emulated; skipped elsewhere.
 . "$(dirname "$0")/common.sh" "$@"
-"$program" info | grep -q 'emulated GPU' || exit 77
+grep -q 'emulated GPU' < <("$program" info) || exit 77
 mkdir "$dir/weights"
 make_weights "$dir/weights"
 make_data "$dir/data" --train 60 --good 1
