@@ -1,6 +1,7 @@
 /* Running a plan: each device has its passes, one after the other. */
 #include "host/harness/run.h"
 #include "host/base/clock.h"
+#include "host/base/load.h"
 #include "host/base/status.h"
 #include "host/harness/outcome.h"
 #include "host/harness/units.h"
@@ -63,7 +64,8 @@ typedef struct runner {
   tr_class listed; /* of listed_of */
   const tr_plan_class *listed_of;
   tr_run_summary summary;
-  bool fatal; /* the error at hand ends the run */
+  tr_load began; /* of the pass or the ensemble at hand */
+  bool fatal;    /* the error at hand ends the run */
   tr_status status;
   char text[TR_ERROR_TEXT_BYTES]; /* of status */
 } runner;
@@ -167,16 +169,19 @@ static tr_status keep_scores(runner *r, const tr_pass_work *w, size_t model, siz
   return complete ? TR_OK : tr_fail(TR_ENOMEM, "keeping scores of %s: out of memory", of->name);
 }
 
-/* The process's peak is every device's: with several of them nobody may begin it anew. */
-static void reset_peaks(const runner *r) {
+/* What is measured of a pass as a whole. The process's peak is every device's: with several of them nobody may begin it anew. */
+static void begin_measuring(runner *r) {
   if (r->crew->device_count == 1) {
     malloc_trim(0);
     tr_memory_reset_peak();
   }
   tr_device_reset_peak(r->device);
+  r->began = tr_load_now();
 }
 
-static void note_peaks(const runner *r, tr_result *result) {
+static void note_measured(const runner *r, tr_result *result) {
+  tr_load now = tr_load_now();
+  result->other_load = tr_load_of_others(&r->began, &now);
   result->peak_bytes = tr_memory_peak_bytes();
   result->device_peak_bytes = tr_device_peak_bytes(r->device);
 }
@@ -187,7 +192,7 @@ static tr_status evaluate_run(runner *r, const tr_pass_work *w, size_t model, si
   tr_result result;
   tr_status status = tr_outcome_evaluate(w, model, &group->runs[run], evaluation, r->crew->options, &result);
   if (status == TR_OK) {
-    note_peaks(r, &result);
+    note_measured(r, &result);
     status = keep_equal_runs(r, group, run, &result);
   }
   if (status == TR_OK && is_member(group, group->runs[run].variant))
@@ -273,7 +278,7 @@ static void prepare_caches(runner *r, const tr_pass *pass) {
 static tr_status execute_pass(runner *r, const tr_pass *pass, tr_progress *progress) {
   double start = tr_seconds();
   tr_pass_work work;
-  reset_peaks(r);
+  begin_measuring(r);
   tr_status status = tr_pass_execute(pass, r->device, &r->listed, &r->caches, progress, &work);
   if (status == TR_OK) {
     malloc_trim(0); /* what models of a few megabytes leave in the heap is not handed back by itself */
@@ -342,7 +347,7 @@ static tr_status find_members(const runner *r, const tr_plan_ensemble *e, const 
 static tr_status evaluate_ensemble(runner *r, const tr_plan_ensemble *e, const tr_kept_run *const *members,
                                    tr_evaluation *evaluation, tr_result *result) {
   TR_TRY(tr_outcome_evaluate_ensemble(e, members, r->device, &r->listed, evaluation, r->crew->options, result));
-  note_peaks(r, result);
+  note_measured(r, result);
   return keep_result(r, &e->run, result);
 }
 
@@ -356,7 +361,7 @@ static tr_status run_ensemble(runner *r, const tr_plan_ensemble *e) {
     size_t positions = (size_t)members[i]->grid_h * (size_t)members[i]->grid_w;
     options.most_positions = positions > options.most_positions ? positions : options.most_positions;
   }
-  reset_peaks(r);
+  begin_measuring(r);
   tr_evaluation *evaluation;
   tr_result result = {0};
   TR_TRY(tr_evaluation_create(&options, &evaluation));

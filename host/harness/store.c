@@ -96,6 +96,7 @@ static const field fields[] = {
     {"peak_bytes", AT(peak_bytes), FIELD_SIZE, false},
     {"forecast_bytes", AT(forecast_bytes), FIELD_SIZE, false},
     {"device_peak_bytes", AT(device_peak_bytes), FIELD_SIZE, false},
+    {"other_load", AT(other_load), FIELD_DOUBLE, false},
     {"device", AT(device), FIELD_TEXT, false},
     {"processor", AT(processor), FIELD_TEXT, false},
     {"threads", AT(threads), FIELD_INT, false},

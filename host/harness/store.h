@@ -53,6 +53,8 @@ typedef struct tr_result {
   size_t peak_bytes, forecast_bytes;
   size_t
       device_peak_bytes; /* most memory that was allocated on the run's device, since its pass began; on the cpu a part of the above */
+  double other_load; /* share of the machine's processor time, [0, 1], that other processes had while this was measured: since the
+                        pass of the run began, until its line; NaN: not known (no /proc/stat) */
   char *device, *processor;
   int threads;
   char *version, *date;

@@ -2,12 +2,14 @@
 #include "tests/golden/golden.h"
 
 #include "host/base/clock.h"
+#include "host/base/load.h"
 #include "host/base/rng.h"
 #include "host/base/status.h"
 #include "host/base/text.h"
 #include "host/base/threads.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -213,6 +215,54 @@ static void peak_memory_follows_use(void **state) {
   assert_true(tr_memory_now_bytes() > 0);
 }
 
+static const char proc_stat[] = "cpu  1000 200 300 90000 50 7 13 80 400 30\n"
+                                "cpu0 500 100 150 45000 25 3 7 40 200 15\n"
+                                "cpu1 500 100 150 45000 25 4 6 40 200 15\n"
+                                "intr 4711 1 2 3\nctxt 99\nbtime 1764000000\ncpu9 not a processor's line any more\n";
+
+/* Idle and waiting for a disk is not busy; guests are users already. */
+static void load_is_read(void **state) {
+  (void)state;
+  tr_load load = {0};
+  assert_true(tr_load_parse(proc_stat, 100, &load));
+  assert_true(load.busy == 16);
+  assert_int_equal(load.processors, 2);
+  assert_true(tr_load_parse("cpu 1 2 3 4\ncpu0 1 2 3 4", 1, &load)); /* an old kernel, and no newline */
+  assert_true(load.busy == 6);
+  assert_int_equal(load.processors, 1);
+  assert_false(tr_load_parse("", 100, &load));
+  assert_false(tr_load_parse("cpu  1000 200\ncpu0 1000 200\n", 100, &load));
+  assert_false(tr_load_parse("cpu  1000 200 300 90000\n", 100, &load));
+  assert_false(tr_load_parse("intr 1 2 3 4 5\n", 100, &load));
+}
+
+static void load_of_others_is_what_is_not_ours(void **state) {
+  (void)state;
+  tr_load begin = {.clock = 100, .busy = 1000, .own = 10, .processors = 4, .known = true}, end = begin;
+  assert_true(isnan(tr_load_of_others(&begin, &end))); /* at once */
+  end.clock = 110;
+  assert_true(tr_load_of_others(&begin, &end) == 0);
+  end.busy = 1030;
+  end.own = 30;
+  assert_true(tr_load_of_others(&begin, &end) == 0.25);
+  end.own = 50; /* counted in coarser steps than ours */
+  assert_true(tr_load_of_others(&begin, &end) == 0);
+  end.known = false;
+  assert_true(isnan(tr_load_of_others(&begin, &end)));
+}
+
+/* Our own work is part of what all processors do, in the same units. */
+static void machine_is_read_in_seconds(void **state) {
+  (void)state;
+  tr_load begin = tr_load_now(), end = begin;
+  if (!begin.known)
+    skip();
+  while (end.own - begin.own < 0.5)
+    end = tr_load_now();
+  double busy = end.busy - begin.busy, all = (end.clock - begin.clock) * end.processors;
+  assert_true(busy > 0.4 && busy < 1.1 * all + 0.1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(error_text_grows_by_context),
@@ -225,6 +275,9 @@ int main(void) {
       cmocka_unit_test(files_are_written_whole),
       cmocka_unit_test(pipes_are_written_to),
       cmocka_unit_test(peak_memory_follows_use),
+      cmocka_unit_test(load_is_read),
+      cmocka_unit_test(load_of_others_is_what_is_not_ours),
+      cmocka_unit_test(machine_is_read_in_seconds),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,6 +57,7 @@ static tr_result sample(const char *run) {
       .seconds = {.decode = 1e-9, .score_per_image = 0.1234567890123456},
       .peak_bytes = 123456789012,
       .device_peak_bytes = 98765432109,
+      .other_load = 0.0625,
       .threads = 2,
   };
 }
@@ -118,6 +119,7 @@ static void test_round_trip(void **state) {
   assert_int_equal(r->seed, expected.seed);
   assert_int_equal(r->peak_bytes, expected.peak_bytes);
   assert_int_equal(r->device_peak_bytes, expected.device_peak_bytes);
+  assert_true(r->other_load == 0.0625);
   assert_int_equal(r->bank_rows, 16385);
   assert_null(r->layers);
   assert_int_equal(r->low_shot, 5);
@@ -155,7 +157,7 @@ static void test_json(void **state) {
   assert_int_equal(back.tile, 0);
   assert_null(back.tile_bank);
   assert_true(isnan(back.covering_radius) && back.nprobe == 0 && isnan(back.recall_at_1) && back.index_bytes == 0 &&
-              isnan(back.seconds.index));
+              isnan(back.seconds.index) && isnan(back.other_load));
   assert_null(back.normalise);
   tr_result_free(&back);
 }
