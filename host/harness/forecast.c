@@ -32,8 +32,7 @@ void tr_group_method_options(const tr_pass *pass, const tr_group *group, tr_devi
                              .gallery = group->runs[0].setting->gallery,
                              .train_images = group->train_images * tr_pass_units(pass),
                              .keep = group->keep,
-                             /* in memory only */
-                             .measure_cover = group->keep <= TR_KEEP_NOTHING,
+                             .measure_cover = true,
                              .folder = getenv("TMPDIR"),
                              .variants = variants,
                              .variant_count = group->variant_count};

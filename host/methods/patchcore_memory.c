@@ -109,6 +109,15 @@ static size_t selecting_bytes(const tr_model *model, const tr_selection *s) {
   return measures ? larger(picking, tr_cover_bytes(model->device, model->train_rows, s->projection, s->rows)) : picking;
 }
 
+/* Likewise, of projected rows in a file. */
+static void need_selecting_from_file(tr_needs *peak, const tr_needs *held, const tr_model *model, const tr_selection *s) {
+  bool measures = model->measure_cover && s->rows < model->train_rows;
+  size_t read = tr_cover_read_bytes(model->train_rows, s->projection);
+  need_once(peak, held, 0, tr_coreset_read_scratch(model->device, model->train_rows, s->projection, s->rows + measures));
+  if (measures)
+    need_once(peak, held, tr_cover_bytes(model->device, model->train_rows, s->projection, s->rows) + read, read);
+}
+
 /* The matrix, and what the operator takes. */
 static size_t projecting_bytes(const tr_model *model, const tr_selection *s) {
   size_t chunk = model->chunk * model->patches, rows = model->train_rows;
@@ -152,9 +161,8 @@ bool tr_patchcore_features_in_file(const tr_model *model) {
   return model->keep == TR_KEEP_IN_FILE || model->keep == TR_KEEP_ALL_IN_FILES;
 }
 
-/* A covering radius is measured in memory. */
 bool tr_patchcore_projected_in_file(const tr_model *model) {
-  return !model->measure_cover && (model->keep == TR_KEEP_ALL_IN_FILES || model->keep == TR_KEEP_PROJECTED_IN_FILE);
+  return model->keep == TR_KEEP_ALL_IN_FILES || model->keep == TR_KEEP_PROJECTED_IN_FILE;
 }
 
 size_t tr_patchcore_projected_bytes(const tr_model *model, const tr_selection *s) {
@@ -221,7 +229,7 @@ static tr_needs needs_of_less(const tr_model *model) {
     if (s->kind != TR_SUBSAMPLE_GREEDY)
       continue;
     if (tr_patchcore_projected_in_file(model))
-      need_once(&peak, &held, 0, tr_coreset_read_scratch(model->device, model->train_rows, s->projection, s->rows));
+      need_selecting_from_file(&peak, &held, model, s);
     else
       need_once(&peak, &held, selecting_bytes(model, s), 0);
     held.device -= projection_bytes(model, s);

@@ -70,7 +70,9 @@ static tr_status measure_cover(const tr_model *model, const picking *p, const tr
                                           .starts = p->args.starts,
                                           .order = p->args.order,
                                           .picks = search->rows,
-                                          .reach = reach},
+                                          .reach = reach,
+                                          .read = p->args.read,
+                                          .read_context = p->args.read_context},
                          out);
 }
 

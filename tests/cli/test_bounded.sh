@@ -11,9 +11,6 @@ code 0 run "$dir/e.yaml" --class "$one" --scores "$dir/all"
 [ "$(lines)" = 3 ] || fail "$(lines) lines"
 all=$(sed -E 's/.*"peak_bytes":([0-9]+).*/\1/' "$dir"/results/*/t.jsonl | head -1)
 
-# A covering radius is measured in memory only.
-numbers() { lasting "$@" | sed -E 's/"covering_radius":[^,]*,//'; }
-
 # 80 images' features are 122 MiB; projected ones an eighth of it or, at 512 dimensions, a quarter. Where there is not even room for these
 # they are in a file as well; where no file can be made, neither of them is anywhere.
 for case in "$dir 64" "/no/such/folder 64" "$dir 130"; do
@@ -21,7 +18,7 @@ for case in "$dir 64" "/no/such/folder 64" "$dir 130"; do
   rm -rf "$dir/less"
   TMPDIR=$folder code 0 run "$dir/e.yaml" --class "$one" --memory-limit "$limit" --results "$dir/less" --scores "$dir/some"
   diff -r "$dir/all" "$dir/some" || fail "scores under a limit of $limit, TMPDIR=$folder"
-  diff <(numbers "$dir"/results/*/t.jsonl) <(numbers "$dir"/less/*/t.jsonl) || fail "results under a limit of $limit, TMPDIR=$folder"
+  diff <(lasting "$dir"/results/*/t.jsonl) <(lasting "$dir"/less/*/t.jsonl) || fail "results under a limit of $limit, TMPDIR=$folder"
   peak=$(sed -E 's/.*"peak_bytes":([0-9]+).*/\1/' "$dir"/less/*/t.jsonl | sort -n | tail -1)
   ! forecasts_hold || [ "$peak" -le "$limit" ] || fail "peak $peak, limit $limit"
   rm -rf "$dir/some"

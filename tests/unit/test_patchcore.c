@@ -267,33 +267,6 @@ static double cover_of(tr_device *device, const uint32_t *order, size_t rows, co
   return cover;
 }
 
-static void test_cover(void **state) {
-  (void)state;
-  tr_device *device = test_device_open(1);
-  const double percents[] = {0.05, 0.2, 1, 10, 100}; /* one row; four, when most rows are nearer to the starting points; … */
-  for (size_t i = 0; i < 2 * sizeof percents / sizeof *percents; ++i) {
-    tr_variant variant = {
-        .subsampling = TR_SUBSAMPLE_GREEDY, .percent = percents[i / 2], .projection = i % 2 ? CHANNELS : 8, .seed = 4};
-    tr_method_options options = options_of(device, 0, 1);
-    options.variants = &variant;
-    options.measure_cover = true;
-    tr_model *model;
-    tr_model_info info;
-    size_t rows;
-    assert_ok(tr_method_patchcore.create(&options, &model));
-    (void)feed(device, model, NULL);
-    assert_ok(tr_method_patchcore.info(model, 0, &info));
-    const uint32_t *order = tr_method_patchcore.bank_order(model, 0, &rows);
-    double expected = cover_of(device, order, rows, &variant);
-    if (!(fabs(info.cover - expected) <= 1e-4 * expected))
-      fail_msg("%zu rows: radius %g, expected %g", rows, info.cover, expected);
-    tr_method_patchcore.destroy(model);
-  }
-  tr_device_close(device);
-}
-
-/* ---- how large a bank is ---- */
-
 typedef struct fitted {
   size_t rows;
   double cover;
@@ -330,6 +303,31 @@ static void assert_prefix(const fitted *whole, const fitted *part, size_t rows) 
   assert_int_equal(part->rows, rows);
   assert_memory_equal(part->order, whole->order, rows * sizeof *part->order);
 }
+
+static void test_cover(void **state) {
+  (void)state;
+  tr_device *device = test_device_open(1);
+  fitted *all = calloc(1, sizeof *all), *some = calloc(1, sizeof *some);
+  assert_true(all && some);
+  const double percents[] = {0.05, 0.2, 1, 10, 100}; /* one row; four, when most rows are nearer to the starting points; … */
+  for (size_t i = 0; i < 2 * sizeof percents / sizeof *percents; ++i) {
+    tr_variant variant = {
+        .subsampling = TR_SUBSAMPLE_GREEDY, .percent = percents[i / 2], .projection = i % 2 ? CHANNELS : 8, .seed = 4};
+    fit_variants(device, &variant, 1, TR_KEEP_FEATURES, all);
+    double expected = cover_of(device, all->order, all->rows, &variant);
+    if (!(fabs(all->cover - expected) <= 1e-4 * expected))
+      fail_msg("%zu rows: radius %g, expected %g", all->rows, all->cover, expected);
+    for (tr_keep keep = TR_KEEP_IN_FILE; keep <= TR_KEEP_PROJECTED_IN_FILE; ++keep) {
+      fit_variants(device, &variant, 1, keep, some);
+      assert_true(some->cover == all->cover);
+    }
+  }
+  free(all);
+  free(some);
+  tr_device_close(device);
+}
+
+/* ---- how large a bank is ---- */
 
 #define GREEDY .subsampling = TR_SUBSAMPLE_GREEDY, .projection = 8, .seed = 1
 
@@ -380,8 +378,8 @@ static void test_radius(void **state) {
                              {GREEDY, .bank_rows = 50, .radius = 1.5},
                              {GREEDY, .percent = 100, .radius = 1000},
                              {GREEDY, .percent = 3}};
-  for (int keep = 0; keep < 2; ++keep) {
-    fit_variants(device, list, 5, keep ? TR_KEEP_NOTHING : TR_KEEP_FEATURES, got);
+  for (tr_keep keep = TR_KEEP_FEATURES; keep <= TR_KEEP_PROJECTED_IN_FILE; ++keep) {
+    fit_variants(device, list, 5, keep, got);
     for (size_t v = 0; v < 5; ++v) {
       assert_prefix(whole, &got[v], got[v].rows);
       fit_variants(device, &list[v], 1, TR_KEEP_FEATURES, alone);
