@@ -88,7 +88,7 @@ static tr_status read_machines(const char *results, const tr_strings *machines, 
 /* ---- grouping ---- */
 
 typedef struct entry {
-  const tr_result *result;
+  tr_result *result;
   const char *stem;
 } entry;
 
@@ -137,27 +137,50 @@ bool tr_same_machine(const tr_result *a, const tr_result *b) {
   return same_text(a->processor, b->processor) && same_text(a->device, b->device) && a->threads == b->threads;
 }
 
-/* Of two lines of one run with the same numbers, whether the first one has the better times: what else a machine does only adds. */
+/* Two lines of one run with the same numbers: their times are of the same work. */
+static bool same_work(const tr_result *a, const tr_result *b) {
+  return a == b || (tr_same_machine(a, b) && !tr_result_difference(a, b));
+}
+
+/* What else a machine does only adds. */
 static bool less_disturbed(const tr_result *a, const tr_result *b) {
-  return a->seconds.score_per_image > 0 && a->seconds.score_per_image < b->seconds.score_per_image && tr_same_machine(a, b) &&
-         !tr_result_difference(a, b);
+  return a->seconds.score_per_image > 0 && a->seconds.score_per_image < b->seconds.score_per_image;
+}
+
+static bool times_search(const tr_result *run) {
+  return run->seconds.search_per_image > 0; /* lines of early versions do not have it */
+}
+
+/* Of lines of one run, the newest first, the least disturbed with the newest one's numbers. Where it lacks the seconds of the search, it
+ * takes them from the least disturbed that has them. */
+static const tr_result *line_of_run(const entry *entries, size_t count) {
+  tr_result *best = entries[0].result;
+  const tr_result *searched = NULL;
+  for (size_t i = 0; i < count; ++i) {
+    tr_result *line = entries[i].result;
+    if (!same_work(line, entries[0].result))
+      continue;
+    if (less_disturbed(line, best))
+      best = line;
+    if (times_search(line) && (!searched || less_disturbed(line, searched)))
+      searched = line;
+  }
+  if (searched && !times_search(best))
+    best->seconds.search_per_image = searched->seconds.search_per_image;
+  return best;
 }
 
 static void cut_groups(tr_runs *runs, const entry *entries) {
   const tr_result **kept = runs->kept;
-  for (size_t i = 0; i < runs->results.count; ++i) {
-    bool begins = i == 0 || compare_groups(&entries[i - 1], &entries[i]) != 0;
-    if (begins)
+  for (size_t i = 0, lines; i < runs->results.count; i += lines) {
+    if (i == 0 || compare_groups(&entries[i - 1], &entries[i]) != 0)
       runs->groups[runs->group_count++] = (tr_group){.runs = kept, .stem = entries[i].stem};
-    tr_group *group = &runs->groups[runs->group_count - 1];
-    const tr_result **last = begins ? NULL : &group->runs[group->count - 1];
-    if (last && (*last)->seed == entries[i].result->seed) {
-      if (less_disturbed(entries[i].result, *last))
-        *last = entries[i].result;
-      continue;
-    }
-    *kept++ = entries[i].result;
-    ++group->count;
+    lines = 1;
+    while (i + lines < runs->results.count && compare_groups(&entries[i], &entries[i + lines]) == 0 &&
+           entries[i + lines].result->seed == entries[i].result->seed)
+      ++lines;
+    *kept++ = line_of_run(&entries[i], lines);
+    ++runs->groups[runs->group_count - 1].count;
   }
 }
 
@@ -168,7 +191,7 @@ static tr_status group_runs(tr_runs *runs) {
   runs->groups = calloc(n + 1, sizeof *runs->groups);
   tr_status status = entries && runs->kept && runs->groups ? TR_OK : tr_fail(TR_ENOMEM, "grouping %zu results: out of memory", n);
   for (size_t i = 0; status == TR_OK && i < n; ++i) {
-    const tr_result *result = &runs->results.items[i];
+    tr_result *result = &runs->results.items[i];
     status = tr_strings_take(&runs->stems, stem_of(result->run, result->seed));
     if (status == TR_OK)
       entries[i] = (entry){result, runs->stems.items[i]};

@@ -22,9 +22,11 @@ extern const tr_metric tr_metric_pixel_auroc_anomalous, tr_metric_pro_anomalous;
 double tr_metric_of(const tr_metric *metric, const tr_result *result);
 
 typedef struct tr_group {
-  const tr_result **runs; /* by seed; of several of one seed the newest, or what scored fastest with the same numbers there */
-  size_t count;           /* at least 1 */
-  const char *stem;       /* the name without its seed */
+  /* By seed; of several of one seed the newest, or what scored fastest with the same numbers there. Where that one is of an early version
+   * and lacks seconds.search_per_image, it has those of the fastest that does not. */
+  const tr_result **runs;
+  size_t count;     /* at least 1 */
+  const char *stem; /* the name without its seed */
 } tr_group;
 
 typedef struct tr_runs {

@@ -292,6 +292,8 @@ static void write_bank(FILE *out, tr_evidence *evidence, const indexed *bank, si
   }
   if (isfinite(bank->exact_seconds))
     fprintf(out, "exact search takes %.3g ms an image, with %d threads.", 1e3 * bank->exact_seconds, bank->run->threads);
+  else if (tr_same_machine(bank->run, bank->exact.groups[0]->runs[0]))
+    fprintf(out, "the lines of exact search are of an early version, which did not time it by itself.");
   else
     fprintf(out, "exact search was timed on another machine.");
   write_time(out, bank, count);

@@ -92,7 +92,8 @@ void tr_section_times(tr_evidence *evidence) {
       "backbone, search and map, of all threads together, so throughput and not the wait for one image; they compare methods on\n"
       "one machine, not machines. Where a run was made several times on a machine with the same numbers, the fastest line "
       "counts;\n"
-      "a line does not tell what else the machine did meanwhile, and sweeps of days share it.");
+      "where that one is of an early version, which did not time the search by itself, the search's seconds are those of the\n"
+      "fastest line that has them. A line does not tell what else the machine did meanwhile, and sweeps of days share it.");
   time_table(evidence, "table5", "", "AUROC and PRO in percent, mean over the classes.", "mvtec");
   time_table(
       evidence, "table5_mtd", "The same on MTD",
