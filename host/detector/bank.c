@@ -21,6 +21,9 @@ static tr_status open_model(const char *path, tr_model_file **file, tr_model_arr
   if (strcmp(tr_model_file_method(*file), tr_method_patchcore.name) != 0)
     status =
         tr_fail(TR_EINVAL, "%s: a model of %s has no memory bank; expected one of patchcore", path, tr_model_file_method(*file));
+  if (status == TR_OK && tr_model_file_parts(*file) > 1)
+    status = tr_fail(TR_EINVAL, "%s has a bank for each of its %zu tile positions; one bank goes out of a model and in", path,
+                     tr_model_file_parts(*file));
   if (status == TR_OK)
     status = tr_model_file_find(*file, "rows", rows);
   if (status == TR_OK && (rows->type != TR_ARRAY_F4 || rows->rank != 2 || !rows->shape[0] || !rows->shape[1]))

@@ -72,6 +72,9 @@ static tr_status read_file(tr_bank_file *b) {
   const char *path = tr_model_file_path(b->file), *method = tr_model_file_method(b->file);
   if (strcmp(method, tr_method_patchcore.name) != 0)
     return tr_fail(TR_EINVAL, "%s: a model of %s has no memory bank; expected one of patchcore", path, method);
+  if (tr_model_file_parts(b->file) > 1)
+    return tr_fail(TR_EINVAL, "%s has a bank for each of its %zu tile positions, which this is not done with; expected one bank",
+                   path, tr_model_file_parts(b->file));
   TR_TRY(read_rows(b));
   tr_status status = tr_about_read(tr_model_file_about(b->file), &b->about);
   if (status == TR_OK)

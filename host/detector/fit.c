@@ -99,7 +99,8 @@ static tr_status forecast_keeping(const tr_fit_options *o, tr_fit_plan *plan) {
                                                  .in_h = plan->in_h,
                                                  .in_w = plan->in_w,
                                                  .train_images = plan->images.train_count,
-                                                 .keep = plan->keep},
+                                                 .keep = plan->keep,
+                                                 .positions = plan->positions},
                             plan->most_bytes, &plan->needs));
   tr_scorer_needs needs = plan->needs;
   tr_mapping weights;
@@ -114,10 +115,22 @@ static tr_status forecast_keeping(const tr_fit_options *o, tr_fit_plan *plan) {
   return TR_OK;
 }
 
+/* A bank per position: as many positions at a time as `limit` goes, in lots of equal size. What is held out is scored by all of them. */
+static tr_status forecast_lots(const tr_fit_options *o, tr_fit_plan *plan, size_t limit) {
+  TR_TRY(forecast_keeping(o, plan));
+  size_t models = plan->positions = plan->needs.models;
+  for (size_t lots = 2; plan->peak_bytes > limit && plan->peak_bytes > plan->score_bytes && plan->positions > 1; ++lots) {
+    plan->positions = (models + lots - 1) / lots;
+    TR_TRY(forecast_keeping(o, plan));
+  }
+  return TR_OK;
+}
+
 /* All features, or where these are too many only projected ones, if that is less. */
 static tr_status forecast(const tr_fit_options *o, tr_fit_plan *plan) {
-  TR_TRY(forecast_keeping(o, plan));
-  size_t all = plan->peak_bytes, limit = o->memory_limit ? o->memory_limit : tr_memory_now_bytes() + tr_memory_free_bytes();
+  size_t limit = o->memory_limit ? o->memory_limit : tr_memory_now_bytes() + tr_memory_free_bytes();
+  TR_TRY(forecast_lots(o, plan, limit));
+  size_t all = plan->peak_bytes;
   if (all > limit) {
     plan->keep = TR_KEEP_NOTHING;
     TR_TRY(forecast_keeping(o, plan));
@@ -140,6 +153,9 @@ static tr_status check_shard(const tr_fit_options *o) {
     return TR_OK;
   if (strcmp(s->method, "patchcore") != 0)
     return tr_fail(TR_EINVAL, "shards are merged by their memory banks, and %s has none: fit it on one machine", s->method);
+  if (s->tile.bank == TR_TILE_BANK_POSITION)
+    return tr_fail(TR_EINVAL,
+                   "shards: banks of tile positions are not merged; fit them on one machine, or one bank for all tiles");
   if (s->subsampling != TR_SUBSAMPLE_GREEDY && s->subsampling != TR_SUBSAMPLE_NONE)
     return tr_fail(TR_EINVAL, "shards: expected a greedy selection or none, found %s", tr_subsampling_name(s->subsampling));
   if (o->quantile)
@@ -193,8 +209,19 @@ void tr_fit_plan_free(tr_fit_plan *plan) {
 
 /* ---- as text ---- */
 
+static void write_tiles(FILE *out, const tr_fit_plan *plan) {
+  const tr_tiling *t = &plan->needs.tiling;
+  if (tr_tiling_is_whole(t))
+    return;
+  fprintf(out, "├─ images of %dx%d in %zu tiles of %d", t->w, t->h, tr_tiling_count(t), t->tile_h);
+  if (plan->needs.models > 1)
+    fprintf(out, " with a bank each, %zu at a time", plan->positions);
+  fputc('\n', out);
+}
+
 static void write_needs(FILE *out, const tr_fit_plan *plan, const tr_pass_seconds *s) {
   char text[4][32];
+  write_tiles(out, plan);
   if (plan->needs.model.again)
     fprintf(out, "├─ of the training features projected ones are kept; images with selected rows pass once more\n");
   if (plan->needs.model.file_bytes)
@@ -285,6 +312,7 @@ tr_status tr_fit_run(const tr_fit_options *o, const tr_fit_plan *plan, const cha
                                                            .in_w = plan->in_w,
                                                            .train_images = plan->images.train_count,
                                                            .keep = plan->keep,
+                                                           .positions = plan->positions,
                                                            .progress = o->progress},
                                       &scorer);
   tr_weights_close(weights);

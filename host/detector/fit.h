@@ -31,7 +31,8 @@ typedef struct tr_fit_plan {
   size_t most_bytes; /* of an image, decoded to three channels */
   double mean_pixels;
   size_t load_bytes, fit_bytes, score_bytes, peak_bytes;
-  tr_keep keep; /* of the training features: all of them where the limit, or else free memory, has room */
+  tr_keep keep;     /* of the training features: all of them where the limit, or else free memory, has room */
+  size_t positions; /* of a bank per position of a tile: so many fitted at a time, likewise; else 1 */
   tr_scorer_needs needs;
 } tr_fit_plan;
 

@@ -1,6 +1,7 @@
-/* Feed, model and maps of a detector. */
+/* Feed, models and maps of a detector. */
 #include "host/detector/scorer.h"
 #include "host/base/status.h"
+#include "host/detector/models.h"
 #include "host/harness/evaluate.h"
 #include "host/harness/feed.h"
 #include "host/harness/ring.h"
@@ -19,8 +20,8 @@ struct tr_scorer {
   tr_backbone *backbone;
   tr_feed *feed;
   size_t image_bytes; /* that the feed has room for */
-  const tr_method *method;
-  tr_model *model;
+  tr_variant variant;
+  tr_models *models;
   tr_tiling tiling;
   size_t most, tiles, grid; /* images of a round; tiles of an image, positions of a tile */
   int grid_h, grid_w;
@@ -43,10 +44,17 @@ static size_t round_of(const tr_device *device, size_t tiles) {
 /* ---- set-up ---- */
 
 static tr_status tiling_of(const tr_scorer_options *o, tr_tiling *out) {
-  const tr_tile_spec *tile = &o->setting->tile;
-  if (tile->bank == TR_TILE_BANK_POSITION)
-    return tr_fail(TR_EINVAL, "tile: a detector has one bank for all tiles (bank: shared); `run` takes bank: position");
-  return tr_tiling_make(tile, o->in_h, o->in_w, out);
+  return tr_tiling_make(&o->setting->tile, o->in_h, o->in_w, out);
+}
+
+static size_t models_of(const tr_scorer_options *o, const tr_tiling *tiling) {
+  return o->setting->tile.bank == TR_TILE_BANK_POSITION ? tr_tiling_count(tiling) : 1;
+}
+
+/* Of new models. */
+static size_t at_once(const tr_scorer_options *o, const tr_tiling *tiling) {
+  size_t models = models_of(o, tiling);
+  return o->positions && o->positions < models ? o->positions : models;
 }
 
 static tr_backbone_options backbone_options(const tr_scorer_options *o, const tr_tiling *tiling) {
@@ -65,7 +73,7 @@ static tr_status method_options(const tr_scorer_options *o, const tr_tiling *til
                              .in_h = tiling->tile_h,
                              .in_w = tiling->tile_w,
                              .gallery = s->gallery,
-                             .train_images = o->train_images * tr_tiling_count(tiling),
+                             .train_images = o->train_images * tr_tiling_count(tiling) / models_of(o, tiling),
                              .keep = o->keep,
                              .folder = getenv("TMPDIR"),
                              .variants = variant,
@@ -76,32 +84,22 @@ static tr_status method_options(const tr_scorer_options *o, const tr_tiling *til
   return tr_backbone_shapes(o->device, &backbone, out->aggregate.h, out->aggregate.w, out->aggregate.c);
 }
 
-/* The model's own record of the maps it was fitted on, against what this backbone gives. */
-static tr_status check_maps(const tr_scorer *s, const tr_aggregate_spec *maps) {
-  tr_aggregate_spec fitted = {0};
-  TR_TRY(tr_model_maps_from_json(tr_model_file_settings(s->options.file), &fitted));
-  bool same = fitted.layers == maps->layers;
-  for (int i = 0; same && i < maps->layers; ++i)
-    same = fitted.h[i] == maps->h[i] && fitted.w[i] == maps->w[i] && fitted.c[i] == maps->c[i];
-  return same ? TR_OK : tr_fail(TR_EFORMAT, "the model was fitted on maps of other shapes than its backbone and layers give");
-}
-
-static tr_status create_model(tr_scorer *s) {
+static tr_status create_models(tr_scorer *s) {
   const tr_scorer_options *o = &s->options;
-  tr_variant variant = tr_setting_variant(o->setting);
-  tr_method_options options;
   tr_method_needs needs;
-  TR_TRY(method_options(o, &s->tiling, &variant, &options));
-  s->method = tr_method_find(o->setting->method);
+  tr_models_options options = {.method = tr_method_find(o->setting->method),
+                               .tiles = s->tiles,
+                               .count = models_of(o, &s->tiling),
+                               .at_once = at_once(o, &s->tiling)};
+  s->variant = tr_setting_variant(o->setting);
+  TR_TRY(method_options(o, &s->tiling, &s->variant, &options.of_one));
   if (o->file && strcmp(tr_model_file_method(o->file), o->setting->method) != 0)
     return tr_fail(TR_EFORMAT, "a model of %s whose settings are of %s", tr_model_file_method(o->file), o->setting->method);
-  if (o->file)
-    TR_TRY(check_maps(s, &options.aggregate));
-  TR_TRY(s->method->forecast(&options, s->most * s->tiles, &needs));
+  TR_TRY(options.method->forecast(&options.of_one, s->most * s->tiles / options.count, &needs));
   s->grid_h = needs.grid_h;
   s->grid_w = needs.grid_w;
   s->grid = (size_t)needs.grid_h * (size_t)needs.grid_w;
-  return o->file ? s->method->load(o->device, o->file, &s->model) : s->method->create(&options, &s->model);
+  return o->file ? tr_models_load(&options, o->file, &s->models) : tr_models_create(&options, &s->models);
 }
 
 static tr_status allocate(tr_scorer *s) {
@@ -129,7 +127,7 @@ tr_status tr_scorer_create(const tr_scorer_options *options, tr_scorer **out) {
     status = tr_backbone_create(options->device, &backbone, options->weights, &s->backbone);
   s->options.weights = NULL;
   if (status == TR_OK)
-    status = create_model(s);
+    status = create_models(s);
   s->options.file = NULL;
   if (status == TR_OK)
     status = allocate(s);
@@ -147,8 +145,7 @@ void tr_scorer_destroy(tr_scorer *s) {
   if (!s)
     return;
   tr_evaluation_destroy(s->evaluation);
-  if (s->method)
-    s->method->destroy(s->model);
+  tr_models_destroy(s->models);
   tr_feed_destroy(s->feed);
   tr_backbone_destroy(s->backbone);
   free(s->patch_scores);
@@ -210,19 +207,23 @@ tr_status tr_scorer_forecast(const tr_scorer_options *o, size_t image_bytes, tr_
   tr_tiling tiling;
   double macs;
   TR_TRY(tiling_of(o, &tiling));
-  size_t tiles = tr_tiling_count(&tiling);
+  size_t tiles = tr_tiling_count(&tiling), models = models_of(o, &tiling), round = round_of(o->device, tiles);
   tr_backbone_options backbone = backbone_options(o, &tiling);
   TR_TRY(method_options(o, &tiling, &variant, &options));
-  TR_TRY(tr_method_find(o->setting->method)->forecast(&options, round_of(o->device, tiles) * tiles, &needs));
+  TR_TRY(tr_method_find(o->setting->method)->forecast(&options, round * tiles / models, &needs));
+  size_t score_bytes = needs.score_bytes * models; /* all of them are there */
+  tr_method_needs_multiply(&needs, at_once(o, &tiling), models);
+  needs.score_bytes = score_bytes;
   TR_TRY(tr_backbone_forecast(o->device, &backbone, &out->backbone_bytes, &macs));
   size_t feed = SLACK_BYTES + feed_bytes(o, &tiling, &options.aggregate, image_bytes);
   out->fit_bytes = out->backbone_bytes + feed + needs.fit_bytes;
   out->score_bytes = out->backbone_bytes + feed + needs.score_bytes + round_bytes(o, &tiling, &needs);
   out->backbone_macs = macs;
   out->tiling = tiling;
+  out->models = models;
   out->model = needs;
-  out->model.score_macs /= (double)round_of(o->device, tiles);
-  out->model.gpu_score_macs /= (double)round_of(o->device, tiles);
+  out->model.score_macs /= (double)round;
+  out->model.gpu_score_macs /= (double)round;
   return TR_OK;
 }
 
@@ -239,50 +240,8 @@ tr_status tr_scorer_shape_of(const tr_scorer_options *o, tr_scorer_shape *out) {
 
 /* ---- fitting ---- */
 
-/* All tiles of all images are fed, so that units of a call follow each other. */
-static tr_status fit_units(void *context, int lane, const size_t *units, size_t n, const float *const *maps) {
-  const tr_scorer *s = context;
-  return s->method->fit_images(s->model, lane, units[0], n, maps);
-}
-
-/* Some of them, one by one. */
-static tr_status fit_wanted(void *context, int lane, const size_t *units, size_t n, const float *const *maps) {
-  const tr_scorer *s = context;
-  tr_status status = TR_OK;
-  for (size_t i = 0; status == TR_OK && i < n; ++i) {
-    const float *from[TR_MAX_LAYERS];
-    for (int l = 0; l < s->options.setting->layer_count; ++l) {
-      int h, w, c;
-      tr_backbone_tap_shape(s->backbone, l, &h, &w, &c);
-      from[l] = maps[l] + i * (size_t)h * (size_t)w * (size_t)c;
-    }
-    status = s->method->fit_images(s->model, lane, units[i], 1, from);
-  }
-  return status;
-}
-
-/* Where not all features are kept, images with selected rows are fed once more. */
-static tr_status fit_again(tr_scorer *s, const tr_sample *samples, uint8_t *wanted) {
-  size_t count = s->options.train_images;
-  if (!s->method->wants_again || !s->method->wants_again(s->model, wanted))
-    return TR_OK;
-  TR_TRY(tr_feed_images(s->feed, "nominal images again", &(tr_feed_list){.samples = samples, .count = count, .wanted = wanted},
-                        fit_wanted, s));
-  return s->method->fit_end(s->model);
-}
-
 tr_status tr_scorer_fit(tr_scorer *s, const tr_sample *samples) {
-  size_t count = s->options.train_images;
-  uint8_t *wanted = calloc(count * s->tiles + 1, 1);
-  if (!wanted)
-    return tr_fail(TR_ENOMEM, "fitting on %zu images: out of memory", count);
-  tr_status status = tr_feed_images(s->feed, "nominal images", &(tr_feed_list){.samples = samples, .count = count}, fit_units, s);
-  if (status == TR_OK)
-    status = s->method->fit_end(s->model);
-  if (status == TR_OK)
-    status = fit_again(s, samples, wanted);
-  free(wanted);
-  return status;
+  return tr_models_fit(s->models, s->feed, samples, s->options.train_images);
 }
 
 tr_status tr_scorer_feed(tr_scorer *s, const char *stage, const tr_feed_list *list, tr_feed_fn fn, void *context) {
@@ -290,27 +249,26 @@ tr_status tr_scorer_feed(tr_scorer *s, const char *stage, const tr_feed_list *li
 }
 
 tr_status tr_scorer_save(const tr_scorer *s, const char *path, const char *about) {
-  return s->method->save(s->model, 0, path, about);
+  return tr_models_save(s->models, path, about);
 }
 
 /* ---- scoring ---- */
 
-static tr_status score_units(void *context, int lane, const size_t *units, size_t n, const float *const *maps) {
-  tr_scorer *s = context;
-  size_t all = s->most * s->tiles;
-  return s->method->score_images(s->model, lane, n, maps, s->patch_scores + units[0] * s->grid, all * s->grid,
-                                 s->tile_scores + units[0], all);
+static tr_models_scores scores_of(const tr_scorer *s) {
+  return (tr_models_scores){.models = s->models,
+                            .patches = s->grid,
+                            .most = s->most * s->tiles,
+                            .patch_scores = s->patch_scores,
+                            .unit_scores = s->tile_scores};
 }
 
-/* After a pass that failed too: the model is to let go of the images it has. */
+/* After a pass that failed too: the models are to let go of the images they have. */
 static tr_status end_pass(const tr_scorer *s, tr_status status) {
-  if (!s->method->score_end)
-    return status;
   if (status == TR_OK)
-    return s->method->score_end(s->model);
+    return tr_models_score_end(s->models);
   char text[TR_ERROR_TEXT_BYTES];
   snprintf(text, sizeof text, "%s", tr_last_error());
-  (void)s->method->score_end(s->model);
+  (void)tr_models_score_end(s->models);
   tr_error_set_text(text);
   return status;
 }
@@ -337,24 +295,29 @@ size_t tr_scorer_most(const tr_scorer *s) {
 }
 
 tr_status tr_scorer_score(tr_scorer *s, const tr_sample *samples, size_t n, float *scores) {
-  TR_TRY(end_pass(s, tr_feed_images(s->feed, "images", &(tr_feed_list){.samples = samples, .count = n}, score_units, s)));
+  tr_models_scores to = scores_of(s);
+  tr_feed_list list = {.samples = samples, .count = n};
+  TR_TRY(tr_models_ready(s->models));
+  TR_TRY(end_pass(s, tr_feed_images(s->feed, "images", &list, tr_models_score_units, &to)));
   return finish_scores(s, n, scores);
 }
 
 tr_status tr_scorer_score_image(tr_scorer *s, const tr_image *image, const char *name, float *score) {
-  TR_TRY(end_pass(s, tr_feed_image(s->feed, image, name, score_units, s)));
+  tr_models_scores to = scores_of(s);
+  TR_TRY(tr_models_ready(s->models));
+  TR_TRY(end_pass(s, tr_feed_image(s->feed, image, name, tr_models_score_units, &to)));
   return finish_scores(s, 1, score);
 }
 
 tr_status tr_scorer_spent(const tr_scorer *s, tr_scorer_seconds *out) {
-  tr_model_info info;
-  TR_TRY(s->method->info(s->model, 0, &info));
+  double aggregate, search;
+  TR_TRY(tr_models_spent(s->models, &aggregate, &search));
   tr_feed_seconds feed = tr_feed_spent(s->feed);
   double lanes = tr_device_lanes(s->options.device);
   *out = (tr_scorer_seconds){.prepare = lanes * feed.decode,
                              .backbone = lanes * feed.backbone,
-                             .aggregate = lanes * info.aggregate_seconds,
-                             .search = lanes * info.nearest_seconds};
+                             .aggregate = lanes * aggregate,
+                             .search = lanes * search};
   return TR_OK;
 }
 

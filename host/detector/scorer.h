@@ -1,4 +1,4 @@
-/* A backbone and a model, new or loaded: what fitting a detector and scoring with one have in common.
+/* A backbone and a model, or one for each position of a tile, new or loaded: what fitting a detector and scoring with one have in common.
  *
  * Images are scored in rounds of at most tr_scorer_most() and forgotten with the next one, so memory does not depend on how many there are.
  * What an image gives depends on the image alone, and is what `run` gives it, bit for bit. One thread at a time. */
@@ -18,6 +18,7 @@ typedef struct tr_scorer_options {
   int in_h, in_w;            /* of images after the resize, before they are cut into the setting's tiles */
   size_t train_images;       /* of a new model */
   tr_keep keep;              /* of its training features; files are in $TMPDIR, or /tmp */
+  size_t positions; /* of a new model per position of a tile: so many fitted at a time (host/detector/models.h); 0: all */
   const tr_model_file *file; /* the model; NULL: a new one */
   tr_progress *progress;     /* may be NULL */
 } tr_scorer_options;
@@ -27,12 +28,13 @@ tr_status tr_scorer_create(const tr_scorer_options *options, tr_scorer **out);
 void tr_scorer_destroy(tr_scorer *scorer);
 
 /* What a new model will take, before anything is created: bytes of the backbone alone, and the peak while it is fitted and while it
- * scores, for images of image_bytes, decoded to three channels; the backbone's multiply-adds of a tile; the model's own needs, with the
+ * scores, for images of image_bytes, decoded to three channels; the backbone's multiply-adds of a tile; the model's, or all models', own needs, with the
  * multiply-adds of scoring one image. `weights` and `file` are not looked at. */
 typedef struct tr_scorer_needs {
   size_t backbone_bytes, fit_bytes, score_bytes;
   double backbone_macs;
   tr_tiling tiling;
+  size_t models; /* 1, or one for each position of a tile */
   tr_method_needs model;
 } tr_scorer_needs;
 tr_status tr_scorer_forecast(const tr_scorer_options *options, size_t image_bytes, tr_scorer_needs *out);

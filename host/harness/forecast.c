@@ -50,19 +50,6 @@ static tr_aggregate_spec aggregate_of(const tr_setting *s, const tr_plan_network
   return spec;
 }
 
-/* From one of `models` models to `at_once` of them, which are fitted one after the other. */
-static void multiply(tr_method_needs *needs, size_t at_once, size_t models) {
-  size_t other = needs->held_bytes > needs->score_bytes ? needs->held_bytes : needs->score_bytes;
-  needs->fit_bytes += (at_once - 1) * other;
-  needs->held_bytes *= at_once;
-  needs->score_bytes *= at_once;
-  needs->file_bytes *= at_once;
-  needs->fit_macs *= (double)models;
-  needs->score_macs *= (double)models;
-  needs->gpu_fit_macs *= (double)models;
-  needs->gpu_score_macs *= (double)models;
-}
-
 tr_status tr_planner_forecast_group(tr_planner *p, const tr_pass *pass, tr_group *group) {
   const tr_setting *s = group->runs[0].setting;
   const tr_plan_class *c = pass->class_;
@@ -78,7 +65,7 @@ tr_status tr_planner_forecast_group(tr_planner *p, const tr_pass *pass, tr_group
   tr_group_method_options(pass, group, p->device, variants, &options);
   tr_status status = tr_method_find(s->method)->forecast(&options, c->test_images * tr_pass_units(pass), &group->needs);
   if (status == TR_OK)
-    multiply(&group->needs, group->positions, tr_pass_models(pass));
+    tr_method_needs_multiply(&group->needs, group->positions, tr_pass_models(pass));
   free(variants);
   return status;
 }

@@ -8,6 +8,18 @@ static const char *const names[] = {"patchcore", "padim", "spade"};
 
 _Static_assert(sizeof methods / sizeof *methods == sizeof names / sizeof *names, "a name for each method");
 
+void tr_method_needs_multiply(tr_method_needs *needs, size_t at_once, size_t models) {
+  size_t other = needs->held_bytes > needs->score_bytes ? needs->held_bytes : needs->score_bytes;
+  needs->fit_bytes += (at_once - 1) * other;
+  needs->held_bytes *= at_once;
+  needs->score_bytes *= at_once;
+  needs->file_bytes *= at_once;
+  needs->fit_macs *= (double)models;
+  needs->score_macs *= (double)models;
+  needs->gpu_fit_macs *= (double)models;
+  needs->gpu_score_macs *= (double)models;
+}
+
 const tr_method *tr_method_find(const char *name) {
   for (size_t i = 0; i < sizeof methods / sizeof *methods; ++i)
     if (strcmp(methods[i]->name, name) == 0)

@@ -153,6 +153,9 @@ const char *const *tr_gallery_names(size_t *count);
 /* Bank rows that a variant of patchcore asks for, or allows. EINVAL: by not one way, or none. */
 tr_status tr_variant_rows(const tr_variant *variant, size_t patches, int dimension, size_t *rows);
 
+/* From what one model needs to what `models` of them do that are fitted one after the other, `at_once` of them there at a time. */
+void tr_method_needs_multiply(tr_method_needs *needs, size_t at_once, size_t models);
+
 const tr_method *tr_method_find(const char *name); /* NULL when unknown */
 const char *const *tr_method_names(size_t *count);
 extern const tr_method tr_method_patchcore, tr_method_padim, tr_method_spade;

@@ -50,7 +50,7 @@ fi
 
 # The other methods.
 printf '%s\n' 'name: m' 'dataset: synthetic' 'backbone: resnet18' 'method: [padim, spade]' 'image: {resize: 192, crop: 176}' \
-  "$tile, bank: [shared, position]}" 'train_images: 3' >"$dir/m.yaml"
+  "$tile, bank: [shared, position]}" >"$dir/m.yaml"
 code 0 run "$dir/m.yaml" --scores "$dir/methods" --threads 2
 code 0 run "$dir/m.yaml" --scores "$dir/methods1" --results "$dir/results_m" --threads 1
 diff -r "$dir/methods" "$dir/methods1" || fail "methods with one thread"
@@ -71,8 +71,52 @@ diff <(sed -n 's#.*/test/##p' "$dir/scored.csv" | sort) <(sed -n 's/,[01],/,/p' 
 od -An -tu1 -j16 -N8 "$(find "$dir/drawn" -name 000.png | head -1)" | grep -qE '^ +0 +0 +[0-9]+ +[0-9]+ +0 +0 +0 +176' || fail "a picture's height"
 code 0 fit --out "$dir/model" --tile 64 --overlap 16 --set image_score=smoothed_max --quantile 0.5
 code 0 "$program" score "$dir/model" "$dir/data/synthetic/granite/test" --weights "$dir/weights" --out "$dir/scored.csv"
-code 1 fit --out "$dir/refused" --tile 64 --set tile.bank=position
-says err "bank: shared"
+
+# A bank per position in a file: of any method, fitted at once or some at a time, the same scores as a run's.
+check_scores() { # model, file of a run's scores
+  code 0 "$program" score "$1" "$dir/data/synthetic/granite/test" --weights "$dir/weights" --out "$dir/scored.csv" --maps "$1.drawn"
+  diff <(sed -n 's#.*/test/##p' "$dir/scored.csv" | cut -d, -f1,2 | sort) <(sed -n 's/,[01],/,/p' "$2" | sort) || fail "scores of $1"
+}
+code 0 fit --out "$dir/positions" --tile 64 --overlap 16 --set tile.bank=position
+check_scores "$dir/positions" "$dir/scores/${name}_T64-16-position_granite.csv"
+mapfile -t images < <(ls "$dir"/data/synthetic/granite/test/*/*.png | sort)
+"$helpers/detector_example" "$dir/positions" "$dir/weights" "${images[@]}" >"$dir/example"
+sed 1d "$dir/scored.csv" | sort | diff - <(sort "$dir/example") || fail "the C library's scores"
+od -An -tu4 -j8 -N4 "$dir/positions" | tr -d ' ' | diff - <(echo 2) || fail "a file of several banks is of format 2"
+od -An -tu4 -j8 -N4 "$dir/model" | tr -d ' ' | diff - <(echo 1) || fail "a file of one bank is of format 1"
+code 0 fit --out "$dir/same" --tile 64 --overlap 16 --set tile.bank=position --threads 1
+cmp <(sed 's/"date":"[^"]*"//' "$dir/positions" | head -c -8) <(sed 's/"date":"[^"]*"//' "$dir/same" | head -c -8) || fail "a fit with one thread"
+code 0 fit --out "$dir/refused" --dry-run --tile 64 --overlap 16 --set tile.bank=position
+says out "images of 176x176 in 16 tiles of 64 with a bank each, 16 at a time"
+if forecasts_hold; then
+  big() { "$program" fit "$dir/data/synthetic/granite" --backbone resnet18 --weights "$dir/weights" --set image.resize=192 \
+    --set image.crop=176 --tile 64 --overlap 16 --set tile.bank=position --set subsampling.percent=5 "$@"; }
+  code 0 big --out "$dir/at_once"
+  code 0 big --dry-run --threads 2 --memory-limit 80M
+  says out "in 16 tiles of 64 with a bank each, "
+  lot=$(sed -nE 's/.* with a bank each, ([0-9]+) at a time.*/\1/p' "$dir/out")
+  [ "$lot" -lt 16 ] || fail "all positions at a time under a memory limit"
+  mkdir "$dir/spare"
+  TMPDIR=$dir/spare code 0 big --out "$dir/in_lots" --threads 2 --memory-limit 80M
+  [ -z "$(ls "$dir/spare")" ] || fail "files of finished banks are left"
+  cmp <(sed 's/"date":"[^"]*"//' "$dir/at_once" | head -c -8) <(sed 's/"date":"[^"]*"//' "$dir/in_lots" | head -c -8) || fail "a fit in lots"
+fi
+code 0 fit --out "$dir/quantile" --tile 64 --overlap 16 --set tile.bank=position --quantile 0.5
+code 0 "$program" bank threshold "$dir/positions" --quantile 0.5 --held-out "$dir/data/synthetic/granite/test/good" --weights "$dir/weights" --out "$dir/later"
+check_scores "$dir/later" "$dir/scores/${name}_T64-16-position_granite.csv"
+[ "$(sed -n 2p "$dir/scored.csv" | tr -cd , | wc -c)" = 2 ] || fail "a verdict by the threshold"
+for of in padim spade; do
+  code 0 "$program" fit "$dir/data/synthetic/granite" --method $of --backbone resnet18 --weights "$dir/weights" --set image.resize=192 \
+    --set image.crop=176 --tile 64 --overlap 16 --set tile.bank=position --out "$dir/$of"
+  check_scores "$dir/$of" "$(ls "$dir/methods"/*_T64-16-position_granite.csv | grep -i "$of")"
+done
+for command in "bank export $dir/positions $dir/x.npy" "bank merge $dir/positions $dir/same --out $dir/x" \
+  "fit $dir/data/synthetic/granite --append $dir/positions --out $dir/x --weights $dir/weights"; do
+  code 1 "$program" $command
+  says err "has a bank for each of its 16 tile positions"
+done
+code 1 fit --out "$dir/x" --tile 64 --set tile.bank=position --shard 1/2
+says err "banks of tile positions are not merged"
 
 # Peak memory: twice as wide an image takes little more in tiles, and four times the maps without.
 if forecasts_hold; then

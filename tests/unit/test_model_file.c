@@ -117,8 +117,10 @@ static void test_damaged_files(void **state) {
     check_refused(data, bytes, i < 8 ? "is not a model" : i < 12 ? "format" : i < 16 ? "" : "is ");
     data[i] ^= 0x20;
   }
+  data[8] = 3;
+  check_refused(data, bytes, "is a model of format 3; this program reads formats 1 and 2");
   data[8] = 2;
-  check_refused(data, bytes, "is a model of format 2; this program reads format 1");
+  check_refused(data, bytes, "its header has no list of parts");
   data[8] = 1;
   check_refused(data, bytes + 1, "is damaged"); /* tr_file_read adds a zero */
   data[bytes - 70] ^= 1;
@@ -127,6 +129,93 @@ static void test_damaged_files(void **state) {
 
   tr_model_file *file;
   assert_refused(tr_model_file_open("/nonexistent/model", &file), TR_EIO, "/nonexistent/model");
+}
+
+/* ---- several models ---- */
+
+static void check_part(const tr_model_file *whole, size_t i, double three) {
+  tr_model_file *part;
+  const void *data;
+  assert_ok(tr_model_file_part(whole, i, &part));
+  assert_int_equal(tr_model_file_parts(part), tr_model_file_parts(whole));
+  assert_true(cJSON_GetObjectItem(tr_model_file_settings(part), "three")->valuedouble == three);
+  assert_int_equal(cJSON_GetObjectItem(tr_model_file_about(part), "whole")->valueint, 1);
+  assert_ok(tr_model_file_array(part, &(tr_model_array){"floats", TR_ARRAY_F4, 2, {5, 7}, NULL, false}, &data));
+  assert_int_equal((uintptr_t)data % 64, 0);
+  for (int k = 0; k < FLOATS; ++k)
+    assert_true(((const float *)data)[k] == (float)k / 3);
+  assert_ok(tr_model_file_array(part, &(tr_model_array){"words", TR_ARRAY_U4, 1, {WORDS}, NULL, false}, &data));
+  assert_int_equal(((const uint32_t *)data)[2], 0xfffffffe);
+  tr_model_file_close(part);
+}
+
+static void write_small(const char *to, const char *method, double three) {
+  tr_device *device = featops_cpu(1);
+  cJSON *settings = cJSON_CreateObject();
+  static const float two[2] = {1, 2};
+  const tr_model_array array = {"two", TR_ARRAY_F4, 1, {2}, two, false};
+  cJSON_AddNumberToObject(settings, "three", three);
+  assert_ok(tr_model_file_write(to, device,
+                                &(tr_model_content){.method = method, .settings = settings, .arrays = &array, .array_count = 1}));
+  cJSON_Delete(settings);
+  tr_device_close(device);
+}
+
+static void test_joined(void **state) {
+  (void)state;
+  char other[] = "/tmp/test_model_file_joined_XXXXXX";
+  int descriptor = mkstemp(other);
+  assert_true(descriptor >= 0 && close(descriptor) == 0);
+  tr_device *device = featops_cpu(1);
+  tr_model_file *file, *part;
+  const void *data;
+  write_example("{\"not\": \"kept\"}");
+  write_small(other, "example", 4);
+  const char *const paths[] = {path, other, path};
+  assert_ok(tr_model_files_join(paths, 3, device, "{\"whole\": 1}", path));
+  assert_ok(tr_model_file_open(path, &file));
+  assert_int_equal(tr_model_file_parts(file), 3);
+  assert_string_equal(tr_model_file_method(file), "example");
+  check_part(file, 0, 3);
+  check_part(file, 2, 3);
+  assert_ok(tr_model_file_part(file, 1, &part));
+  assert_true(cJSON_GetObjectItem(tr_model_file_settings(part), "three")->valuedouble == 4);
+  assert_ok(tr_model_file_array(part, &(tr_model_array){"two", TR_ARRAY_F4, 1, {2}, NULL, false}, &data));
+  assert_true(((const float *)data)[1] == 2);
+  assert_refused(tr_model_file_array(part, &(tr_model_array){"words", TR_ARRAY_U4, 1, {WORDS}, NULL, false}, &data), TR_EFORMAT,
+                 "part 2 of 3: the model has no array \"words\"");
+  tr_model_file_close(part);
+  assert_refused(tr_model_file_part(file, 3, &part), TR_EINVAL, "has 3 parts");
+  assert_refused(tr_model_file_array(file, &(tr_model_array){"two", TR_ARRAY_F4, 1, {2}, NULL, false}, &data), TR_EINVAL,
+                 "has 3 models, not one");
+
+  assert_ok(tr_model_file_rewrite(file, device, "{\"whole\": 1, \"more\": 2}", other));
+  tr_model_file_close(file);
+  assert_ok(tr_model_file_open(other, &file));
+  assert_int_equal(cJSON_GetObjectItem(tr_model_file_about(file), "more")->valueint, 2);
+  check_part(file, 2, 3);
+  tr_model_file_close(file);
+
+  char *bytes_of;
+  size_t bytes;
+  assert_ok(tr_file_read(other, &bytes_of, &bytes));
+  for (size_t length = 0; length < bytes; length += 7)
+    check_refused(bytes_of, length, length < 16 ? "is not a model" : "is cut short");
+  for (size_t i = 16; i < bytes; i += 3) {
+    bytes_of[i] ^= 0x20;
+    check_refused(bytes_of, bytes, "is ");
+    bytes_of[i] ^= 0x20;
+  }
+  free(bytes_of);
+
+  const char *const joined[] = {other, other};
+  assert_refused(tr_model_files_join(joined, 2, device, NULL, path), TR_EINVAL, "is not one model");
+  write_small(other, "another", 4);
+  write_example(NULL);
+  const char *const mixed[] = {path, other};
+  assert_refused(tr_model_files_join(mixed, 2, device, NULL, path), TR_EINVAL, "is not one model of example");
+  assert_int_equal(unlink(other), 0);
+  tr_device_close(device);
 }
 
 static void test_refused_writes(void **state) {
@@ -255,7 +344,7 @@ static void test_other_content(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_round_trip), cmocka_unit_test(test_damaged_files), cmocka_unit_test(test_refused_writes),
-      cmocka_unit_test(test_patchcore),  cmocka_unit_test(test_other_content),
+      cmocka_unit_test(test_joined),     cmocka_unit_test(test_patchcore),     cmocka_unit_test(test_other_content),
   };
   return cmocka_run_group_tests_name("model files", tests, make_path, remove_path);
 }
