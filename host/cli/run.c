@@ -143,6 +143,9 @@ static int run_plan(const run_arguments *a, const tr_devices *devices, const tr_
   if (summary.finished)
     tr_progress_line(progress, "%zu runs in %.0f s; results in %s/%s", summary.finished, tr_seconds() - start, a->plan.results,
                      a->plan.machine);
+  if (summary.pass_seconds > 0)
+    tr_progress_line(progress, "passes that were forecast to take %.1f s took %.1f s (forecast/measured %.2f)",
+                     summary.forecast_seconds, summary.pass_seconds, summary.forecast_seconds / summary.pass_seconds);
   if (summary.elsewhere)
     tr_progress_line(progress, "%zu runs were finished by another process meanwhile", summary.elsewhere);
   if (summary.failed)

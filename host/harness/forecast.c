@@ -81,9 +81,9 @@ tr_status tr_planner_forecast_draft(tr_planner *p, tr_pass *draft) {
   return tr_planner_forecast_pass(p, draft);
 }
 
-/* What sharing saves is held against this. */
-static tr_status forecast_alone(tr_planner *p, const tr_pass *pass, tr_group *group, size_t run) {
-  tr_plan_run single_run = group->runs[run];
+/* What sharing saves is held against this, and a run's line says it. */
+static tr_status forecast_alone(tr_planner *p, const tr_pass *pass, const tr_group *group, tr_plan_run *run) {
+  tr_plan_run single_run = *run;
   single_run.variant = 0;
   tr_group single = *group;
   single.runs = &single_run;
@@ -92,20 +92,17 @@ static tr_status forecast_alone(tr_planner *p, const tr_pass *pass, tr_group *gr
   tr_method_options options;
   tr_method_needs needs;
   tr_group_method_options(pass, &single, p->device, &variant, &options);
-  TR_TRY(tr_method_find(single_run.setting->method)->forecast(&options, pass->class_->test_images * tr_pass_units(pass), &needs));
+  TR_TRY(tr_method_find(run->setting->method)->forecast(&options, pass->class_->test_images * tr_pass_units(pass), &needs));
   bool gpu = tr_device_works_alone(p->device);
-  group->alone_fit_macs += (gpu ? needs.gpu_fit_macs : needs.fit_macs) * (double)tr_pass_models(pass);
-  group->alone_score_macs += (gpu ? needs.gpu_score_macs : needs.score_macs) * (double)tr_pass_models(pass);
+  run->fit_macs = (gpu ? needs.gpu_fit_macs : needs.fit_macs) * (double)tr_pass_models(pass);
+  run->score_macs = (gpu ? needs.gpu_score_macs : needs.score_macs) * (double)tr_pass_models(pass);
   return TR_OK;
 }
 
 tr_status tr_planner_forecast_runs(tr_planner *p, const tr_pass *pass) {
-  for (size_t i = 0; i < pass->group_count; ++i) {
-    tr_group *group = &pass->groups[i];
-    group->alone_fit_macs = group->alone_score_macs = 0;
-    for (size_t j = 0; j < group->run_count; ++j)
-      TR_TRY(forecast_alone(p, pass, group, j));
-  }
+  for (size_t i = 0; i < pass->group_count; ++i)
+    for (size_t j = 0; j < pass->groups[i].run_count; ++j)
+      TR_TRY(forecast_alone(p, pass, &pass->groups[i], &pass->groups[i].runs[j]));
   return TR_OK;
 }
 

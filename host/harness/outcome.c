@@ -25,6 +25,7 @@ typedef struct origin {
 
 static tr_status describe(const origin *from, const tr_plan_run *run, tr_result *out) {
   const tr_setting *s = run->setting;
+  const tr_run_forecast none = {NAN, NAN, NAN, NAN, NAN, NAN};
   char date[21];
   tr_date_utc(date);
   *out = (tr_result){
@@ -77,6 +78,8 @@ static tr_status describe(const origin *from, const tr_plan_run *run, tr_result 
       .images = from->class_->test_images,
       .anomalous_images = from->class_->anomalous_images,
       .forecast_bytes = from->forecast_bytes,
+      .forecast = none,
+      .seconds = {.pass = NAN},
       .device = copy(tr_device_name(from->device)),
       .processor = copy(tr_device_description(from->device)),
       .threads = tr_pool_threads(tr_device_pool(from->device)),

@@ -570,8 +570,12 @@ static tr_status find_all_nominal(tr_pass_work *w) {
 static tr_status run_parts(tr_pass_work *w) {
   for (size_t i = 0; i < w->pass->group_count; ++i)
     TR_TRY(create_parts(w, &w->models[i]));
+  double start = tr_seconds();
   TR_TRY(fit(w));
+  double fitted = tr_seconds();
   TR_TRY(score(w));
+  w->fit_seconds += fitted - start;
+  w->score_seconds += tr_seconds() - fitted;
   TR_TRY(find_all_nominal(w));
   release_parts(w);
   return TR_OK;

@@ -45,6 +45,7 @@ typedef struct tr_pass_work {
   tr_pass_model *models;                       /* [pass->group_count] */
   size_t tiles;                                /* of an image */
   size_t first_part, parts;                    /* positions at hand; 0 and 1 where all have one model */
+  double fit_seconds, score_seconds;           /* of fitting and of scoring all, wall clock */
   double train_seconds;                        /* of the training images, wall clock; of those that pass again, too */
   tr_feed_seconds test_seconds, total_seconds; /* of the test images; of all */
 } tr_pass_work;

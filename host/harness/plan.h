@@ -34,6 +34,16 @@ typedef struct tr_forecast {
   double backbone_macs; /* multiply-adds of one image */
 } tr_forecast;
 
+/* Seconds of a pass, of all its models and runs together, wall clock: expected or measured. Where it is measured, what a stage of its own is
+ * not (loading, making models) is in the total alone. */
+typedef struct tr_pass_seconds {
+  double decode, backbone; /* of all images, training and test; of lanes that work side by side, the sum / lanes */
+  double fit;              /* what is left of fitting: patch features, projections, selections, banks, indexes */
+  double score;            /* what is left of scoring: patch features and searches */
+  double metrics;          /* maps and metrics of all runs, and their files */
+  double total;            /* expected: less than their sum where decoding goes on beside the rest */
+} tr_pass_seconds;
+
 /* A data set, known by its kind, split file and choice of frames. */
 typedef struct tr_plan_source {
   const char *kind, *split_file;
@@ -66,26 +76,26 @@ typedef struct tr_plan_run {
   const tr_experiment *experiment; /* NULL: nobody asks for its line, it is an ensemble's member only */
   const tr_setting *setting;
   char *name;
-  size_t variant;            /* of its model: runs of one name are one */
-  const tr_result *finished; /* NULL in a plan: its result, where there is nothing to do */
-  bool member, nominal;      /* of an ensemble to be made: scores are kept; so are scores of nominal images */
-  bool in_store;             /* its line exists, only files of scores or maps are missing */
-  bool elsewhere;            /* `finished` is another experiment's line */
+  size_t variant;              /* of its model: runs of one name are one */
+  const tr_result *finished;   /* NULL in a plan: its result, where there is nothing to do */
+  bool member, nominal;        /* of an ensemble to be made: scores are kept; so are scores of nominal images */
+  bool in_store;               /* its line exists, only files of scores or maps are missing */
+  bool elsewhere;              /* `finished` is another experiment's line */
+  double fit_macs, score_macs; /* of the plan's device, as if the run had a model to itself (tr_method_needs); of all positions */
 } tr_plan_run;
 
 /* One model and the runs that are its variants: they share features. */
 typedef struct tr_group {
   tr_plan_run *runs;
   size_t run_count, variant_count;
-  size_t train_images;                     /* that the model sees, whole ones */
-  size_t peak_bytes;                       /* of a pass of its own */
-  size_t positions;                        /* models at a time (tr_pass), as far as this group's memory goes */
-  int tap[TR_MAX_LAYERS];                  /* each layer's place among the pass's taps */
-  tr_aggregate_spec aggregate;             /* with the taps' shapes */
-  tr_keep keep;                            /* of the training features; files are in $TMPDIR, or /tmp */
-  tr_method_needs needs;                   /* of these models; multiply-adds of all of the image's */
-  double backbone_macs;                    /* of one image as far as this model's layers go */
-  double alone_fit_macs, alone_score_macs; /* summed up over the runs as if each had a model to itself; only of a forecast */
+  size_t train_images;         /* that the model sees, whole ones */
+  size_t peak_bytes;           /* of a pass of its own */
+  size_t positions;            /* models at a time (tr_pass), as far as this group's memory goes */
+  int tap[TR_MAX_LAYERS];      /* each layer's place among the pass's taps */
+  tr_aggregate_spec aggregate; /* with the taps' shapes */
+  tr_keep keep;                /* of the training features; files are in $TMPDIR, or /tmp */
+  tr_method_needs needs;       /* of these models; multiply-adds of all of the image's */
+  double backbone_macs;        /* of one image as far as this model's layers go */
 } tr_group;
 
 /* Where one pass keeps what the next ones need, too (plan_keep.c). */

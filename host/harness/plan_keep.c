@@ -44,6 +44,8 @@ static tr_status measure(tr_planner *p) {
     return TR_OK;
   p->measured = true;
   tr_status status = tr_profile_measure(p->device, p->plan, &p->profile);
+  if (status == TR_OK && !(p->profile.file_bytes > 0))
+    status = tr_profile_measure_file(&p->profile);
   if (status != TR_OK)
     p->profile = (tr_profile){0};
   return status == TR_ECANCELED ? status : TR_OK;

@@ -296,7 +296,7 @@ static tr_status pack_group(tr_planner *p, const tr_pass *draft, tr_group *group
 
 static tr_status pack(tr_planner *p, tr_pass *settled) {
   batch_list batches = {0};
-  tr_status status = p->options->forecast_only ? tr_planner_forecast_runs(p, settled) : TR_OK;
+  tr_status status = tr_planner_forecast_runs(p, settled);
   for (size_t i = 0; status == TR_OK && i < settled->group_count; ++i)
     status = pack_group(p, settled, &settled->groups[i], &batches);
   for (size_t i = 0; i < batches.count; ++i) {

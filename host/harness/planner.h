@@ -52,7 +52,7 @@ void tr_planner_forecast_ensemble(const tr_planner *p, tr_plan_ensemble *ensembl
 /* Of groups that are forecast: the union of their layers, and the bytes. */
 tr_status tr_planner_forecast_pass(tr_planner *p, tr_pass *pass);
 
-/* Fills what the groups' runs would take alone. */
+/* Fills what each of the pass's runs would take alone. */
 tr_status tr_planner_forecast_runs(tr_planner *p, const tr_pass *pass);
 
 /* Of a draft: all that can be forecast; models that cannot be on this class need nothing. */

@@ -42,17 +42,22 @@ static tr_status decode_and_resize(void *context, size_t first, size_t n, int la
   return status;
 }
 
-enum { ROUNDS = 3 };
+/* A piece of work is done again until so much time has gone by. */
+#define ENOUGH_SECONDS 0.5
 
-/* Seconds of `items` chunk items through `fn`, after a first round that does not count: the mean of some rounds, on a machine as busy as it
- * is. */
-static tr_status time_chunks(tr_device *device, size_t items, tr_chunk_fn fn, void *context, double *seconds) {
+/* Seconds of `items` chunk items through `fn`, after a first round that does not count: the mean of `most` rounds, on a machine as busy as
+ * it is, or of fewer where these take long. */
+static tr_status time_chunks(tr_device *device, size_t items, int most, tr_chunk_fn fn, void *context, double *seconds) {
   TR_TRY(tr_device_for_chunks(device, (size_t)tr_device_lanes(device) * tr_device_chunk(device), fn, context));
-  double start = tr_seconds();
-  for (int round = 0; round < ROUNDS; ++round)
-    TR_TRY(tr_device_for_chunks(device, items, fn, context));
   TR_TRY(tr_device_sync(device));
-  *seconds = (tr_seconds() - start) / ROUNDS;
+  double start = tr_seconds(), spent = 0;
+  int rounds = 0;
+  for (; rounds < most && spent < ENOUGH_SECONDS; ++rounds) {
+    TR_TRY(tr_device_for_chunks(device, items, fn, context));
+    TR_TRY(tr_device_sync(device));
+    spent = tr_seconds() - start;
+  }
+  *seconds = spent / rounds;
   return TR_OK;
 }
 
@@ -109,7 +114,7 @@ static tr_status measure_decoding(tr_device *device, const tr_pass *pass, double
   decode_job job = {device, pass->class_->first_image, pass->image};
   size_t images = 2 * (size_t)tr_device_lanes(device), chunk = tr_device_chunk(device);
   double seconds;
-  TR_TRY(time_chunks(device, images * chunk, decode_and_resize, &job, &seconds));
+  TR_TRY(time_chunks(device, images * chunk, 4, decode_and_resize, &job, &seconds));
   *pixels_per_second = (double)images * pass->class_->first_h * pass->class_->first_w / seconds;
   return TR_OK;
 }
@@ -159,7 +164,7 @@ static tr_status measure_backbone(tr_device *device, const tr_pass *pass, double
   double seconds = 0;
   size_t images = (size_t)tr_device_lanes(device) * tr_device_chunk(device);
   if (status == TR_OK)
-    status = time_chunks(device, images, run_backbone, &job, &seconds);
+    status = time_chunks(device, images, 4, run_backbone, &job, &seconds);
   if (status == TR_OK)
     *macs_per_second = (double)images * pass->forecast.backbone_macs / (double)tr_tiling_count(&pass->tiling) / seconds;
   for (int lane = 0; job.taps && lane < tr_device_lanes(device); ++lane)
@@ -188,7 +193,7 @@ static tr_status noise(tr_device *device, size_t count, float **out) {
 }
 
 /* Products with packed rows are what searches and selections spend their time in, and projecting is nothing else. */
-enum { ROWS = 12544, DIMENSION = 1024, PROJECTION = 128 };
+enum { ROWS = 1568, DIMENSION = 1024, PROJECTION = 128 };
 
 typedef struct product_job {
   tr_device *device;
@@ -220,7 +225,7 @@ static tr_status measure_search(tr_device *device, tr_profile *out) {
   size_t calls = (size_t)tr_device_lanes(device), chunk = tr_device_chunk(device);
   double seconds = 0;
   if (status == TR_OK)
-    status = time_chunks(device, calls * chunk, run_product, &job, &seconds);
+    status = time_chunks(device, calls * chunk, 24, run_product, &job, &seconds);
   if (status == TR_OK)
     out->search_macs = (double)calls * ROWS * DIMENSION * PROJECTION / seconds;
   void *const memory[] = {job.rows, job.matrix, job.products};
@@ -268,8 +273,8 @@ static tr_status time_file(tr_feature_file *file, void *block, tr_profile *out) 
   return TR_OK;
 }
 
-/* A temporary file, written to the disk and read again. Where there can be none the rate stays unknown. */
-static tr_status measure_file(tr_profile *out) {
+/* Where there can be no file the rate stays unknown. */
+tr_status tr_profile_measure_file(tr_profile *out) {
   const char *folder = getenv("TMPDIR");
   tr_feature_file *file;
   void *block = calloc(1, FILE_BYTES);
@@ -286,7 +291,7 @@ static tr_status measure_file(tr_profile *out) {
 
 /* ---- memory ---- */
 
-enum { TOUCHED_BYTES = 128 << 20 };
+enum { TOUCHED_BYTES = 32 << 20 };
 
 /* A virtual machine may have to fetch memory from its host first, at less than 1 GB/s. */
 static tr_status measure_memory(tr_device *device, tr_profile *out) {
@@ -362,6 +367,18 @@ static tr_status measure_backbones(tr_device *device, const tr_plan *plan, tr_pr
   return TR_OK;
 }
 
+static bool has_files(const tr_plan *plan) {
+  for (size_t i = 0; i < plan->pass_count; ++i) {
+    const tr_pass *pass = &plan->passes[i];
+    bool file = pass->image_cache == TR_CACHE_FILE || pass->map_cache == TR_CACHE_FILE;
+    for (size_t g = 0; !file && g < pass->group_count; ++g)
+      file = pass->groups[g].needs.file_bytes > 0;
+    if (file && !pass->refused)
+      return true;
+  }
+  return false;
+}
+
 tr_status tr_profile_measure(tr_device *device, const tr_plan *plan, tr_profile *out) {
   *out = (tr_profile){0};
   double start = tr_seconds();
@@ -377,8 +394,8 @@ tr_status tr_profile_measure(tr_device *device, const tr_plan *plan, tr_profile 
     status = measure_search(device, out);
   if (status == TR_OK)
     status = measure_metrics(device, out);
-  if (status == TR_OK)
-    status = measure_file(out);
+  if (status == TR_OK && has_files(plan))
+    status = tr_profile_measure_file(out);
   if (status == TR_OK && !out->gpu)
     status = measure_memory(device, out);
   out->seconds = tr_seconds() - start;

@@ -20,8 +20,11 @@ typedef struct tr_profile {
   bool decode_assumed; /* no image could be read */
 } tr_profile;
 
-/* Takes a second or two. Backbones without weights are measured with random ones. */
+/* Takes a second or two, less where images are small. Backbones without weights are measured with random ones. */
 tr_status tr_profile_measure(tr_device *device, const tr_plan *plan, tr_profile *out);
+/* Its rate of a temporary file, in $TMPDIR or /tmp, written to the disk and read again; tr_profile_measure() measures it only for a plan
+ * that has such files. */
+tr_status tr_profile_measure_file(tr_profile *profile);
 void tr_profile_free(tr_profile *profile);
 
 /* Of a processor with a few cores, for comparing work on machines that must agree; not for seconds. */
@@ -31,14 +34,19 @@ tr_profile tr_profile_h100(void);
 /* The constants in words, for the end of a plan. */
 const char *tr_profile_h100_text(void);
 
-/* Seconds expected of a pass's parts; 0 where the rate is not known. */
-typedef struct tr_pass_seconds {
-  double decode, backbone, fit, score, metrics; /* fit, score: of the methods */
-  double total;                                 /* less than their sum where decoding goes on beside the rest */
-} tr_pass_seconds;
+/* Seconds expected of a pass; 0 where the rate is not known. */
 tr_pass_seconds tr_profile_pass(const tr_profile *profile, const tr_plan *plan, const tr_pass *pass);
-/* The same if each run had a pass to itself and shared nothing. */
+/* Of what a run's line measures: its pass, and its own stages. `pass` is of the pass with `metrics` of so many of its variants. */
+tr_run_forecast tr_profile_run(const tr_profile *profile, const tr_plan *plan, const tr_pass *pass, const tr_group *group,
+                               size_t run, size_t variants);
+/* The same as tr_profile_pass() if each run had a pass to itself and shared nothing. */
 tr_pass_seconds tr_profile_alone(const tr_profile *profile, const tr_plan *plan, const tr_pass *pass);
+
+/* "forecast 43.1 s (decode 5.3, …), peak 640 MiB; took 38.9 s (4.6, …), peak 631 MiB; forecast/measured 1.11, 1.01", with what others had of
+ * the processors; `text` has TR_COMPARISON_BYTES. `measured` may have a total alone. Returns `text`. */
+enum { TR_COMPARISON_BYTES = 512 };
+const char *tr_profile_compare(const tr_pass_seconds *forecast, const tr_pass_seconds *measured, size_t forecast_bytes,
+                               size_t peak_bytes, double other_load, char *text);
 
 /* The tree. malloc'd. */
 tr_status tr_plan_text(const tr_plan *plan, const tr_profile *profile, char **out);

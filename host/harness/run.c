@@ -4,6 +4,7 @@
 #include "host/base/load.h"
 #include "host/base/status.h"
 #include "host/harness/outcome.h"
+#include "host/harness/profile.h"
 #include "host/harness/units.h"
 #include <malloc.h>
 #include <math.h>
@@ -47,6 +48,8 @@ typedef struct crew {
   bool *broken;            /* [pass_count]: files that cannot be used */
   bool *deferred;          /* [pass_count]: the first of a unit that another process works on */
   tr_results *results;
+  bool measured;        /* this machine: there is a profile */
+  tr_profile profile;   /* as busy as it was before the first pass */
   pthread_mutex_t lock; /* of results */
   atomic_bool stopped;  /* one of the devices met an error that ends the run */
 } crew;
@@ -64,8 +67,9 @@ typedef struct runner {
   tr_class listed; /* of listed_of */
   const tr_plan_class *listed_of;
   tr_run_summary summary;
-  tr_load began; /* of the pass or the ensemble at hand */
-  bool fatal;    /* the error at hand ends the run */
+  tr_load began;   /* of the pass or the ensemble at hand */
+  size_t variants; /* of the pass, that are evaluated by now */
+  bool fatal;      /* the error at hand ends the run */
   tr_status status;
   char text[TR_ERROR_TEXT_BYTES]; /* of status */
 } runner;
@@ -186,6 +190,13 @@ static void note_measured(const runner *r, tr_result *result) {
   result->device_peak_bytes = tr_device_peak_bytes(r->device);
 }
 
+static void note_seconds(runner *r, const tr_pass *pass, const tr_group *group, size_t run, tr_result *result) {
+  ++r->variants;
+  result->seconds.pass = tr_seconds() - r->began.clock;
+  if (r->crew->measured)
+    result->forecast = tr_profile_run(&r->crew->profile, r->crew->plan, pass, group, run, r->variants);
+}
+
 static tr_status evaluate_run(runner *r, const tr_pass_work *w, size_t model, size_t run, tr_evaluation *evaluation,
                               double start) {
   const tr_group *group = w->models[model].group;
@@ -193,6 +204,7 @@ static tr_status evaluate_run(runner *r, const tr_pass_work *w, size_t model, si
   tr_status status = tr_outcome_evaluate(w, model, &group->runs[run], evaluation, r->crew->options, &result);
   if (status == TR_OK) {
     note_measured(r, &result);
+    note_seconds(r, w->pass, group, run, &result);
     status = keep_equal_runs(r, group, run, &result);
   }
   if (status == TR_OK && is_member(group, group->runs[run].variant))
@@ -275,14 +287,39 @@ static void prepare_caches(runner *r, const tr_pass *pass) {
   make_cache(r, pass, pass->map_cache, pass->map_bytes, &r->caches.maps);
 }
 
+static void report_pass(runner *r, const tr_pass_work *w, double metrics_seconds) {
+  const crew *c = r->crew;
+  const tr_feed_seconds *all = &w->total_seconds, *test = &w->test_seconds;
+  double scored = test->decode + test->backbone, fitted = all->decode + all->backbone - scored;
+  tr_pass_seconds measured = {.decode = all->decode,
+                              .backbone = all->backbone,
+                              .fit = w->fit_seconds - fitted,
+                              .score = w->score_seconds - scored,
+                              .metrics = metrics_seconds,
+                              .total = tr_seconds() - r->began.clock};
+  if (!c->measured)
+    return;
+  tr_pass_seconds forecast = tr_profile_pass(&c->profile, c->plan, w->pass);
+  r->summary.forecast_seconds += forecast.total;
+  r->summary.pass_seconds += measured.total;
+  tr_load now = tr_load_now();
+  char text[TR_COMPARISON_BYTES];
+  tr_progress_line(c->options->progress, "%s: %s", w->class_->name,
+                   tr_profile_compare(&forecast, &measured, w->pass->forecast.peak_bytes, tr_memory_peak_bytes(),
+                                      tr_load_of_others(&r->began, &now), text));
+}
+
 static tr_status execute_pass(runner *r, const tr_pass *pass, tr_progress *progress) {
-  double start = tr_seconds();
   tr_pass_work work;
   begin_measuring(r);
+  r->variants = 0;
   tr_status status = tr_pass_execute(pass, r->device, &r->listed, &r->caches, progress, &work);
   if (status == TR_OK) {
     malloc_trim(0); /* what models of a few megabytes leave in the heap is not handed back by itself */
-    status = evaluate_pass(r, &work, start);
+    double start = tr_seconds();
+    status = evaluate_pass(r, &work, r->began.clock);
+    if (status == TR_OK)
+      report_pass(r, &work, tr_seconds() - start);
   }
   tr_pass_work_release(&work);
   return status;
@@ -602,9 +639,23 @@ static tr_status run_crew(crew *c, const tr_devices *devices, tr_run_summary *su
     summary->finished += runners[i].summary.finished;
     summary->failed += runners[i].summary.failed;
     summary->elsewhere += runners[i].summary.elsewhere;
+    summary->forecast_seconds += runners[i].summary.forecast_seconds;
+    summary->pass_seconds += runners[i].summary.pass_seconds;
   }
   free(runners);
   return status;
+}
+
+/* Where this machine cannot be measured nothing is forecast, and the work is done all the same. */
+static void measure_machine(crew *c, tr_device *device) {
+  bool work = false;
+  for (size_t i = 0; i < c->plan->pass_count; ++i)
+    work = work || !c->plan->passes[i].refused;
+  if (!work)
+    return;
+  c->measured = tr_profile_measure(device, c->plan, &c->profile) == TR_OK;
+  if (!c->measured)
+    tr_progress_line(c->options->progress, "warning: no seconds are forecast: %s", tr_last_error());
 }
 
 tr_status tr_plan_run_all(const tr_plan *plan, const tr_plan_options *options, const tr_devices *devices, tr_results *results,
@@ -626,8 +677,10 @@ tr_status tr_plan_run_all(const tr_plan *plan, const tr_plan_options *options, c
               .broken = broken,
               .deferred = deferred,
               .results = results};
+    measure_machine(&c, devices->items[0]);
     tr_memory_reset_peak();
     status = run_crew(&c, devices, summary);
+    tr_profile_free(&c.profile);
   }
   free(device_of);
   free(deferred);

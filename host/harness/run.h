@@ -8,6 +8,9 @@ typedef struct tr_run_summary {
   size_t finished;  /* runs that got their result line now */
   size_t failed;    /* runs that did not */
   size_t elsewhere; /* runs that another process on the same results finished meanwhile */
+  double forecast_seconds,
+      pass_seconds; /* of the passes that were done: expected before the first of them, and measured; 0: nothing was
+                                            forecast. Devices' passes go on side by side */
 } tr_run_summary;
 
 /* Several processes may work on one results folder: each leaves alone what another one is at, and at its end waits for what is still

@@ -1,6 +1,8 @@
 /* Seconds of passes from rates of work. */
+#include "host/base/text.h"
 #include "host/harness/profile.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Stated, not measured: kernels/cuda/README.md says what the parts are expected to reach. 67 TFLOP/s in float are 33.5e12 multiply-adds;
@@ -92,12 +94,42 @@ tr_pass_seconds tr_profile_pass(const tr_profile *profile, const tr_plan *plan, 
   return s;
 }
 
+static size_t variants_of(const tr_pass *pass) {
+  size_t count = 0;
+  for (size_t i = 0; i < pass->group_count; ++i)
+    count += pass->groups[i].variant_count;
+  return count;
+}
+
+/* The selection of a run is that of the largest run that it is a prefix of. */
+static double selection_macs(const tr_group *group, size_t run) {
+  double most = 0;
+  for (size_t i = 0; i < group->run_count; ++i)
+    if (tr_setting_shares_selection(group->runs[run].setting, group->runs[i].setting))
+      most = fmax(most, group->runs[i].fit_macs);
+  return most;
+}
+
+tr_run_forecast tr_profile_run(const tr_profile *profile, const tr_plan *plan, const tr_pass *pass, const tr_group *group,
+                               size_t run, size_t variants) {
+  tr_pass_seconds s = tr_profile_pass(profile, plan, pass);
+  double metrics = s.metrics / (double)variants_of(pass);
+  return (tr_run_forecast){.decode = s.decode,
+                           .backbone = s.backbone,
+                           .coreset = per(selection_macs(group, run), profile->search_macs),
+                           .nearest = per(group->runs[run].score_macs, profile->search_macs),
+                           .metrics = metrics,
+                           .pass = s.total - s.metrics + metrics * (double)variants};
+}
+
 tr_pass_seconds tr_profile_alone(const tr_profile *profile, const tr_plan *plan, const tr_pass *pass) {
   const tr_plan_class *c = pass->class_;
   double fit = 0, score = 0, images = 0, backbone = 0, runs = (double)tr_pass_runs(pass);
   for (size_t i = 0; i < pass->group_count; ++i) {
-    fit += pass->groups[i].alone_fit_macs;
-    score += pass->groups[i].alone_score_macs;
+    for (size_t j = 0; j < pass->groups[i].run_count; ++j) {
+      fit += pass->groups[i].runs[j].fit_macs;
+      score += pass->groups[i].runs[j].score_macs;
+    }
     double seen = (double)(pass->groups[i].run_count * (pass->groups[i].train_images + c->test_images));
     images += seen;
     backbone += seen * pass->groups[i].backbone_macs;
@@ -111,4 +143,39 @@ tr_pass_seconds tr_profile_alone(const tr_profile *profile, const tr_plan *plan,
   };
   add_up(profile, &s);
   return s;
+}
+
+/* ---- against what was measured ---- */
+
+/* " (decode 4.6, …)"; nothing where only the total is known. */
+static void write_stages(FILE *out, const tr_pass_seconds *s) {
+  const double stages[] = {s->decode, s->backbone, s->fit, s->score, s->metrics};
+  static const char *const names[] = {"decode", "backbone", "fit", "score", "metrics"};
+  bool any = false;
+  for (size_t i = 0; i < sizeof stages / sizeof *stages; ++i) {
+    if (!(stages[i] > 0))
+      continue;
+    fprintf(out, "%s%s %.1f", any ? ", " : " (", names[i], stages[i]);
+    any = true;
+  }
+  fputs(any ? ")" : "", out);
+}
+
+const char *tr_profile_compare(const tr_pass_seconds *forecast, const tr_pass_seconds *measured, size_t forecast_bytes,
+                               size_t peak_bytes, double other_load, char *text) {
+  char bytes[2][32];
+  *text = '\0';
+  FILE *out = fmemopen(text, TR_COMPARISON_BYTES, "w");
+  if (!out)
+    return text;
+  fprintf(out, "forecast %.1f s", forecast->total);
+  write_stages(out, forecast);
+  fprintf(out, ", peak %s; took %.1f s", tr_format_bytes(forecast_bytes, bytes[0], sizeof bytes[0]), measured->total);
+  write_stages(out, measured);
+  fprintf(out, ", peak %s; forecast/measured: seconds %.2f, bytes %.2f", tr_format_bytes(peak_bytes, bytes[1], sizeof bytes[1]),
+          forecast->total / measured->total, (double)forecast_bytes / (double)peak_bytes);
+  if (other_load >= 0) /* not NaN */
+    fprintf(out, "; others had %.0f %% of the processors", 100 * other_load);
+  fclose(out);
+  return text;
 }

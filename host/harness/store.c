@@ -114,8 +114,22 @@ static const field second_fields[] = {
     {"search_per_image", AT(seconds.search_per_image), FIELD_DOUBLE, false},
     {"maps", AT(seconds.maps), FIELD_DOUBLE, false},
     {"metrics", AT(seconds.metrics), FIELD_DOUBLE, false},
+    {"pass", AT(seconds.pass), FIELD_DOUBLE, false},
     {"score_per_image", AT(seconds.score_per_image), FIELD_DOUBLE, false},
 };
+
+static const field forecast_fields[] = {
+    {"decode", AT(forecast.decode), FIELD_DOUBLE, false},   {"backbone", AT(forecast.backbone), FIELD_DOUBLE, false},
+    {"coreset", AT(forecast.coreset), FIELD_DOUBLE, false}, {"nearest", AT(forecast.nearest), FIELD_DOUBLE, false},
+    {"metrics", AT(forecast.metrics), FIELD_DOUBLE, false}, {"pass", AT(forecast.pass), FIELD_DOUBLE, false},
+};
+
+/* Objects within the line's object. */
+static const struct {
+  const char *name;
+  const field *fields;
+  size_t count;
+} parts[] = {{"seconds", second_fields, COUNT(second_fields)}, {"forecast_seconds", forecast_fields, COUNT(forecast_fields)}};
 
 /* Sizes and seeds stay below 2^53, so a double carries them. */
 static cJSON *field_to_json(const field *f, const tr_result *result) {
@@ -151,8 +165,11 @@ tr_status tr_result_to_json(const tr_result *result, char **out) {
   *out = NULL;
   cJSON *object = cJSON_CreateObject();
   bool complete = object && add_fields(object, fields, COUNT(fields), result);
-  cJSON *seconds = complete ? cJSON_AddObjectToObject(object, "seconds") : NULL;
-  if (seconds && add_fields(seconds, second_fields, COUNT(second_fields), result))
+  for (size_t i = 0; complete && i < COUNT(parts); ++i) {
+    cJSON *part = cJSON_AddObjectToObject(object, parts[i].name);
+    complete = part && add_fields(part, parts[i].fields, parts[i].count, result);
+  }
+  if (complete)
     *out = cJSON_PrintUnformatted(object);
   cJSON_Delete(object);
   return *out ? TR_OK : tr_fail(TR_ENOMEM, "writing the result of %s, %s", result->run, result->class_name);
@@ -211,8 +228,8 @@ tr_status tr_result_from_json(const char *line, tr_result *out) {
     status = tr_fail(TR_EFORMAT, "a result is a JSON object, found %.40s", line);
   if (status == TR_OK)
     status = fields_from_json(fields, COUNT(fields), object, out);
-  if (status == TR_OK)
-    status = fields_from_json(second_fields, COUNT(second_fields), cJSON_GetObjectItemCaseSensitive(object, "seconds"), out);
+  for (size_t i = 0; status == TR_OK && i < COUNT(parts); ++i)
+    status = fields_from_json(parts[i].fields, parts[i].count, cJSON_GetObjectItemCaseSensitive(object, parts[i].name), out);
   cJSON_Delete(object);
   if (status != TR_OK)
     tr_result_free(out);

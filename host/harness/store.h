@@ -22,8 +22,19 @@ typedef struct tr_run_seconds {
   double search_per_image; /* nearest of one test image: throughput */
   double maps;             /* upsampling and smoothing of this variant */
   double metrics;          /* of this variant */
-  double score_per_image;  /* decode + backbone + aggregation + nearest + maps of one test image: throughput, not latency */
+  double pass; /* wall clock from the beginning of the run's pass to its line: the last run's of a pass is all of it. NaN: of
+                              an ensemble, or an older line */
+  double score_per_image; /* decode + backbone + aggregation + nearest + maps of one test image: throughput, not latency */
 } tr_run_seconds;
+
+/* What was forecast before the run began, by rates that were measured then, of what the fields of the same names in tr_run_seconds are; so
+ * what a pass's runs share (decode, backbone, a selection) stands in each of their lines, not to be added up. NaN: nothing was forecast (an
+ * older line, an ensemble, a machine that could not be measured). */
+typedef struct tr_run_forecast {
+  double decode, backbone, coreset, nearest;
+  double metrics; /* with maps */
+  double pass;
+} tr_run_forecast;
 
 typedef struct tr_result {
   char *experiment, *run, *dataset, *class_name, *method, *backbone, *layers;
@@ -48,6 +59,7 @@ typedef struct tr_result {
   size_t train_images, images, anomalous_images, regions, bank_rows, index_bytes;
   int dimension;
   tr_run_seconds seconds;
+  tr_run_forecast forecast;
   /* Most resident bytes of the process, host memory alone on a GPU; since the pass of the run began, or, with several devices at work,
    * since the run of them all did, what the others do included. And what was forecast for the pass. */
   size_t peak_bytes, forecast_bytes;

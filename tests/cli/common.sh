@@ -51,7 +51,7 @@ run() {
 }
 
 # Result lines without what differs from run to run: times, memory, date, threads.
-lasting() { sed -E 's/"(peak_bytes|forecast_bytes|device_peak_bytes|threads)":[0-9]+/"\1":0/g; s/"other_load":[^,]*/"other_load":0/; s/"date":"[^"]*"/"date":""/; s/"seconds":\{[^}]*\}/"seconds":{}/' "$@" | sort; }
+lasting() { sed -E 's/"(peak_bytes|forecast_bytes|device_peak_bytes|threads)":[0-9]+/"\1":0/g; s/"other_load":[^,]*/"other_load":0/; s/"date":"[^"]*"/"date":""/; s/"(forecast_)?seconds":\{[^}]*\}/"\1seconds":{}/g' "$@" | sort; }
 
 class_names() { (cd "$dir/data/synthetic" && ls -d */ | tr -d /); }
 

@@ -3,7 +3,9 @@
 
 #include "host/base/text.h"
 #include "host/harness/draw.h"
-#include "host/harness/plan.h"
+#include "host/harness/profile.h"
+
+#include <math.h>
 
 static char folder[64];
 static tr_device *device;
@@ -446,6 +448,50 @@ static void test_weights_may_be_missing_from_a_forecast(void **state) {
   tr_experiments_free(&e);
 }
 
+/* Rates of 1: seconds are the work itself. */
+static void test_seconds_of_runs(void **state) {
+  (void)state;
+  tr_experiments e = parse("name: t\ndataset: synthetic\nclasses: board\nbackbone: resnet18\nimage: {resize: 64, crop: 56}\n"
+                           "layer_dimension: 64\ndimension: 64\nsubsampling: {kind: greedy, percent: [50, 5]}\nseed: [0, 1]\n");
+  tr_plan_options options = options_of_test();
+  tr_plan *plan = plan_of(&e, &options);
+  assert_int_equal(plan->pass_count, 1);
+  const tr_pass *pass = &plan->passes[0];
+  const tr_group *group = &pass->groups[0];
+  assert_int_equal(group->run_count, 4);
+  tr_profile rates = {.decode_pixels = 1, .backbone_macs = 1, .search_macs = 1, .metric_pixels = 1};
+  tr_pass_seconds all = tr_profile_pass(&rates, plan, pass);
+  double nearest = 0;
+  for (size_t i = 0; i < 4; ++i) {
+    tr_run_forecast f = tr_profile_run(&rates, plan, pass, group, i, i + 1);
+    double percent = group->runs[i].setting->percent;
+    assert_true(f.decode == all.decode && f.backbone == all.backbone && f.metrics == all.metrics / 4);
+    assert_float_equal(f.pass, all.total - all.metrics * (double)(3 - i) / 4, 1e-9 * all.total);
+    assert_float_equal(f.coreset, all.fit / 2, 1e-9 * all.fit); /* each of two selections is its percentages' */
+    assert_true(f.nearest == group->runs[i].score_macs && (percent == 50) == (f.nearest > group->runs[3].score_macs));
+    nearest += f.nearest;
+  }
+  assert_true(group->runs[0].setting->percent == 50 && group->runs[3].setting->percent == 5);
+  assert_float_equal(nearest, all.score, 1e-9 * all.score);
+  tr_plan_destroy(plan);
+  tr_experiments_free(&e);
+}
+
+static void test_comparison(void **state) {
+  (void)state;
+  char text[TR_COMPARISON_BYTES];
+  tr_pass_seconds forecast = {.decode = 1, .backbone = 2, .fit = 3, .score = 4, .metrics = 2, .total = 12};
+  tr_pass_seconds measured = {.decode = 1.5, .backbone = 2.5, .fit = 2, .score = 3, .metrics = 0.5, .total = 10};
+  assert_string_equal(
+      tr_profile_compare(&forecast, &measured, 3 << 20, 2 << 20, 0.254, text),
+      "forecast 12.0 s (decode 1.0, backbone 2.0, fit 3.0, score 4.0, metrics 2.0), peak 3.0 MiB; took 10.0 s (decode "
+      "1.5, backbone 2.5, fit 2.0, score 3.0, metrics 0.5), peak 2.0 MiB; forecast/measured: seconds 1.20, bytes 1.50; "
+      "others had 25 % of the processors");
+  tr_pass_seconds total = {.total = 10};
+  assert_string_equal(tr_profile_compare(&total, &total, 1 << 20, 2 << 20, NAN, text),
+                      "forecast 10.0 s, peak 1.0 MiB; took 10.0 s, peak 2.0 MiB; forecast/measured: seconds 1.00, bytes 0.50");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_runs_that_share_features_are_one_group),
@@ -461,6 +507,8 @@ int main(void) {
       cmocka_unit_test(test_a_setting_that_cannot_be),
       cmocka_unit_test(test_classes),
       cmocka_unit_test(test_weights_may_be_missing_from_a_forecast),
+      cmocka_unit_test(test_seconds_of_runs),
+      cmocka_unit_test(test_comparison),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

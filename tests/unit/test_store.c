@@ -54,7 +54,8 @@ static tr_result sample(const char *run) {
       .percent = 0.1,
       .covering_radius = 2.5,
       .seed = 9007199254740991u,
-      .seconds = {.decode = 1e-9, .score_per_image = 0.1234567890123456},
+      .seconds = {.decode = 1e-9, .score_per_image = 0.1234567890123456, .pass = 12.5},
+      .forecast = {.decode = 0.5, .backbone = NAN, .pass = 11},
       .peak_bytes = 123456789012,
       .device_peak_bytes = 98765432109,
       .other_load = 0.0625,
@@ -119,7 +120,8 @@ static void test_round_trip(void **state) {
   assert_int_equal(r->seed, expected.seed);
   assert_int_equal(r->peak_bytes, expected.peak_bytes);
   assert_int_equal(r->device_peak_bytes, expected.device_peak_bytes);
-  assert_true(r->other_load == 0.0625);
+  assert_true(r->other_load == 0.0625 && r->seconds.pass == 12.5);
+  assert_true(r->forecast.decode == 0.5 && isnan(r->forecast.backbone) && r->forecast.pass == 11);
   assert_int_equal(r->bank_rows, 16385);
   assert_null(r->layers);
   assert_int_equal(r->low_shot, 5);
@@ -141,6 +143,7 @@ static void test_json(void **state) {
   assert_int_equal(tr_result_to_json(&result, &json), TR_OK);
   assert_non_null(strstr(json, "\"pixel_auroc\":null"));
   assert_non_null(strstr(json, "\"seconds\":{"));
+  assert_non_null(strstr(json, "\"forecast_seconds\":{\"decode\":0.5,\"backbone\":null,"));
   assert_null(strchr(json, '\n'));
   free(json);
   tr_result back;
@@ -157,7 +160,8 @@ static void test_json(void **state) {
   assert_int_equal(back.tile, 0);
   assert_null(back.tile_bank);
   assert_true(isnan(back.covering_radius) && back.nprobe == 0 && isnan(back.recall_at_1) && back.index_bytes == 0 &&
-              isnan(back.seconds.index) && isnan(back.other_load));
+              isnan(back.seconds.index) && isnan(back.other_load) && isnan(back.seconds.pass) && isnan(back.forecast.decode) &&
+              isnan(back.forecast.pass));
   assert_null(back.normalise);
   tr_result_free(&back);
 }
