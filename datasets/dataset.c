@@ -8,8 +8,8 @@
 #include <string.h>
 #include <strings.h>
 
-static const tr_layout *const layouts[] = {&tr_layout_mvtec, &tr_layout_mtd, &tr_layout_mstc, &tr_layout_folder,
-                                           &tr_layout_synthetic};
+static const tr_layout *const layouts[] = {&tr_layout_mvtec,  &tr_layout_mtd,       &tr_layout_mstc,
+                                           &tr_layout_folder, &tr_layout_synthetic, &tr_layout_synthetic_mstc};
 enum { LAYOUTS = sizeof layouts / sizeof *layouts };
 
 static const char *const image_extensions[] = {"png", "jpg", "jpeg", "bmp"};
@@ -191,10 +191,14 @@ static char *joined_names(const tr_strings *names) {
 }
 
 const char *const *tr_dataset_kinds(size_t *count) {
-  static const char *const names[] = {"mvtec", "mtd", "mstc", "folder", "synthetic"};
+  static const char *const names[] = {"mvtec", "mtd", "mstc", "folder", "synthetic", "synthetic_mstc"};
   static_assert(sizeof names / sizeof *names == LAYOUTS, "a name for each layout");
   *count = LAYOUTS;
   return names;
+}
+
+bool tr_dataset_has_frames(const char *kind) {
+  return strcmp(kind, tr_layout_mstc.kind) == 0 || strcmp(kind, tr_layout_synthetic_mstc.kind) == 0;
 }
 
 static tr_status unknown_kind(const char *kind) {
@@ -243,8 +247,8 @@ static tr_status open_at(tr_dataset *dataset, const char *root) {
 }
 
 static tr_status check_frames(const tr_layout *layout, const tr_frame_options *f) {
-  if (layout != &tr_layout_mstc && (f->step || f->offset || f->tested_only || f->mask != TR_MASK_FULL))
-    return tr_fail(TR_EINVAL, "data set %s: frames is a setting of mstc alone", layout->kind);
+  if (!tr_dataset_has_frames(layout->kind) && (f->step || f->offset || f->tested_only || f->mask != TR_MASK_FULL))
+    return tr_fail(TR_EINVAL, "data set %s: frames is a setting of mstc and synthetic_mstc alone", layout->kind);
   int step = f->step ? f->step : TR_MSTC_STEP;
   if (step < 1 || f->offset < 0 || f->offset >= step)
     return tr_fail(TR_EINVAL,

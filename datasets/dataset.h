@@ -13,6 +13,7 @@
  *            which takes the folders anomalib's users have, and MVTec's layout. A test image without a mask is anomalous with its
  *            place unknown. A class without test images is allowed here: test_count is 0.
  * synthetic  ROOT/synthetic/ or ROOT/, as tr_synthesize drew it.
+ * synthetic_mstc  ROOT/synthetic_mstc/ or ROOT/, as tr_synthesize_clips drew it; read as mstc, which does not take it.
  * mstc       ShanghaiTech Campus: ROOT/mstc/, ROOT/shanghaitech/ or ROOT/ with
  *              training/frames/<clip>/ or training/videos/<clip>.avi    nominal frames; videos need libav (datasets/video.h)
  *              testing/frames/<clip>/                                   frames
@@ -68,15 +69,17 @@ typedef struct tr_frame_options {
 } tr_frame_options;
 
 typedef struct tr_dataset_options {
-  const char *kind;        /* mvtec, mtd, mstc, folder, synthetic */
+  const char *kind;        /* mvtec, mtd, mstc, folder, synthetic, synthetic_mstc */
   const char *root;        /* folder that holds `mvtec/`, `mtd/`, …, or the data set's own folder */
   const char *split_file;  /* mtd: file with the names of the training images; NULL: differnet_train.txt beside the data */
-  tr_frame_options frames; /* mstc */
+  tr_frame_options frames; /* mstc, synthetic_mstc */
 } tr_dataset_options;
 
 typedef struct tr_dataset tr_dataset;
 
 const char *const *tr_dataset_kinds(size_t *count);
+/* Kinds that consist of clips: tr_frame_options are theirs. */
+bool tr_dataset_has_frames(const char *kind);
 
 /* Resolves the folder and lists the class names (sorted). EINVAL: an unknown kind, no root, or split_file or frames where they have no
  * meaning or a value out of range.
@@ -116,6 +119,22 @@ typedef struct tr_synthesize_options {
   int threads;                 /* 0 = all processors; the pictures do not depend on it */
 } tr_synthesize_options;
 tr_status tr_synthesize(const char *folder, const tr_synthesize_options *options);
+
+/* Draws a small set in ShanghaiTech Campus's layout, in four scenes: training clips as videos (or, with `frames`, as the same pictures one by
+ * one, for builds without libav), test clips with a mask file each, in which a cyclist or a cart is the anomaly. It shows that mSTC's
+ * protocol runs; its numbers say nothing about mSTC. Otherwise as tr_synthesize. */
+typedef struct tr_synthesize_clips_options {
+  uint64_t seed;
+  bool frames;
+  int size;    /* pixels of the shorter side, 32 to 4096; 0 = the default (120, a quarter of the campus's) */
+  int threads; /* 0 = all processors; the pictures do not depend on it */
+} tr_synthesize_clips_options;
+tr_status tr_synthesize_clips(const char *folder, const tr_synthesize_clips_options *options);
+
+/* Whether the program draws the kind: synthetic and synthetic_mstc. */
+bool tr_dataset_is_drawn(const char *kind);
+/* Draws one of these with the defaults; videos where this build reads them. */
+tr_status tr_dataset_draw(const char *kind, const char *folder);
 
 /* A class as tr_synthesize draws it by default, for plans that are made before. false: there is no class of this number. */
 typedef struct tr_outline {

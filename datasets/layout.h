@@ -22,7 +22,8 @@ typedef struct tr_layout {
   tr_status (*remark_class)(const tr_dataset *dataset, const tr_class *class_, tr_findings *findings);
 } tr_layout;
 
-extern const tr_layout tr_layout_mvtec, tr_layout_mtd, tr_layout_mstc, tr_layout_folder, tr_layout_synthetic;
+extern const tr_layout tr_layout_mvtec, tr_layout_mtd, tr_layout_mstc, tr_layout_folder, tr_layout_synthetic,
+    tr_layout_synthetic_mstc;
 
 struct tr_dataset {
   const tr_layout *layout;
@@ -66,6 +67,11 @@ tr_status tr_mvtec_classes(const char *folder, tr_strings *out);
 tr_status tr_mvtec_list(const tr_dataset *dataset, const char *name, tr_class *out);
 tr_status tr_mvtec_masks(const tr_dataset *dataset, const char *name, tr_strings *out);
 tr_status tr_mvtec_remark_class(const tr_dataset *dataset, const tr_class *class_, tr_findings *findings);
+
+/* Of a set in mSTC's layout whose folder is known. */
+tr_status tr_mstc_classes(tr_dataset *dataset);
+tr_status tr_mstc_list(const tr_dataset *dataset, const char *name, tr_class *out);
+tr_status tr_mstc_masks(const tr_dataset *dataset, const char *name, tr_strings *out);
 
 /* Reports one finding; class_name NULL: the whole data set. */
 void tr_finding(tr_findings *findings, bool is_error, const char *class_name, const char *format, ...)

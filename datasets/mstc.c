@@ -7,6 +7,7 @@
  * test frames whose number divides by five. */
 #include "datasets/layout.h"
 #include "datasets/npy.h"
+#include "datasets/synthetic.h"
 #include "datasets/video.h"
 
 #include <ctype.h>
@@ -136,18 +137,19 @@ static tr_status try_folder(tr_dataset *dataset, char *folder) {
   return status;
 }
 
-static tr_status name_classes(tr_dataset *dataset) {
+tr_status tr_mstc_classes(tr_dataset *dataset) {
+  if (!dataset->frames.step)
+    dataset->frames.step = TR_MSTC_STEP;
   clips train, test = {0};
   tr_strings scenes = {0};
   tr_status status = list_training(dataset->folder, &train);
   if (status == TR_OK)
     status = list_testing(dataset->folder, &test);
   if (status == TR_OK && (!train.names.count || !test.names.count))
-    status =
-        tr_fail(TR_EFORMAT,
-                "data set mstc in '%s': found %zu training clips (training/frames/<clip>/ or training/videos/<clip>.avi) and "
-                "%zu test clips (testing/frames/<clip>/)",
-                dataset->folder, train.names.count, test.names.count);
+    status = tr_fail(TR_EFORMAT,
+                     "data set %s in '%s': found %zu training clips (training/frames/<clip>/ or training/videos/<clip>.avi) and "
+                     "%zu test clips (testing/frames/<clip>/)",
+                     dataset->layout->kind, dataset->folder, train.names.count, test.names.count);
   if (status == TR_OK)
     status = add_scenes(&test, &scenes);
   tr_strings_sort(&scenes);
@@ -170,9 +172,9 @@ static tr_status mstc_open(tr_dataset *dataset, const char *root) {
     return tr_fail(TR_EIO,
                    "data set mstc: found no folders training/ and testing/frames/ in '%s/mstc', '%s/shanghaitech' or '%s'", root,
                    root, root);
-  if (!dataset->frames.step)
-    dataset->frames.step = TR_MSTC_STEP;
-  return name_classes(dataset);
+  if (tr_is_drawn_set(dataset->folder))
+    return tr_fail(TR_EFORMAT, "data set mstc: '%s' was drawn by totalrecall; its data set is synthetic_mstc", dataset->folder);
+  return tr_mstc_classes(dataset);
 }
 
 /* ---- frames ---- */
@@ -342,7 +344,7 @@ static tr_status list_clips(lister *l, const char *class_name, const clips *trai
   return TR_OK;
 }
 
-static tr_status mstc_list(const tr_dataset *dataset, const char *name, tr_class *out) {
+tr_status tr_mstc_list(const tr_dataset *dataset, const char *name, tr_class *out) {
   lister l = {.dataset = dataset};
   clips train = {0}, test = {0};
   tr_status status = list_training(dataset->folder, &train);
@@ -369,7 +371,7 @@ static tr_status mstc_list(const tr_dataset *dataset, const char *name, tr_class
 /* ---- verifying ---- */
 
 /* Masks of clips that are not there; those of the others were held against their frames when they were listed. */
-static tr_status mstc_masks(const tr_dataset *dataset, const char *name, tr_strings *out) {
+tr_status tr_mstc_masks(const tr_dataset *dataset, const char *name, tr_strings *out) {
   clips test = {0};
   tr_strings files = {0};
   char *folder = tr_format("%s/testing/test_pixel_mask", dataset->folder);
@@ -419,7 +421,7 @@ const tr_layout tr_layout_mstc = {
     .kind = "mstc",
     .masks_expected = true,
     .open = mstc_open,
-    .list = mstc_list,
-    .masks = mstc_masks,
+    .list = tr_mstc_list,
+    .masks = tr_mstc_masks,
     .remark_set = mstc_remark_set,
 };

@@ -188,19 +188,35 @@ tr_status tr_npy_open_rows(const char *path, tr_npy *out) {
   return status;
 }
 
-tr_status tr_npy_write_rows(const char *path, const float *rows, size_t n, size_t d) {
-  char dictionary[118], head[128] = "\x93NUMPY\x01";
-  snprintf(dictionary, sizeof dictionary, "{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %zu), }", n, d);
+/* shape: as in the header, "2, 3" */
+static tr_status write_array(const char *path, const char *kind, const char *shape, const void *values, size_t bytes) {
+  char head[128] = "\x93NUMPY\x01",
+       *dictionary = tr_format("{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", kind, shape);
+  if (!dictionary)
+    return tr_fail(TR_ENOMEM, "writing %s: out of memory", path);
   head[8] = sizeof head - 10; /* the header's length, in two bytes; padded by spaces, it ends with a newline */
-  snprintf(head + 10, sizeof head - 10, "%-117s", dictionary);
+  snprintf(head + 10, sizeof head - 10, "%-117.117s", dictionary);
   head[sizeof head - 1] = '\n';
+  free(dictionary);
   tr_file_writer writer;
   TR_TRY(tr_file_writer_open(path, &writer));
   tr_status status = tr_file_writer_add(&writer, head, sizeof head);
   if (status == TR_OK)
-    status = tr_file_writer_add(&writer, rows, n * d * sizeof *rows);
+    status = tr_file_writer_add(&writer, values, bytes);
   tr_status closed = tr_file_writer_close(&writer, status == TR_OK);
   return status != TR_OK ? status : closed;
+}
+
+tr_status tr_npy_write_rows(const char *path, const float *rows, size_t n, size_t d) {
+  char shape[48];
+  snprintf(shape, sizeof shape, "%zu, %zu", n, d);
+  return write_array(path, "<f4", shape, rows, n * d * sizeof *rows);
+}
+
+tr_status tr_npy_write_masks(const char *path, const uint8_t *masks, size_t frames, size_t h, size_t w) {
+  char shape[66];
+  snprintf(shape, sizeof shape, "%zu, %zu, %zu", frames, h, w);
+  return write_array(path, "|u1", shape, masks, frames * h * w);
 }
 
 void tr_npy_close(tr_npy *npy) {

@@ -24,6 +24,8 @@ tr_status tr_npy_open(const char *path, tr_npy *out);
 tr_status tr_npy_open_rows(const char *path, tr_npy *out);
 /* Writes such rows beside `path` and renames. */
 tr_status tr_npy_write_rows(const char *path, const float *rows, size_t n, size_t d);
+/* Likewise masks [frames, h, w] of |u1. */
+tr_status tr_npy_write_masks(const char *path, const uint8_t *masks, size_t frames, size_t h, size_t w);
 void tr_npy_close(tr_npy *npy);
 
 /* Frame `frame` of [frames, h, w] as a mask of one channel: 255 where the value is not 0. EFORMAT: not three dimensions, or fewer

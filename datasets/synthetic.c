@@ -78,15 +78,19 @@ static void close_gaps(uint8_t *mask, uint8_t *work, int h, int w) {
       mask[(size_t)y * (size_t)w + (size_t)x] = near_value(work, h, w, y, x, TR_MASK_CLOSING, 0) ? 0 : 255;
 }
 
-/* Draws the picture with its defect, then without; work: [h, w]. */
-static tr_status draw_defective(const tr_picture *picture, int h, int w, float *floats, uint8_t *rgb, uint8_t *clean,
-                                uint8_t *mask, uint8_t *work) {
+void tr_mask_between(const uint8_t *rgb, const uint8_t *clean, int h, int w, uint8_t *mask, uint8_t *work) {
   size_t pixels = (size_t)h * (size_t)w;
-  TR_TRY(draw_once(picture, picture->group - 2, floats, rgb));
-  TR_TRY(draw_once(picture, -1, floats, clean));
   for (size_t i = 0; i < pixels; ++i)
     mask[i] = differs(rgb + 3 * i, clean + 3 * i) ? 255 : 0;
   close_gaps(mask, work, h, w);
+}
+
+/* Draws the picture with its defect, then without; work: [h, w]. */
+static tr_status draw_defective(const tr_picture *picture, int h, int w, float *floats, uint8_t *rgb, uint8_t *clean,
+                                uint8_t *mask, uint8_t *work) {
+  TR_TRY(draw_once(picture, picture->group - 2, floats, rgb));
+  TR_TRY(draw_once(picture, -1, floats, clean));
+  tr_mask_between(rgb, clean, h, w, mask, work);
   return TR_OK;
 }
 
@@ -209,20 +213,13 @@ static tr_status make_all_folders(const plan *set) {
   return TR_OK;
 }
 
-static tr_status write_marker(const plan *set) {
-  const tr_synthesize_options *o = &set->options;
-  char *path = tr_format("%s/%s", set->folder, marker_name);
-  char *text =
-      tr_format("Synthetic data set drawn by totalrecall %s.\nclass %s\nseed %llu\ntrain %d\ngood %d\nper_defect %d\nsize %d\n",
-                tr_version(), o->class_name ? o->class_name : "all", (unsigned long long)o->seed, o->train, o->good,
-                o->per_defect, o->size);
-  tr_status status = path && text ? tr_file_write(path, text, strlen(text)) : tr_out_of_memory("drawing the synthetic data set");
-  free(path);
-  free(text);
-  return status;
+static char *settings_of(const tr_synthesize_options *o) {
+  return tr_format("class %s\nseed %llu\ntrain %d\ngood %d\nper_defect %d\nsize %d\n", o->class_name ? o->class_name : "all",
+                   (unsigned long long)o->seed, o->train, o->good, o->per_defect, o->size);
 }
 
-static tr_status draw_all(plan *set) {
+static tr_status draw_all(const char *folder, const void *options, char **settings) {
+  plan drawn = {.folder = folder, .options = *(const tr_synthesize_options *)options}, *set = &drawn;
   TR_TRY(make_all_folders(set));
   for (int c = 0; c < CLASSES; ++c) {
     size_t defects = (size_t)set->options.per_defect * (size_t)picture_classes[c]->defect_count;
@@ -233,7 +230,19 @@ static tr_status draw_all(plan *set) {
   TR_TRY(tr_pool_create(set->options.threads, &pool));
   tr_status status = tr_pool_run(pool, set->per_class[CLASSES], draw_task, set);
   tr_pool_destroy(pool);
-  return status == TR_OK ? write_marker(set) : status;
+  *settings = settings_of(&set->options);
+  return status;
+}
+
+/* ---- a folder that appears when it is whole ---- */
+
+static tr_status write_marker(const char *folder, const char *settings) {
+  char *path = tr_format("%s/%s", folder, marker_name);
+  char *text = settings ? tr_format("Synthetic data set drawn by totalrecall %s.\n%s", tr_version(), settings) : NULL;
+  tr_status status = path && text ? tr_file_write(path, text, strlen(text)) : tr_out_of_memory("drawing the synthetic data set");
+  free(path);
+  free(text);
+  return status;
 }
 
 static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *place) {
@@ -244,8 +253,8 @@ static int remove_entry(const char *path, const struct stat *info, int type, str
 }
 
 /* Draws into a folder beside `folder` and gives it its name when it is whole: rename replaces an empty folder, no other. */
-static tr_status draw_and_rename(const char *folder, const tr_synthesize_options *options) {
-  char *partial = tr_format("%s.partial-%ld", folder, (long)getpid());
+static tr_status draw_and_rename(const char *folder, tr_draw_fn draw, const void *context) {
+  char *settings = NULL, *partial = tr_format("%s.partial-%ld", folder, (long)getpid());
   if (!partial)
     return tr_out_of_memory("drawing the synthetic data set");
   if (mkdir(partial, 0777) != 0) {
@@ -253,15 +262,57 @@ static tr_status draw_and_rename(const char *folder, const tr_synthesize_options
     free(partial);
     return refused;
   }
-  plan set = {.folder = partial, .options = *options};
-  tr_status status = draw_all(&set);
+  tr_status status = draw(partial, context, &settings);
+  if (status == TR_OK)
+    status = write_marker(partial, settings);
   if (status == TR_OK && rename(partial, folder) != 0)
     status = tr_fail_errno(TR_EIO, "drawing the synthetic data set: naming '%s' as '%s'", partial, folder);
   if (status != TR_OK)
     nftw(partial, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+  free(settings);
   free(partial);
   return status;
 }
+
+static tr_status draw_at(const char *folder, tr_draw_fn draw, const void *context) {
+  tr_strings present = {0};
+  bool mine = !tr_is_folder(folder);
+  TR_TRY(tr_make_folders(folder));
+  TR_TRY(tr_folder_list(folder, &present));
+  size_t count = present.count;
+  tr_strings_free(&present);
+  if (count)
+    return tr_fail(TR_EIO, "drawing the synthetic data set: the folder '%s' is not empty; remove it or name another", folder);
+  tr_status status = draw_and_rename(folder, draw, context);
+  if (status != TR_OK && mine)
+    rmdir(folder);
+  return status;
+}
+
+tr_status tr_draw_set(const char *folder, tr_draw_fn draw, const void *context) {
+  char *trimmed = tr_path_trimmed(folder);
+  if (!trimmed)
+    return tr_out_of_memory("drawing the synthetic data set");
+  tr_status status = draw_at(trimmed, draw, context);
+  free(trimmed);
+  return status;
+}
+
+bool tr_is_drawn_set(const char *folder) {
+  char *path = tr_format("%s/%s", folder, marker_name);
+  bool found = path && tr_is_file(path);
+  free(path);
+  return found;
+}
+
+tr_status tr_check_drawn_size(int size) {
+  if (size < SIDE_MIN || size > SIDE_MAX)
+    return tr_fail(TR_EINVAL, "drawing the synthetic data set: a size of %d pixels; sizes go from %d to %d", size, SIDE_MIN,
+                   SIDE_MAX);
+  return TR_OK;
+}
+
+/* ---- the pictures' options ---- */
 
 static tr_status check_class(const char *name) {
   for (int c = 0; c < CLASSES; ++c)
@@ -280,36 +331,14 @@ static tr_status check_options(tr_synthesize_options *o) {
   if (o->train < 0 || o->good < 0 || o->per_defect < 0 || o->train > COUNT_MAX || o->good > COUNT_MAX ||
       o->per_defect > COUNT_MAX)
     return tr_fail(TR_EINVAL, "drawing the synthetic data set: counts of images go from 1 to %d", COUNT_MAX);
-  if (o->size < SIDE_MIN || o->size > SIDE_MAX)
-    return tr_fail(TR_EINVAL, "drawing the synthetic data set: a size of %d pixels; sizes go from %d to %d", o->size, SIDE_MIN,
-                   SIDE_MAX);
+  TR_TRY(tr_check_drawn_size(o->size));
   return check_class(o->class_name);
-}
-
-static tr_status synthesize_at(const char *folder, const tr_synthesize_options *options) {
-  tr_strings present = {0};
-  bool mine = !tr_is_folder(folder);
-  TR_TRY(tr_make_folders(folder));
-  TR_TRY(tr_folder_list(folder, &present));
-  size_t count = present.count;
-  tr_strings_free(&present);
-  if (count)
-    return tr_fail(TR_EIO, "drawing the synthetic data set: the folder '%s' is not empty; remove it or name another", folder);
-  tr_status status = draw_and_rename(folder, options);
-  if (status != TR_OK && mine)
-    rmdir(folder);
-  return status;
 }
 
 tr_status tr_synthesize(const char *folder, const tr_synthesize_options *options) {
   tr_synthesize_options settings = *options;
   TR_TRY(check_options(&settings));
-  char *trimmed = tr_path_trimmed(folder);
-  if (!trimmed)
-    return tr_out_of_memory("drawing the synthetic data set");
-  tr_status status = synthesize_at(trimmed, &settings);
-  free(trimmed);
-  return status;
+  return tr_draw_set(folder, draw_all, &settings);
 }
 
 bool tr_synthetic_outline(int number, tr_outline *out) {
@@ -324,20 +353,13 @@ bool tr_synthetic_outline(int number, tr_outline *out) {
 
 /* ---- kind "synthetic" ---- */
 
-static bool is_drawn_folder(const char *folder) {
-  char *path = tr_format("%s/%s", folder, marker_name);
-  bool found = path && tr_is_file(path);
-  free(path);
-  return found;
-}
-
 static tr_status synthetic_open(tr_dataset *dataset, const char *root) {
   char *below = tr_format("%s/synthetic", root);
   if (!below)
     return tr_out_of_memory("opening synthetic");
-  if (is_drawn_folder(below))
+  if (tr_is_drawn_set(below))
     dataset->folder = strdup(below);
-  else if (is_drawn_folder(root))
+  else if (tr_is_drawn_set(root))
     dataset->folder = strdup(root);
   else {
     tr_status absent = tr_fail(TR_EIO, "data set synthetic: there is none in '%s' (no %s); draw it: totalrecall synthesize %s",

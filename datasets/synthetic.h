@@ -58,10 +58,50 @@ void tr_picture_extent(const tr_picture *picture, int *h, int *w);
  * without a defect `clean` is as `rgb` and the mask all 0. */
 tr_status tr_picture_draw(const tr_picture *picture, uint8_t *rgb, uint8_t *clean, uint8_t *mask);
 
+/* ---- clips ---- */
+
+/* Which clip: people walk over a square; test clips have an event in frames TR_EVENT_FIRST to TR_EVENT_LAST, a cyclist where the number is
+ * even, a cart where it is odd. */
+enum { TR_EVENT_FIRST = 15, TR_EVENT_LAST = 39 };
+typedef struct tr_clip {
+  uint64_t seed;
+  int scene;
+  bool test;
+  int number; /* of the scene's clips on that side */
+  int size;   /* pixels of the shorter side */
+} tr_clip;
+
+void tr_clip_extent(const tr_clip *clip, int *h, int *w);
+bool tr_clip_anomalous(const tr_clip *clip, int frame);
+
+/* Draws frames of one clip in any order. */
+typedef struct tr_film tr_film;
+tr_status tr_film_open(const tr_clip *clip, tr_film **out);
+/* rgb [h, w, 3]; mask [h, w], 255 where the event is, else 0. */
+tr_status tr_film_frame(tr_film *film, int frame, uint8_t *rgb, uint8_t *mask);
+void tr_film_close(tr_film *film);
+
+/* ---- masks ---- */
+
+/* mask [h, w]: 255 where the pictures [h, w, 3] differ, else 0; work: [h, w] */
+void tr_mask_between(const uint8_t *rgb, const uint8_t *clean, int h, int w, uint8_t *mask, uint8_t *work);
+
 /* A pixel counts as changed when one of its channels differs by more than this many of 255 levels. */
 #define TR_CHANGED_LEVELS 6
 /* Gaps of the mask up to this many pixels wide are closed. */
 #define TR_MASK_CLOSING 2
+
+/* ---- sets ---- */
+
+/* Calls `draw` with a folder that is to become `folder`, which is made or empty: it gets its name, and a file synthetic.txt that begins with
+ * what `draw` gives in *settings (malloc'd), when it is whole; nothing is left after a failure or a cancellation. EIO: the folder is not
+ * empty. */
+typedef tr_status (*tr_draw_fn)(const char *folder, const void *context, char **settings);
+tr_status tr_draw_set(const char *folder, tr_draw_fn draw, const void *context);
+/* Whether a set was drawn there. */
+bool tr_is_drawn_set(const char *folder);
+/* EINVAL: a shorter side that is not drawn. */
+tr_status tr_check_drawn_size(int size);
 
 /* ---- noise: functions of position and seed, no state ---- */
 

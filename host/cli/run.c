@@ -231,7 +231,8 @@ const cli_command cli_run = {
         "  --class NAME       only this class; may be given several times\n"
         "  --backbone NAME    in the place of every backbone in the file, with its layers of the same strides; OLD=NEW: in the\n"
         "                     place of OLD. May be given several times\n"
-        "  --dataset NAME     in the place of every data set in the file (mvtec, mtd, mstc, folder, synthetic); or OLD=NEW\n"
+        "  --dataset NAME     in the place of every data set in the file (mvtec, mtd, mstc, folder, synthetic,\n"
+        "                     synthetic_mstc); or OLD=NEW\n"
         "  --scores DIR       writes <run>_<class>.csv: image,label,score\n"
         "  --maps DIR         draws <run>/<class>/<image>.png: image, heat map over it, mask\n"
         "  --shard I/N        only the I-th of N parts that are forecast to cost about the same (1/N … N/N share the work)\n"
@@ -242,5 +243,6 @@ const cli_command cli_run = {
         "  --dry-run          print the plan as a tree: what is shared, bytes and seconds expected here and on one H100. Files "
         "may be\n"
         "                     empty, weights and data missing\n\n"
-        "A data set `synthetic` that is not there is drawn first. Exit code: 0 all runs finished, 1 not all, 2 wrong usage.\n",
+        "A data set `synthetic` or `synthetic_mstc` that is not there is drawn first. Exit code: 0 all runs finished, 1 not\n"
+        "all, 2 wrong usage.\n",
 };

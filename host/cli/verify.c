@@ -46,9 +46,9 @@ const cli_command cli_verify = {
     .summary = "check a data set: missing, broken, duplicated or unpaired files",
     .run = run,
     .help = "usage: totalrecall verify DATASET ROOT [--split-file FILE]\n\n"
-            "DATASET is mvtec, mtd, mstc, folder or synthetic; ROOT its folder, or the folder that holds it. Prints a line per\n"
-            "finding. Exit code 1 when there is an error: a folder that is missing, an image that cannot be decoded, an image\n"
-            "that stands in train and test, a defect without a mask or a mask without a defect, a mask of another size, counts\n"
-            "that differ from the official ones.\n\n"
+            "DATASET is mvtec, mtd, mstc, folder, synthetic or synthetic_mstc; ROOT its folder, or the folder that holds it.\n"
+            "Prints a line per finding. Exit code 1 when there is an error: a folder that is missing, an image that cannot be\n"
+            "decoded, an image that stands in train and test, a defect without a mask or a mask without a defect, a mask of\n"
+            "another size, counts that differ from the official ones.\n\n"
             "  --split-file FILE   mtd: the names of the training images (default: differnet_train.txt beside the data)\n",
 };

@@ -697,31 +697,31 @@ tr_status tr_plan_check_results(const tr_experiments *experiments, const tr_plan
   return TR_OK;
 }
 
-static bool wants_synthetic(const tr_experiments *experiments) {
+static bool wants_data_set(const tr_experiments *experiments, const char *kind) {
   for (size_t i = 0; i < experiments->count; ++i)
     for (size_t j = 0; j < experiments->items[i].setting_count; ++j)
-      if (strcmp(experiments->items[i].settings[j].dataset, "synthetic") == 0)
+      if (strcmp(experiments->items[i].settings[j].dataset, kind) == 0)
         return true;
   return false;
 }
 
-/* <data>/synthetic, or <data> itself when that is its name. */
-static char *synthetic_folder(const char *data) {
+/* <data>/<kind>, or <data> itself when that is its name. */
+static char *drawn_folder(const char *data, const char *kind) {
   size_t length = strlen(data);
   while (length > 1 && data[length - 1] == '/')
     --length;
   char *folder = tr_format("%.*s", (int)length, data);
   const char *name = folder ? strrchr(folder, '/') : NULL;
-  if (!folder || strcmp(name ? name + 1 : folder, "synthetic") == 0)
+  if (!folder || strcmp(name ? name + 1 : folder, kind) == 0)
     return folder;
-  char *below = tr_format("%s/synthetic", folder);
+  char *below = tr_format("%s/%s", folder, kind);
   free(folder);
   return below;
 }
 
-static bool can_open_synthetic(const char *root) {
+static bool can_open(const char *kind, const char *root) {
   tr_dataset *dataset;
-  if (tr_dataset_open(&(tr_dataset_options){.kind = "synthetic", .root = root}, &dataset) != TR_OK)
+  if (tr_dataset_open(&(tr_dataset_options){.kind = kind, .root = root}, &dataset) != TR_OK)
     return false;
   tr_dataset_close(dataset);
   return true;
@@ -735,23 +735,29 @@ static bool holds_something(const char *folder) {
 }
 
 /* Another process may draw the same set at the same time: who is second finds it there. */
-static tr_status draw_synthetic(const char *root, const char *folder, tr_progress *progress) {
-  tr_progress_line(progress, "drawing the synthetic data set into %s", folder);
-  tr_status status = tr_synthesize(folder, &(tr_synthesize_options){0});
-  return status != TR_ECANCELED && can_open_synthetic(root) ? TR_OK : status;
+static tr_status draw_into(const char *folder, const char *kind, const char *root, tr_progress *progress) {
+  tr_progress_line(progress, "drawing the data set %s into %s", kind, folder);
+  tr_status status = tr_dataset_draw(kind, folder);
+  return status != TR_ECANCELED && can_open(kind, root) ? TR_OK : status;
+}
+
+static tr_status draw_where_absent(const char *kind, const char *root, tr_progress *progress) {
+  if (can_open(kind, root))
+    return TR_OK;
+  char *folder = drawn_folder(root, kind);
+  if (!folder)
+    return tr_fail(TR_ENOMEM, "looking for the data set %s: out of memory", kind);
+  /* Something else stands there: the error of opening it tells what. An empty folder may be another process's, which draws. */
+  tr_status status = holds_something(folder) ? TR_EIO : draw_into(folder, kind, root, progress);
+  free(folder);
+  return status;
 }
 
 tr_status tr_run_draw_synthetic(const tr_experiments *experiments, const char *data, tr_progress *progress) {
-  if (!wants_synthetic(experiments))
-    return TR_OK;
-  const char *root = data ? data : ".";
-  if (can_open_synthetic(root))
-    return TR_OK;
-  char *folder = synthetic_folder(root);
-  if (!folder)
-    return tr_fail(TR_ENOMEM, "looking for the synthetic data set: out of memory");
-  /* Something else stands there: the error of opening it tells what. An empty folder may be another process's, which draws. */
-  tr_status status = holds_something(folder) ? TR_EIO : draw_synthetic(root, folder, progress);
-  free(folder);
-  return status;
+  size_t count;
+  const char *const *kinds = tr_dataset_kinds(&count);
+  for (size_t i = 0; i < count; ++i)
+    if (tr_dataset_is_drawn(kinds[i]) && wants_data_set(experiments, kinds[i]))
+      TR_TRY(draw_where_absent(kinds[i], data ? data : ".", progress));
+  return TR_OK;
 }

@@ -28,8 +28,8 @@ tr_status tr_plan_run_all(const tr_plan *plan, const tr_plan_options *options, c
 /* Opens a store per experiment and closes it again: says before any work whether results can be written. */
 tr_status tr_plan_check_results(const tr_experiments *experiments, const tr_plan_options *options);
 
-/* Draws the synthetic data set where an experiment wants it and it is not there: <data>/synthetic, or <data> itself when that
- * is its name; data NULL: the working directory. */
+/* Draws the data sets synthetic and synthetic_mstc where an experiment wants them and they are not there: <data>/<kind>, or <data> itself
+ * when that is its name; data NULL: the working directory. */
 tr_status tr_run_draw_synthetic(const tr_experiments *experiments, const char *data, tr_progress *progress);
 
 #endif

@@ -231,7 +231,7 @@ static void normalise_patchcore(tr_setting *setting) {
 }
 
 static bool has_frames(const tr_setting *setting) {
-  return setting->dataset && strcmp(setting->dataset, "mstc") == 0;
+  return setting->dataset && tr_dataset_has_frames(setting->dataset);
 }
 
 void tr_setting_normalise(tr_setting *setting) {

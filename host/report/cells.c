@@ -52,7 +52,11 @@ const char *tr_command_of(tr_evidence *evidence, const char *experiment) {
 }
 
 const char *tr_dataset_title(const char *dataset) {
-  static const char *const titles[][2] = {{"mvtec", "MVTec AD"}, {"mtd", "MTD"}, {"mstc", "mSTC"}, {"synthetic", "Synthetic"}};
+  static const char *const titles[][2] = {{"mvtec", "MVTec AD"},
+                                          {"mtd", "MTD"},
+                                          {"mstc", "mSTC"},
+                                          {"synthetic", "Synthetic"},
+                                          {"synthetic_mstc", "Drawn set in mSTC's layout"}};
   for (size_t i = 0; i < sizeof titles / sizeof *titles; ++i)
     if (strcmp(dataset, titles[i][0]) == 0)
       return titles[i][1];
@@ -98,7 +102,7 @@ const char *tr_missing_reason(tr_evidence *evidence, const tr_query *query) {
   if (!out)
     return tr_text_close(evidence, out, &text);
   fprintf(out, "Not run: ");
-  if (strcmp(s->dataset, "synthetic") != 0)
+  if (!tr_dataset_is_drawn(s->dataset))
     fprintf(out, "needs %s%s under ROOT/%s and ", tr_dataset_title(s->dataset),
             strcmp(s->dataset, "mstc") == 0 ? " (ShanghaiTech Campus: videos or frames, and masks)" : "", s->dataset);
   else

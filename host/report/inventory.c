@@ -1,4 +1,5 @@
 /* Everything that was run: the synthetic set, all runs, machines and versions. */
+#include "datasets/dataset.h"
 #include "host/report/ablations.h"
 #include "host/report/sections.h"
 #include <stdio.h>
@@ -6,7 +7,7 @@
 #include <string.h>
 
 static bool is_synthetic(const tr_result *run) {
-  return strcmp(run->dataset, "synthetic") == 0;
+  return tr_dataset_is_drawn(run->dataset);
 }
 
 static void fraction_cell(tr_evidence *evidence, const tr_group *group, const tr_metric *metric) {

@@ -5,6 +5,7 @@
 #include "datasets/dataset.h"
 #include "datasets/npy.h"
 #include "datasets/video.h"
+#include "host/base/progress.h"
 #include "host/base/status.h"
 #include "host/base/threads.h"
 #include <sys/stat.h>
@@ -423,7 +424,7 @@ static void options_are_checked(void **state) {
   assert_int_equal(tr_dataset_open(&options, &dataset), TR_EINVAL);
   options = (tr_dataset_options){.kind = "mvtec", .root = root, .frames = {.step = 5}};
   assert_int_equal(tr_dataset_open(&options, &dataset), TR_EINVAL);
-  assert_error_has("frames is a setting of mstc alone");
+  assert_error_has("frames is a setting of mstc and synthetic_mstc alone");
 }
 
 /* ---- verifying ---- */
@@ -468,6 +469,111 @@ static void verify_looks_at_everything(void **state) {
   assert_found("01_001.avi");
 }
 
+/* ---- the set that the program draws ---- */
+
+static const char *below(const char *name) {
+  static char paths[4][128];
+  static int next;
+  char *path = paths[next++ % 4];
+  snprintf(path, sizeof paths[0], "%s/%s", root, name);
+  return path;
+}
+
+static void draw(const char *name, tr_synthesize_clips_options options) {
+  options.size = 32;
+  if (tr_synthesize_clips(below(name), &options) != TR_OK)
+    fail_msg("%s", tr_last_error());
+}
+
+static tr_dataset *open_drawn(const char *name) {
+  tr_dataset *dataset = NULL;
+  if (tr_dataset_open(&(tr_dataset_options){.kind = "synthetic_mstc", .root = below(name)}, &dataset) != TR_OK)
+    fail_msg("%s", tr_last_error());
+  return dataset;
+}
+
+static void assert_same_pictures(const tr_sample *a, const tr_sample *b, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    tr_image x, y;
+    assert_int_equal(a[i].frame, b[i].frame);
+    if (tr_sample_image(&a[i], &x) != TR_OK || tr_sample_image(&b[i], &y) != TR_OK)
+      fail_msg("%s", tr_last_error());
+    assert_true(x.h == 32 && x.w == 57 && y.h == x.h && y.w == x.w);
+    assert_memory_equal(x.pixels, y.pixels, (size_t)x.h * (size_t)x.w * 3);
+    tr_image_free(&x);
+    tr_image_free(&y);
+  }
+}
+
+static void assert_masks(const tr_class *class_) {
+  for (size_t i = 0; i < class_->test_count; ++i) {
+    const tr_sample *s = &class_->test[i];
+    assert_int_equal(s->anomalous, s->frame >= 15 && s->frame <= 39);
+    if (!s->anomalous)
+      continue;
+    tr_image mask;
+    size_t marked = 0;
+    assert_int_equal(tr_sample_mask(s, &mask), TR_OK);
+    for (int p = 0; p < 32 * 57; ++p)
+      marked += mask.pixels[p] == 255;
+    assert_in_range(marked, 4, 32 * 57 / 4);
+    tr_image_free(&mask);
+  }
+}
+
+/* Six training clips of 60 frames, one of them of the scene without a test clip; five test clips of 50. */
+static void drawn_clips(void **state) {
+  (void)state;
+  draw("frames", (tr_synthesize_clips_options){.frames = true, .threads = 1});
+  draw("again", (tr_synthesize_clips_options){.frames = true, .threads = 4});
+  draw("other", (tr_synthesize_clips_options){.frames = true, .seed = 1});
+  sh("cd .. && diff -r frames again && ! cmp -s frames/testing/frames/01_0001/000.png other/testing/frames/01_0001/000.png");
+  tr_dataset *frames = open_drawn("frames");
+  const tr_strings *classes = tr_dataset_classes(frames);
+  assert_int_equal(classes->count, 4);
+  assert_string_equal(classes->items[3], "scene_03");
+  tr_class listed = class_of(frames, "pooled"), one = class_of(frames, "scene_02");
+  assert_true(listed.train_count == 72 && listed.test_count == 50 && one.train_count == 24 && one.test_count == 20);
+  assert_masks(&listed);
+  if (tr_video_library()) { /* gives the pictures back to the bit */
+    draw("videos/synthetic_mstc", (tr_synthesize_clips_options){.seed = 0});
+    tr_dataset *videos = open_drawn("videos");
+    tr_class of_videos = class_of(videos, "pooled");
+    assert_true(of_videos.train_count == 72 && of_videos.train[0].videos);
+    assert_same_pictures(of_videos.train, listed.train, 72);
+    assert_same_pictures(of_videos.test, listed.test, 50);
+    size_t errors;
+    findings[0] = '\0';
+    assert_int_equal(tr_dataset_verify(videos, note, NULL, &errors), TR_OK);
+    assert_string_equal(findings, "");
+    tr_class_free(&of_videos);
+    tr_dataset_close(videos);
+  }
+  tr_class_free(&listed);
+  tr_class_free(&one);
+  tr_dataset_close(frames);
+}
+
+/* Nobody is to take it for the real one, or another set for it. */
+static void drawn_clips_are_no_campus(void **state) {
+  (void)state;
+  draw("drawn", (tr_synthesize_clips_options){.frames = true});
+  tr_dataset *dataset = NULL;
+  tr_dataset_options options = {.kind = "mstc", .root = below("drawn")};
+  assert_int_equal(tr_dataset_open(&options, &dataset), TR_EFORMAT);
+  assert_error_has("was drawn by totalrecall; its data set is synthetic_mstc");
+  options = (tr_dataset_options){.kind = "synthetic_mstc", .root = below("mstc")};
+  assert_int_equal(tr_dataset_open(&options, &dataset), TR_EIO);
+  assert_error_has("mstc/synthetic_mstc --clips videos");
+  assert_int_equal(tr_synthesize_clips(below("drawn"), &(tr_synthesize_clips_options){.size = 32}), TR_EIO);
+  assert_int_equal(tr_synthesize_clips(below("small"), &(tr_synthesize_clips_options){.size = 31}), TR_EINVAL);
+  tr_cancel_request();
+  tr_status status = tr_synthesize_clips(below("small"), &(tr_synthesize_clips_options){.size = 32});
+  tr_cancel_clear();
+  assert_int_equal(status, TR_ECANCELED);
+  sh("cd .. && ! ls -d small* 2>/dev/null");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(npy_of_all_kinds),
@@ -483,6 +589,8 @@ int main(void) {
       cmocka_unit_test_setup_teardown(incomplete_sets, make_root, remove_root),
       cmocka_unit_test_setup_teardown(options_are_checked, make_root, remove_root),
       cmocka_unit_test_setup_teardown(verify_looks_at_everything, make_root, remove_root),
+      cmocka_unit_test_setup_teardown(drawn_clips, make_root, remove_root),
+      cmocka_unit_test_setup_teardown(drawn_clips_are_no_campus, make_root, remove_root),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
