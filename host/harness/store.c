@@ -520,11 +520,25 @@ tr_status tr_store_open(const char *results, const char *machine, const char *ex
   return TR_OK;
 }
 
+/* A file without a line does not stay, unless another store has it open. Who opens it meanwhile waits for the lock, and then finds that
+ * the name has gone (open_current). */
+static void remove_empty(const tr_store *store) {
+  struct stat opened, named;
+  bool alone;
+  if (fstat(store->file, &opened) == 0 && opened.st_size == 0 &&
+      tr_lock_try(store->file, store->path, TR_LOCK_OPEN, TR_LOCK_EXCLUSIVE, &alone) == TR_OK && alone &&
+      fstat(store->file, &opened) == 0 && opened.st_size == 0 && stat(store->path, &named) == 0 &&
+      named.st_ino == opened.st_ino && named.st_dev == opened.st_dev)
+    unlink(store->path);
+}
+
 void tr_store_close(tr_store *store) {
   if (!store)
     return;
-  if (store->file >= 0)
+  if (store->file >= 0) {
+    remove_empty(store);
     close(store->file);
+  }
   tr_results_free(&store->known);
   free(store->path);
   free(store);

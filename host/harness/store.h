@@ -110,6 +110,7 @@ typedef struct tr_store tr_store;
  * file whether the folder takes data: an unwritable folder or a full disk shows before hours of work. `progress` must outlive the
  * store. */
 tr_status tr_store_open(const char *results, const char *machine, const char *experiment, tr_progress *progress, tr_store **out);
+/* A file that has no line then is removed, unless it is open elsewhere. */
 void tr_store_close(tr_store *store);
 const char *tr_store_path(const tr_store *store);
 /* Where the file has a line of the same run, as another process may have written one meanwhile, that line stays alone; numbers that

@@ -370,6 +370,38 @@ static void test_many_writers(void **state) {
   tr_results_free(&results);
 }
 
+static bool file_exists(void) {
+  char *path = tr_store_file(folder, "m", "e");
+  bool found = access(path, F_OK) == 0;
+  free(path);
+  return found;
+}
+
+/* Data that is not at hand leaves no file behind; what has lines, or is open elsewhere, stays. */
+static void test_empty_file_does_not_stay(void **state) {
+  (void)state;
+  tr_store *one = open_store(NULL), *other = open_store(NULL);
+  assert_true(file_exists());
+  tr_store_close(one);
+  assert_true(file_exists());
+  append(other, "r");
+  tr_store_close(other);
+  assert_true(file_exists());
+  tr_results results = read_all();
+  assert_int_equal(results.count, 1);
+  tr_results_free(&results);
+  tr_store_close(open_store(NULL));
+  assert_true(file_exists());
+  char *path = tr_store_file(folder, "m", "e");
+  assert_int_equal(truncate(path, 0), 0);
+  free(path);
+  one = open_store(NULL);
+  other = open_store(NULL);
+  tr_store_close(one);
+  tr_store_close(other);
+  assert_false(file_exists());
+}
+
 static void test_difference(void **state) {
   (void)state;
   tr_result a = sample("x"), b = sample("x");
@@ -415,6 +447,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_find, make_folder, remove_folder),
       cmocka_unit_test_setup_teardown(test_claims, make_folder, remove_folder),
       cmocka_unit_test_setup_teardown(test_many_writers, make_folder, remove_folder),
+      cmocka_unit_test_setup_teardown(test_empty_file_does_not_stay, make_folder, remove_folder),
       cmocka_unit_test(test_difference),
       cmocka_unit_test(test_machine_names),
   };
