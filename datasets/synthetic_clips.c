@@ -92,15 +92,11 @@ static tr_status write_training(const clip_job *job, reel *r, const char *name) 
   return status;
 }
 
-/* Masks hold 1 where the event is. */
 static tr_status write_testing(const clip_job *job, reel *r, const char *name) {
   char *path = tr_format("%s/testing/frames/%s", job->folder, name);
   char *mask = tr_format("%s/testing/test_pixel_mask/%s.npy", job->folder, name);
-  size_t values = TEST_FRAMES * (size_t)r->h * (size_t)r->w;
   r->folder = path;
   tr_status status = path && mask ? write_frames(r, TEST_FRAMES, true) : no_memory();
-  for (size_t i = 0; status == TR_OK && i < values; ++i)
-    r->masks[i] = r->masks[i] != 0;
   if (status == TR_OK)
     status = tr_npy_write_masks(mask, r->masks, TEST_FRAMES, (size_t)r->h, (size_t)r->w);
   free(path);
