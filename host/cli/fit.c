@@ -1,5 +1,6 @@
 /* totalrecall fit: a detector from a folder of nominal images. */
 #include "host/base/clock.h"
+#include "host/base/load.h"
 #include "host/base/status.h"
 #include "host/base/text.h"
 #include "host/cli/cli.h"
@@ -247,18 +248,29 @@ static tr_status show(const fit_arguments *a, const tr_fit_plan *plan) {
   return TR_OK;
 }
 
+/* Where this machine cannot be measured the fit is done all the same. */
+static tr_status fit_and_compare(const fit_arguments *a, const tr_fit_plan *plan) {
+  char text[TR_COMPARISON_BYTES];
+  tr_pass_seconds forecast, measured = {0};
+  bool known = tr_fit_seconds(&a->fit, plan, &forecast) == TR_OK;
+  tr_memory_reset_peak();
+  tr_load begin = tr_load_now();
+  TR_TRY(tr_fit_run(&a->fit, plan, a->out));
+  tr_load end = tr_load_now();
+  measured.total = end.clock - begin.clock;
+  tr_progress_line(a->fit.progress, "%s fitted on %zu images in %.1f s: %s", a->fit.setting->method, plan->images.train_count,
+                   measured.total, a->out);
+  if (known)
+    tr_progress_line(a->fit.progress, "%s",
+                     tr_profile_compare(&forecast, &measured, plan->peak_bytes, tr_memory_peak_bytes(),
+                                        tr_load_of_others(&begin, &end), text));
+  return TR_OK;
+}
+
 static tr_status fit(fit_arguments *a) {
   tr_fit_plan plan;
-  double start = tr_seconds();
   TR_TRY(tr_fit_prepare(&a->fit, &plan));
-  tr_status status = TR_OK;
-  if (a->dry_run)
-    status = show(a, &plan);
-  else
-    status = tr_fit_run(&a->fit, &plan, a->out);
-  if (status == TR_OK && !a->dry_run)
-    tr_progress_line(a->fit.progress, "%s fitted on %zu images in %.1f s: %s", a->fit.setting->method, plan.images.train_count,
-                     tr_seconds() - start, a->out);
+  tr_status status = a->dry_run ? show(a, &plan) : fit_and_compare(a, &plan);
   tr_fit_plan_free(&plan);
   return status;
 }
