@@ -361,7 +361,7 @@ static void write_totals(FILE *out, const tr_plan *plan, const tr_profile *profi
   fprintf(
       out,
       "Seconds here: rates measured in %.1f s just now, on this machine as busy as it is%s; what selections and searches skip "
-      "is the share that they skip on MVTec bottle and MTD.\n",
+      "is what they skip on MVTec AD and MTD.\n",
       profile->seconds, profile->decode_assumed ? ", but for decoding, which is assumed: 30 megapixels/s a core" : "");
   fprintf(out, "%s\n", tr_profile_h100_text());
 }
