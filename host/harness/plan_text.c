@@ -1,5 +1,6 @@
 /* The plan as a tree. */
 #include "host/base/status.h"
+#include "host/base/text.h"
 #include "host/harness/profile.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -366,7 +367,15 @@ static void write_totals(FILE *out, const tr_plan *plan, const tr_profile *profi
   fprintf(out, "%s\n", tr_profile_h100_text());
 }
 
-static tr_status write_plan(FILE *out, const tr_plan *plan, const tr_profile *profile) {
+typedef struct plan_view {
+  const tr_plan *plan;
+  const tr_profile *profile;
+} plan_view;
+
+static tr_status write_plan(FILE *out, const void *context) {
+  const plan_view *view = context;
+  const tr_plan *plan = view->plan;
+  const tr_profile *profile = view->profile;
   totals sum = {0};
   fprintf(out, "%zu runs of a class, %zu finished; %zu backbone passes to do\n", plan->runs, plan->finished_runs,
           plan->pass_count);
@@ -383,17 +392,5 @@ static tr_status write_plan(FILE *out, const tr_plan *plan, const tr_profile *pr
 }
 
 tr_status tr_plan_text(const tr_plan *plan, const tr_profile *profile, char **out) {
-  size_t bytes;
-  *out = NULL;
-  FILE *text = open_memstream(out, &bytes);
-  if (!text)
-    return tr_fail(TR_ENOMEM, "writing the plan: out of memory");
-  tr_status status = write_plan(text, plan, profile);
-  if (fclose(text) != 0 && status == TR_OK)
-    status = tr_fail(TR_ENOMEM, "writing the plan: out of memory");
-  if (status != TR_OK) {
-    free(*out);
-    *out = NULL;
-  }
-  return status;
+  return tr_text_of("writing the plan", write_plan, &(plan_view){plan, profile}, out);
 }

@@ -21,7 +21,7 @@ for method in patchcore padim spade; do
   make_experiment "$dir/e.yaml" "method: $method" 'neighbours: 3' 'subsampling: {percent: 20}'
   code 0 run "$dir/e.yaml" --class "$one" --scores "$dir/scores"
   code 0 fit --method $method --set dimension=64 --set neighbours=3 --set subsampling.percent=20
-  says err "$method fitted on 10 images"
+  says err "$method fitted on 10 images" "forecast/measured: seconds "
   code 0 score "$class/test" --out "$dir/all.csv"
   [ "$(head -1 "$dir/all.csv")" = image,score ] || fail "head $(head -1 "$dir/all.csv")"
   [ "$(wc -l <"$dir/all.csv")" = $((1 + 4 + 4)) ] || fail "$(wc -l <"$dir/all.csv") lines"
