@@ -32,7 +32,8 @@ static const group groups[] = {
     {"reweight", tr_bench_reweight},   {"squared_norms", tr_bench_squared_norms},
     {"channels", tr_bench_channels},   {"gaussian", tr_bench_gaussian},
     {"padim", tr_bench_padim},         {"upsample", tr_bench_upsample},
-    {"smooth", tr_bench_smooth},       {"sort_scan", tr_bench_sort_scan},
+    {"mosaic", tr_bench_mosaic},       {"smooth", tr_bench_smooth},
+    {"sort_scan", tr_bench_sort_scan},
 };
 enum { GROUPS = sizeof groups / sizeof *groups };
 

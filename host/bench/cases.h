@@ -108,6 +108,7 @@ tr_status tr_bench_channels(tr_bench *bench);
 tr_status tr_bench_gaussian(tr_bench *bench);
 tr_status tr_bench_padim(tr_bench *bench);
 tr_status tr_bench_upsample(tr_bench *bench);
+tr_status tr_bench_mosaic(tr_bench *bench);
 tr_status tr_bench_smooth(tr_bench *bench);
 tr_status tr_bench_sort_scan(tr_bench *bench);
 

@@ -1,8 +1,10 @@
-/* Cases of anomaly maps: upsample, smooth, sort_scan. */
+/* Cases of anomaly maps: upsample, mosaic, smooth, sort_scan. */
 #include "host/base/status.h"
 #include "host/bench/cases.h"
+#include "host/harness/tiling.h"
 #include "kernels/operators.h"
 #include <stdio.h>
+#include <stdlib.h>
 
 /* ---- upsample, smooth ---- */
 
@@ -76,6 +78,82 @@ tr_status tr_bench_smooth(tr_bench *bench) {
                                            .flops = 2 * 2 * taps * pixels,
                                            .bytes = 2 * TR_BENCH_FLOAT * pixels,
                                            .fn = run_smooth,
+                                           .context = &job},
+                          false);
+}
+
+/* ---- mosaic: an image in 25 tiles, each as large as the other cases' maps ---- */
+
+enum { TILES_ALONG = 5 };
+
+typedef struct mosaic_job {
+  tr_device *device;
+  tr_tiling tiling;
+  float *tiles, *weights, *wholes; /* a tile and a whole of each lane; [TILES_ALONG, side] of either axis */
+  size_t tile_bytes, whole_bytes;  /* of a lane */
+} mosaic_job;
+
+static tr_status put_tile(const mosaic_job *job, size_t tile, int lane) {
+  const tr_tiling *t = &job->tiling;
+  size_t side = (size_t)t->tile_w;
+  tr_window window = tr_tiling_window(t, tile);
+  return tr_mosaic(job->device, &(tr_mosaic_args){.h = window.h,
+                                                  .w = window.w,
+                                                  .top = window.top,
+                                                  .left = window.left,
+                                                  .whole_h = t->h,
+                                                  .whole_w = t->w,
+                                                  .row_weights = job->weights + tile / TILES_ALONG * side,
+                                                  .column_weights = job->weights + tile % TILES_ALONG * side,
+                                                  .src = tr_bench_at_lane(job->tiles, lane, job->tile_bytes),
+                                                  .dst = tr_bench_at_lane(job->wholes, lane, job->whole_bytes)});
+}
+
+static tr_status run_mosaic(void *context, size_t first, size_t count, int lane) {
+  const mosaic_job *job = context;
+  (void)first;
+  for (size_t image = 0; image < count; ++image)
+    for (size_t tile = 0; tile < tr_tiling_count(&job->tiling); ++tile)
+      TR_TRY(put_tile(job, tile, lane));
+  return TR_OK;
+}
+
+static tr_status upload_weights(tr_bench *bench, mosaic_job *job) {
+  const tr_tiling *t = &job->tiling;
+  size_t bytes = (size_t)TILES_ALONG * (size_t)t->tile_w * sizeof(float);
+  float *host = malloc(bytes);
+  if (!host)
+    return tr_fail(TR_ENOMEM, "measuring mosaic: out of memory");
+  tr_tiling_weights(t->w, t->tile_w, TILES_ALONG, host);
+  tr_status status = tr_bench_alloc(bench, bytes, (void **)&job->weights);
+  if (status == TR_OK)
+    status = tr_device_upload(bench->device, job->weights, host, bytes);
+  if (status == TR_OK)
+    status = tr_device_sync(bench->device);
+  free(host);
+  return status;
+}
+
+tr_status tr_bench_mosaic(tr_bench *bench) {
+  int side = tr_bench_side(bench), overlap = side / 7, whole = TILES_ALONG * side - (TILES_ALONG - 1) * overlap;
+  mosaic_job job = {.device = bench->device};
+  TR_TRY(tr_tiling_make(&(tr_tile_spec){.size = side, .overlap = overlap}, whole, whole, &job.tiling));
+  size_t tile_floats = (size_t)side * (size_t)side, whole_floats = (size_t)whole * (size_t)whole;
+  job.tile_bytes = tile_floats * sizeof(float);
+  job.whole_bytes = whole_floats * sizeof(float);
+  TR_TRY(tr_bench_noise(bench, bench->lanes * tile_floats, 19, &job.tiles));
+  TR_TRY(tr_bench_alloc(bench, bench->lanes * job.whole_bytes, (void **)&job.wholes));
+  TR_TRY(tr_device_zero(bench->device, job.wholes, bench->lanes * job.whole_bytes));
+  TR_TRY(upload_weights(bench, &job));
+  char shape[96];
+  snprintf(shape, sizeof shape, "%dx%d, %zu tiles of %dx%d", whole, whole, tr_tiling_count(&job.tiling), side, side);
+  double pixels = (double)tr_tiling_count(&job.tiling) * (double)tile_floats;
+  return tr_bench_measure(bench,
+                          &(tr_bench_case){.name = "mosaic",
+                                           .shape = shape,
+                                           .flops = 3 * pixels,
+                                           .bytes = TR_BENCH_FLOAT * 3 * pixels,
+                                           .fn = run_mosaic,
                                            .context = &job},
                           false);
 }

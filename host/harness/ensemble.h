@@ -3,8 +3,8 @@
  * official  (official-behaviour, section 1): a member's image scores, and likewise its maps, are scaled to [0, 1] by their least and
  *           greatest value over the test images of the class; a member whose values are all the same gives 0.
  * nominal   less the mean and divided by the standard deviation of what nominal images score that the member does not know: some of its
- *           training images (tr_nominal_images), evenly spread over the list, each against the bank without its own rows. Maps
- *           take mean and deviation of those images' patch scores. Nothing of the test images is needed, so a deployed ensemble can do
+ *           training images (tr_nominal_images), evenly spread over the list, each against the bank without its own rows, those of all
+ *           of its tiles where images are cut. Maps take mean and deviation of those images' patch scores. Nothing of the test images is needed, so a deployed ensemble can do
  *           the same. A deviation of 0 counts as 1. */
 #ifndef TR_HARNESS_ENSEMBLE_H
 #define TR_HARNESS_ENSEMBLE_H

@@ -338,9 +338,6 @@ static tr_status check_tile(const tr_reader *r, const tr_draft *d) {
   if (side && tile->size > side)
     return tr_fail(TR_EFORMAT, "%s:%zu: tiles of %d pixels are larger than the image after the resize, whose shorter side is %d",
                    r->file, d->tile_line, tile->size, side);
-  /* A nominal image is scored without its own rows; those of the tiles that overlap with a tile would stay. */
-  if (tile->size && s->normalise == TR_NORMALISE_NOMINAL)
-    return tr_fail(TR_EFORMAT, "%s:%zu: `tile` goes with `normalise: official` of an ensemble only", r->file, d->tile_line);
   return TR_OK;
 }
 

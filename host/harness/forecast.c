@@ -223,7 +223,7 @@ static size_t nominal_bytes(const tr_pass *pass, const tr_device *device) {
       const tr_plan_run *run = &group->runs[r];
       const tr_variant variant = tr_setting_variant(run->setting);
       size_t rows;
-      if (tr_variant_rows(&variant, group->train_images * patches, group->needs.dimension, &rows) != TR_OK)
+      if (tr_variant_rows(&variant, group->train_images * tr_pass_units(pass) * patches, group->needs.dimension, &rows) != TR_OK)
         continue;
       size_t bytes =
           tr_bank_bytes(device, rows, group->needs.dimension) + tr_bank_scratch_bytes(device, rows, group->needs.dimension);

@@ -8,6 +8,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What training images score against the rows of other images, until all positions have been at hand. */
+typedef struct tr_nominal_scores {
+  size_t count;                      /* of images; 0: none are wanted, or they cannot be had */
+  size_t numbers[TR_NOMINAL_IMAGES]; /* of the images, among those the model sees */
+  float *patch_scores;               /* [images, tiles, grid] */
+  float *unit_scores;                /* [images, tiles] */
+} tr_nominal_scores;
+
+static void release_nominal(tr_pass_model *m) {
+  for (size_t v = 0; m->nominal_scores && v < m->group->variant_count; ++v) {
+    free(m->nominal_scores[v].patch_scores);
+    free(m->nominal_scores[v].unit_scores);
+  }
+  free(m->nominal_scores);
+  m->nominal_scores = NULL;
+}
+
 static void release_parts(tr_pass_work *w) {
   for (size_t i = 0; w->models && i < w->pass->group_count; ++i) {
     tr_pass_model *m = &w->models[i];
@@ -39,6 +56,7 @@ void tr_pass_work_release(tr_pass_work *w) {
     free(m->unit_scores);
     free(m->image_scores);
     free(m->nominal);
+    release_nominal(m);
   }
   free(w->models);
   free(w->train);
@@ -474,31 +492,108 @@ static tr_status score(tr_pass_work *w) {
 
 /* ---- nominal images, for ensembles ---- */
 
-/* One model, and the training images of the pass whose scores are wanted of it. */
+static bool wants_nominal(const tr_pass_model *m, size_t variant) {
+  for (size_t r = 0; m->method->score_own && r < m->group->run_count; ++r) {
+    const tr_plan_run *run = &m->group->runs[r];
+    if (run->variant == variant && run->nominal && run->member)
+      return true;
+  }
+  return false;
+}
+
+static tr_status prepare_nominal(const tr_pass_work *w, tr_pass_model *m) {
+  m->nominal_scores = calloc(m->group->variant_count, sizeof *m->nominal_scores);
+  if (!m->nominal_scores)
+    return tr_fail(TR_ENOMEM, "scores of nominal images: out of memory");
+  for (size_t v = 0; v < m->group->variant_count; ++v) {
+    tr_nominal_scores *n = &m->nominal_scores[v];
+    if (!wants_nominal(m, v))
+      continue;
+    n->count = tr_nominal_images(m->group->train_images, n->numbers);
+    n->patch_scores = calloc(n->count * w->tiles * m->grid + 1, sizeof *n->patch_scores);
+    n->unit_scores = calloc(n->count * w->tiles + 1, sizeof *n->unit_scores);
+    if (!n->patch_scores || !n->unit_scores)
+      return tr_fail(TR_ENOMEM, "scores of %zu nominal images: out of memory", n->count);
+  }
+  return TR_OK;
+}
+
+/* One variant of a model, and the training images of the pass whose scores are wanted of it. */
 typedef struct nominal_work {
-  tr_pass_model *model;
+  const tr_pass_work *pass;
+  const tr_pass_model *model;
   size_t variant;
-  size_t numbers[TR_NOMINAL_IMAGES]; /* of the images, among those the model sees */
-  float *patch_scores;               /* [images, grid] */
-  float *image_scores;               /* [images] */
-  pthread_mutex_t lock;              /* score_own() takes one call at a time */
+  tr_nominal_scores *scores;
+  pthread_mutex_t lock; /* score_own() takes one call at a time */
 } nominal_work;
 
-/* Images are not cut here (experiment.c): units are images. */
+/* A tile's own rows are those of all tiles of its image: they overlap. */
 static tr_status score_nominal(void *context, int lane, const size_t *units, size_t n, const float *const *taps) {
   nominal_work *w = context;
   const tr_pass_model *m = w->model;
+  size_t tiles = w->pass->tiles, seen = has_positions(w->pass) ? 1 : tiles;
   (void)lane;
   tr_status status = TR_OK;
   pthread_mutex_lock(&w->lock);
   for (size_t i = 0; status == TR_OK && i < n; ++i) {
     const float *maps[TR_MAX_LAYERS];
     pick_maps(m, taps, i, maps);
-    status = m->method->score_own(m->parts[0], w->variant, w->numbers[units[i]], maps, w->patch_scores + units[i] * m->grid,
-                                  &w->image_scores[units[i]]);
+    status = m->method->score_own(m->parts[part_of(w->pass, units[i])], w->variant, w->scores->numbers[units[i] / tiles] * seen,
+                                  seen, maps, w->scores->patch_scores + units[i] * m->grid, &w->scores->unit_scores[units[i]]);
   }
   pthread_mutex_unlock(&w->lock);
   return status;
+}
+
+/* Files of the wanted images: their numbers count the images that the model sees, of which `place` has one for each tile. */
+static void list_nominal(const tr_pass_work *w, const tr_pass_model *m, const tr_nominal_scores *n, tr_sample *out,
+                         size_t *items) {
+  size_t next = 0, seen = has_positions(w) ? 1 : w->tiles;
+  for (size_t i = 0; i < w->train_count && next < n->count; ++i)
+    if ((m->place ? m->place[i * w->tiles] : i * seen) == n->numbers[next] * seen) {
+      items[next] = w->train_items[i];
+      out[next++] = w->train[i];
+    }
+}
+
+/* The scores of the positions at hand. */
+static tr_status find_nominal(const tr_pass_work *w, const tr_pass_model *m, size_t variant) {
+  nominal_work n = {.pass = w, .model = m, .variant = variant, .scores = &m->nominal_scores[variant]};
+  tr_sample images[TR_NOMINAL_IMAGES] = {{0}};
+  size_t items[TR_NOMINAL_IMAGES];
+  uint8_t *wanted;
+  list_nominal(w, m, n.scores, images, items);
+  TR_TRY(list_wanted(w, n.scores->count, &wanted));
+  pthread_mutex_init(&n.lock, NULL);
+  tr_feed_list list = {.samples = images, .count = n.scores->count, .items = items, .wanted = wanted};
+  tr_status status = tr_feed_images(w->feed, "nominal images", &list, score_nominal, &n);
+  pthread_mutex_destroy(&n.lock);
+  free(wanted);
+  return status;
+}
+
+static const char *run_of_variant(const tr_pass_model *m, size_t variant) {
+  const tr_plan_run *run = m->group->runs;
+  while (run->variant != variant)
+    ++run;
+  return run->name;
+}
+
+static tr_status find_all_nominal(const tr_pass_work *w) {
+  for (size_t i = 0; i < w->pass->group_count; ++i) {
+    const tr_pass_model *m = &w->models[i];
+    for (size_t v = 0; v < m->group->variant_count; ++v) {
+      if (!m->nominal_scores[v].count)
+        continue;
+      tr_status status = find_nominal(w, m, v);
+      if (status == TR_EINVAL) { /* the ensemble's failure, not the run's */
+        tr_progress_line(w->progress, "warning: %s: %s", run_of_variant(m, v), tr_last_error());
+        m->nominal_scores[v].count = 0;
+      } else
+        TR_TRY(status);
+    }
+  }
+  return TR_OK;
 }
 
 static void moments(const float *values, size_t count, double *mean, double *deviation) {
@@ -511,57 +606,23 @@ static void moments(const float *values, size_t count, double *mean, double *dev
   *deviation = sqrt(squares / (double)count);
 }
 
-/* Files of the wanted images: their numbers count the images that the model sees. */
-static void list_nominal(const tr_pass_work *w, const tr_pass_model *m, const size_t *numbers, size_t count, tr_sample *out,
-                         size_t *items) {
-  size_t next = 0;
-  for (size_t i = 0; i < w->train_count && next < count; ++i)
-    if ((m->place ? m->place[i] : i) == numbers[next]) {
-      items[next] = w->train_items[i];
-      out[next++] = w->train[i];
+/* When all positions have been at hand. An image scores what its highest tile does. */
+static void sum_up_nominal(const tr_pass_work *w, const tr_pass_model *m) {
+  for (size_t v = 0; v < m->group->variant_count; ++v) {
+    const tr_nominal_scores *n = &m->nominal_scores[v];
+    tr_nominal *out = &m->nominal[v];
+    float images[TR_NOMINAL_IMAGES];
+    if (!n->count)
+      continue;
+    for (size_t i = 0; i < n->count; ++i) {
+      images[i] = n->unit_scores[i * w->tiles];
+      for (size_t tile = 1; tile < w->tiles; ++tile)
+        images[i] = fmaxf(images[i], n->unit_scores[i * w->tiles + tile]);
     }
-}
-
-static tr_status fill_nominal(tr_pass_work *w, nominal_work *n, size_t count) {
-  tr_sample images[TR_NOMINAL_IMAGES] = {{0}};
-  tr_nominal *out = &n->model->nominal[n->variant];
-  size_t items[TR_NOMINAL_IMAGES];
-  list_nominal(w, n->model, n->numbers, count, images, items);
-  TR_TRY(tr_feed_images(w->feed, "nominal images", &(tr_feed_list){.samples = images, .count = count, .items = items},
-                        score_nominal, n));
-  out->known = true;
-  moments(n->image_scores, count, &out->image_mean, &out->image_deviation);
-  moments(n->patch_scores, count * n->model->grid, &out->patch_mean, &out->patch_deviation);
-  return TR_OK;
-}
-
-static tr_status find_nominal(tr_pass_work *w, tr_pass_model *m, size_t variant) {
-  nominal_work n = {.model = m, .variant = variant};
-  size_t count = tr_nominal_images(m->group->train_images, n.numbers);
-  n.patch_scores = calloc(count * m->grid + 1, sizeof *n.patch_scores);
-  n.image_scores = calloc(count + 1, sizeof *n.image_scores);
-  pthread_mutex_init(&n.lock, NULL);
-  tr_status status = n.patch_scores && n.image_scores ? fill_nominal(w, &n, count)
-                                                      : tr_fail(TR_ENOMEM, "scores of %zu nominal images: out of memory", count);
-  pthread_mutex_destroy(&n.lock);
-  free(n.patch_scores);
-  free(n.image_scores);
-  return status;
-}
-
-static tr_status find_all_nominal(tr_pass_work *w) {
-  for (size_t i = 0; i < w->pass->group_count; ++i)
-    for (size_t r = 0; r < w->pass->groups[i].run_count; ++r) {
-      const tr_plan_run *run = &w->pass->groups[i].runs[r];
-      if (!run->nominal || !run->member || w->models[i].nominal[run->variant].known || !w->models[i].method->score_own)
-        continue;
-      tr_status status = find_nominal(w, &w->models[i], run->variant);
-      if (status == TR_EINVAL) /* the ensemble's failure, not the run's */
-        tr_progress_line(w->progress, "warning: %s: %s", run->name, tr_last_error());
-      else
-        TR_TRY(status);
-    }
-  return TR_OK;
+    out->known = true;
+    moments(images, n->count, &out->image_mean, &out->image_deviation);
+    moments(n->patch_scores, n->count * w->tiles * m->grid, &out->patch_mean, &out->patch_deviation);
+  }
 }
 
 /* ---- the whole ---- */
@@ -583,6 +644,8 @@ static tr_status run_parts(tr_pass_work *w) {
 
 static tr_status run_all_parts(tr_pass_work *w) {
   size_t models = tr_pass_models(w->pass), most = w->pass->positions;
+  for (size_t i = 0; i < w->pass->group_count; ++i)
+    TR_TRY(prepare_nominal(w, &w->models[i]));
   for (w->first_part = 0; w->first_part < models; w->first_part += most) {
     w->parts = models - w->first_part < most ? models - w->first_part : most;
     TR_TRY(run_parts(w));
@@ -616,8 +679,10 @@ tr_status tr_pass_execute(const tr_pass *pass, tr_device *device, const tr_class
   out->tiles = tr_tiling_count(&pass->tiling);
   TR_TRY(prepare(out));
   TR_TRY(run_all_parts(out));
-  for (size_t i = 0; i < pass->group_count; ++i)
+  for (size_t i = 0; i < pass->group_count; ++i) {
     score_whole_images(out, &out->models[i]);
+    sum_up_nominal(out, &out->models[i]);
+  }
   release_models(out);
   return TR_OK;
 }

@@ -21,9 +21,10 @@ typedef struct tr_pass_model {
   tr_model_info *info; /* [variants]; of several models the sum */
   float *
       patch_scores; /* [variants, test images, tiles, grid], with a model for each position [variants, tiles, test images, grid] */
-  float *unit_scores;  /* [variants, ...] likewise */
-  float *image_scores; /* [variants, test images]: the maximum of the image's tiles */
-  tr_nominal *nominal; /* [variants]: of those that an ensemble wants it of */
+  float *unit_scores;                       /* [variants, ...] likewise */
+  float *image_scores;                      /* [variants, test images]: the maximum of the image's tiles */
+  tr_nominal *nominal;                      /* [variants]: of those that an ensemble wants it of */
+  struct tr_nominal_scores *nominal_scores; /* [variants], likewise, while there are models */
 } tr_pass_model;
 
 /* What passes of a class keep for each other; NULL: nothing. */

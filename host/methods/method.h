@@ -124,11 +124,12 @@ typedef struct tr_method {
    * at `image_stride`. Called from lane `lane`. Where there is a score_end, scores may be written as late as that. */
   tr_status (*score_images)(tr_model *model, int lane, size_t n, const float *const *maps, float *patch_scores,
                             size_t variant_stride, float *image_scores, size_t image_stride);
-  /* A training image, image < train_images, against what of a variant's bank is not its own: how a nominal image scores that the model
-   * does not know. patch_scores: host, [grid_h * grid_w]. One call at a time, not beside score_images. NULL where there is no bank;
-   * EINVAL where its rows are no image's (learned) or all of them this one's. */
-  tr_status (*score_own)(tr_model *model, size_t variant, size_t image, const float *const *maps, float *patch_scores,
-                         float *image_score);
+  /* A training image against what of a variant's bank is not its own: how a nominal image scores that the model does not know. Its own rows
+   * are those of images [first, first + count): the tiles of an image are images to a model that sees them all, and they overlap. patch_scores:
+   * host, [grid_h * grid_w]. One call at a time, not beside score_images. NULL where there is no bank; EINVAL where its rows are no image's
+   * (learned) or all of them its own. */
+  tr_status (*score_own)(tr_model *model, size_t variant, size_t first, size_t count, const float *const *maps,
+                         float *patch_scores, float *image_score);
   /* After the last of some images, not from a lane: their scores are complete. NULL where they are at once. */
   tr_status (*score_end)(tr_model *model);
   tr_status (*info)(const tr_model *model, size_t variant, tr_model_info *out);

@@ -167,8 +167,8 @@ tr_status tr_patchcore_bank_from_host(const tr_model *model, tr_selection *s, fl
 tr_status tr_patchcore_allocate_scores(tr_model *model);
 tr_status tr_patchcore_score_images(tr_model *model, int lane, size_t n, const float *const *maps, float *patch_scores,
                                     size_t variant_stride, float *image_scores, size_t image_stride);
-tr_status tr_patchcore_score_own(tr_model *model, size_t variant, size_t image, const float *const *maps, float *patch_scores,
-                                 float *image_score);
+tr_status tr_patchcore_score_own(tr_model *model, size_t variant, size_t first, size_t count, const float *const *maps,
+                                 float *patch_scores, float *image_score);
 
 /* patchcore_file.c */
 

@@ -271,16 +271,18 @@ tr_status tr_patchcore_score_images(tr_model *model, int lane, size_t n, const f
 
 /* ---- a training image ---- */
 
-/* The rows of a search that are of other images, as a bank. A whole bank has its rows in the images' order. */
-static tr_status make_bank_without(const tr_model *model, const tr_search *pass, size_t image, tr_bank **out) {
+/* The rows of a search that are not of images [first, end), as a bank. A whole bank has its rows in the images' order. */
+static tr_status make_bank_without(const tr_model *model, const tr_search *pass, size_t first, size_t end, tr_bank **out) {
   const tr_selection *s = &model->selections[pass->selection];
   uint32_t *others = malloc(pass->rows * sizeof *others);
   if (!others)
     return tr_fail(TR_ENOMEM, "patchcore: a bank of %zu rows without an image: out of memory", pass->rows);
   size_t count = 0, row_bytes = (size_t)model->d * sizeof(float);
-  for (size_t i = 0; i < pass->rows; ++i)
-    if ((s->order ? s->order[i] : i) / model->patches != image)
+  for (size_t i = 0; i < pass->rows; ++i) {
+    size_t image = (s->order ? s->order[i] : i) / model->patches;
+    if (image < first || image >= end)
       others[count++] = (uint32_t)i;
+  }
   float *rows = NULL;
   tr_status status = count ? tr_device_alloc(model->device, count * row_bytes, (void **)&rows)
                            : tr_fail(TR_EINVAL, "patchcore: all bank rows are of one training image");
@@ -330,15 +332,15 @@ static tr_status score_against(tr_model *model, const tr_variant *variant, const
   return status;
 }
 
-tr_status tr_patchcore_score_own(tr_model *model, size_t variant, size_t image, const float *const *maps, float *patch_scores,
-                                 float *image_score) {
+tr_status tr_patchcore_score_own(tr_model *model, size_t variant, size_t first, size_t count, const float *const *maps,
+                                 float *patch_scores, float *image_score) {
   const tr_search *pass = &model->searches[model->variant_search[variant]];
   const tr_selection *s = &model->selections[pass->selection];
   if (s->kind == TR_SUBSAMPLE_LEARNED || tr_bank_is_in_host(s->bank))
     return tr_fail(TR_EINVAL, "patchcore: training images are scored against rows on the device only, not %s",
                    s->kind == TR_SUBSAMPLE_LEARNED ? "learned proxies" : "rows in host memory");
   tr_bank *bank;
-  TR_TRY(make_bank_without(model, pass, image, &bank));
+  TR_TRY(make_bank_without(model, pass, first, first + count, &bank));
   tr_status status = score_against(model, &model->variants[variant], bank, maps, patch_scores, image_score);
   tr_bank_destroy(bank);
   return status;

@@ -56,10 +56,25 @@ code 0 run "$dir/m.yaml" --scores "$dir/methods1" --results "$dir/results_m" --t
 diff -r "$dir/methods" "$dir/methods1" || fail "methods with one thread"
 [ "$(ls "$dir/methods" | wc -l)" = 4 ] || fail "four runs of other methods"
 
-# An ensemble's members are cut alike.
-printf '%s\n' 'name: s' 'dataset: synthetic' 'image: {resize: 192, crop: 176}' 'layer_dimension: 64' 'dimension: 64' "$tile}" \
-  'ensemble: {members: [{backbone: resnet18, layers: layer2}, {backbone: resnet18, layers: layer3}]}' >"$dir/s.yaml"
-code 0 run "$dir/s.yaml"
+# An ensemble's members are cut alike. Nominal images score without the rows of all tiles of their image, or of their position's bank, also where
+# positions come in lots; one tile that is the image gives what no tiles give.
+printf '%s\n' 'name: s' 'dataset: synthetic' 'image: {resize: 192, crop: 176}' 'dimension: 1024' 'subsampling: {percent: 5}' \
+  "tile: [{size: 64, overlap: 16}, {size: 64, overlap: 16, bank: position}, {size: 176}, {size: 0}]" \
+  'ensemble: {normalise: [official, nominal], members: [{backbone: resnet18, layers: layer2}, {backbone: resnet18, layers: layer3}]}' >"$dir/s.yaml"
+code 0 run "$dir/s.yaml" --scores "$dir/joint" --threads 2
+[ "$(ls "$dir/joint" | wc -l)" = 8 ] || fail "eight ensembles"
+for mean in '' _nominal; do
+  cmp "$dir"/joint/*_T176-0${mean}_granite.csv "$dir"/joint/*_S0${mean}_granite.csv || fail "an ensemble of one tile that is the image"
+done
+code 0 run "$dir/s.yaml" --scores "$dir/joint1" --results "$dir/results_s" --threads 1
+diff -r "$dir/joint" "$dir/joint1" || fail "ensembles with one thread"
+if forecasts_hold; then
+  sed 's/, {size: 176}, {size: 0}\]/]/; s/normalise: .*, members/normalise: nominal, members/' "$dir/s.yaml" >"$dir/l.yaml"
+  code 0 run "$dir/l.yaml" --dry-run --results "$dir/lots" --threads 2 --memory-limit 72M
+  grep -qE "with a bank each, ([1-9]|1[0-5]) at a time" "$dir/out" || fail "an ensemble's positions all at a time under a memory limit"
+  code 0 run "$dir/l.yaml" --scores "$dir/joint_in_lots" --results "$dir/lots" --threads 2 --memory-limit 72M
+  for file in "$dir"/joint_in_lots/*; do cmp "$file" "$dir/joint/$(basename "$file")" || fail "an ensemble in lots"; done
+fi
 
 # Detectors: the same scores; a map is of the whole image.
 fit() { "$program" fit "$dir/data/synthetic/granite" --backbone resnet18 --weights "$dir/weights" --set image.resize=192 --set image.crop=176 \
@@ -91,15 +106,15 @@ says out "images of 176x176 in 16 tiles of 64 with a bank each, 16 at a time"
 if forecasts_hold; then
   big() { "$program" fit "$dir/data/synthetic/granite" --backbone resnet18 --weights "$dir/weights" --set image.resize=192 \
     --set image.crop=176 --tile 64 --overlap 16 --set tile.bank=position --set subsampling.percent=5 "$@"; }
-  code 0 big --out "$dir/at_once"
+  code 0 big --out "$dir/fitted_at_once"
   code 0 big --dry-run --threads 2 --memory-limit 80M
   says out "in 16 tiles of 64 with a bank each, "
   lot=$(sed -nE 's/.* with a bank each, ([0-9]+) at a time.*/\1/p' "$dir/out")
   [ "$lot" -lt 16 ] || fail "all positions at a time under a memory limit"
   mkdir "$dir/spare"
-  TMPDIR=$dir/spare code 0 big --out "$dir/in_lots" --threads 2 --memory-limit 80M
+  TMPDIR=$dir/spare code 0 big --out "$dir/fitted_in_lots" --threads 2 --memory-limit 80M
   [ -z "$(ls "$dir/spare")" ] || fail "files of finished banks are left"
-  cmp <(sed 's/"date":"[^"]*"//' "$dir/at_once" | head -c -8) <(sed 's/"date":"[^"]*"//' "$dir/in_lots" | head -c -8) || fail "a fit in lots"
+  cmp <(sed 's/"date":"[^"]*"//' "$dir/fitted_at_once" | head -c -8) <(sed 's/"date":"[^"]*"//' "$dir/fitted_in_lots" | head -c -8) || fail "a fit in lots"
 fi
 code 0 fit --out "$dir/quantile" --tile 64 --overlap 16 --set tile.bank=position --quantile 0.5
 code 0 "$program" bank threshold "$dir/positions" --quantile 0.5 --held-out "$dir/data/synthetic/granite/test/good" --weights "$dir/weights" --out "$dir/later"
@@ -160,9 +175,6 @@ make "$dir/w.yaml" 'tile: {size: 193}'
 sed -i "s/^image: .*/image: {resize: 0, crop: 0}/" "$dir/w.yaml"
 code 1 run "$dir/w.yaml"
 says err "tiles of 193 pixels are larger than the image, which is 192x192 after the resize"
-sed 's/ensemble: {/&normalise: nominal, /' "$dir/s.yaml" >"$dir/w.yaml"
-code 1 run "$dir/w.yaml"
-says err '`tile` goes with `normalise: official`'
 
 # The GPU, where there is one.
 if "$program" bench copy --quick --device cuda:0 >/dev/null 2>&1; then
