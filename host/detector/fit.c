@@ -6,6 +6,7 @@
 #include "host/detector/about.h"
 #include "host/detector/scorer.h"
 #include "host/detector/threshold.h"
+#include "host/harness/room.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +64,8 @@ static tr_status look_at(const tr_fit_options *o, const tr_sample *samples, size
     if (status != TR_OK)
       return tr_fail_context(status, "%s", samples[i].path);
     if (!plan->in_h) {
+      plan->first_h = h;
+      plan->first_w = w;
       plan->in_h = out_h;
       plan->in_w = out_w;
     }
@@ -105,7 +108,7 @@ static tr_status forecast_keeping(const tr_fit_options *o, tr_fit_plan *plan) {
   tr_scorer_needs needs = plan->needs;
   tr_mapping weights;
   TR_TRY(tr_file_map(plan->weights, &weights));
-  size_t base = tr_memory_now_bytes();
+  size_t base = plan->base_bytes;
   plan->load_bytes = base + weights.bytes + needs.backbone_bytes;
   tr_file_unmap(&weights);
   plan->fit_bytes = base + needs.fit_bytes;
@@ -126,25 +129,53 @@ static tr_status forecast_lots(const tr_fit_options *o, tr_fit_plan *plan, size_
   return TR_OK;
 }
 
-/* All features, or where these are too many only projected ones, if that is less. */
+/* A fit, as host/harness/room.h asks for it. */
+typedef struct room_case {
+  const tr_fit_options *options;
+  const tr_fit_plan *plan;
+} room_case;
+
+static tr_status forecast_case(void *context, const tr_setting *setting, size_t train_images, tr_keep keep, tr_room_needs *out) {
+  const room_case *c = context;
+  tr_fit_plan tried = *c->plan;
+  tried.setting = *setting;
+  tried.images.train_count = train_images;
+  tried.keep = keep;
+  if (!tr_tile_spec_equal(&setting->tile, &c->plan->setting.tile))
+    tried.positions = 1;
+  TR_TRY(tr_resize_shape(&setting->image, tried.first_h, tried.first_w, &tried.in_h, &tried.in_w));
+  TR_TRY(forecast_keeping(c->options, &tried));
+  *out = (tr_room_needs){.peak_bytes = tried.peak_bytes,
+                         .again = tried.needs.model.again,
+                         .file_bytes = tried.needs.model.file_bytes,
+                         .pixels = tried.mean_pixels,
+                         .macs = tried.needs.backbone_macs * (double)tr_tiling_count(&tried.needs.tiling),
+                         .image_h = tried.in_h,
+                         .image_w = tried.in_w};
+  return TR_OK;
+}
+
+/* All features, or where these are too many what there is room for. */
 static tr_status forecast(const tr_fit_options *o, tr_fit_plan *plan) {
-  size_t limit = o->memory_limit ? o->memory_limit : tr_memory_now_bytes() + tr_memory_free_bytes();
+  double file_rate = 0;
+  room_case c = {o, plan};
+  tr_room room = {.device = o->device,
+                  .setting = &plan->setting,
+                  .train_images = plan->images.train_count,
+                  .forecast = forecast_case,
+                  .context = &c,
+                  .file_rate = &file_rate};
+  plan->base_bytes = tr_memory_now_bytes();
+  size_t limit = o->memory_limit ? o->memory_limit : plan->base_bytes + tr_memory_free_bytes();
   TR_TRY(forecast_lots(o, plan, limit));
-  size_t all = plan->peak_bytes;
-  if (all > limit) {
-    plan->keep = TR_KEEP_NOTHING;
-    TR_TRY(forecast_keeping(o, plan));
-  }
-  if (plan->peak_bytes > all) {
-    plan->keep = TR_KEEP_FEATURES;
-    TR_TRY(forecast_keeping(o, plan));
-  }
+  if (plan->peak_bytes <= limit)
+    return TR_OK;
+  TR_TRY(tr_room_keep_less(&room, limit, &plan->keep));
+  TR_TRY(forecast_keeping(o, plan));
   if (!o->memory_limit || plan->peak_bytes <= o->memory_limit)
     return TR_OK;
-  char peak[32], given[32];
-  return tr_fail(TR_ENOMEM, "%s on %zu images would take %s, and the limit is %s; a limit of %zuM would do", o->setting->method,
-                 plan->images.train_count, tr_format_bytes(plan->peak_bytes, peak, sizeof peak),
-                 tr_format_bytes(o->memory_limit, given, sizeof given), (plan->peak_bytes >> 20) + 1);
+  tr_status status = tr_room_refuse(&room, o->memory_limit);
+  return tr_fail_context(status, "%s on %zu images", o->setting->method, plan->images.train_count);
 }
 
 static tr_status check_shard(const tr_fit_options *o) {
@@ -220,12 +251,10 @@ static void write_tiles(FILE *out, const tr_fit_plan *plan) {
 }
 
 static void write_needs(FILE *out, const tr_fit_plan *plan, const tr_pass_seconds *s) {
-  char text[4][32];
+  char text[4][32], keep[160];
   write_tiles(out, plan);
-  if (plan->needs.model.again)
-    fprintf(out, "├─ of the training features projected ones are kept; images with selected rows pass once more\n");
-  if (plan->needs.model.file_bytes)
-    fprintf(out, "├─ %s of disk\n", tr_format_bytes(plan->needs.model.file_bytes, text[0], sizeof text[0]));
+  if (tr_room_keep_text(&plan->needs.model, keep, sizeof keep))
+    fprintf(out, "├─ %s\n", keep);
   fprintf(out, "├─ about %.*f s (decode %.1f, backbone %.1f, fit %.1f, score %.1f) on this machine as busy as it is\n",
           s->total < 10, s->total, s->decode, s->backbone, s->fit, s->score);
   fprintf(out, "└─ peak %s (load %s, fit %s, score %s)\n", tr_format_bytes(plan->peak_bytes, text[0], sizeof text[0]),

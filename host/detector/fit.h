@@ -23,21 +23,23 @@ typedef struct tr_fit_options {
  * Shards are ranges of the folder's images in their order, so that merged ones (host/detector/bank_merge.h) are the folder. Each selects as
  * many rows as the setting's percentage is of all images, as far as it has patches: then what the merged selection is within is known. */
 typedef struct tr_fit_plan {
-  tr_class images;    /* train: fitted; test: held out */
-  size_t all_images;  /* with those of the other shards */
-  tr_setting setting; /* that the model is fitted with: a shard's percentage is of its own patches */
-  char *weights;      /* file */
+  tr_class images;      /* train: fitted; test: held out */
+  size_t all_images;    /* with those of the other shards */
+  tr_setting setting;   /* that the model is fitted with: a shard's percentage is of its own patches */
+  char *weights;        /* file */
+  int first_h, first_w; /* of the first image; after the resize: */
   int in_h, in_w;
   size_t most_bytes; /* of an image, decoded to three channels */
   double mean_pixels;
+  size_t base_bytes; /* resident now */
   size_t load_bytes, fit_bytes, score_bytes, peak_bytes;
   tr_keep keep;     /* of the training features: all of them where the limit, or else free memory, has room */
   size_t positions; /* of a bank per position of a tile: so many fitted at a time, likewise; else 1 */
   tr_scorer_needs needs;
 } tr_fit_plan;
 
-/* EINVAL: a setting that cannot be on these images, a quantile that they are too few for; ENOMEM: over the limit in any way, the smallest
- * limit that would do is named. EIO and EFORMAT name the file. */
+/* EINVAL: a setting that cannot be on these images, a quantile that they are too few for; ENOMEM: over the limit in any way, and what
+ * would fit (host/harness/room.h). EIO and EFORMAT name the file. */
 tr_status tr_fit_prepare(const tr_fit_options *options, tr_fit_plan *out);
 /* The same without bytes, and without a limit. */
 tr_status tr_fit_look(const tr_fit_options *options, tr_fit_plan *out);

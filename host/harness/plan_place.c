@@ -1,12 +1,8 @@
 /* From drafts to passes: runs that cannot be are sorted out, models that are too large are halved, and those that remain are packed
  * into passes that fit into memory, as few as first fit gives. */
-#include "host/base/clock.h"
 #include "host/base/status.h"
 #include "host/harness/planner.h"
-#include "host/harness/profile.h"
-#include "host/methods/picks.h"
-#include <math.h>
-#include <stdio.h>
+#include "host/harness/room.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,56 +64,59 @@ static tr_status judge(tr_planner *p, const tr_pass *draft, tr_group *group) {
                  tr_format_bytes(p->limit_bytes, given, sizeof given));
 }
 
-/* A file's bytes a second, on disk. Measured once. */
-static double file_rate(tr_planner *p) {
-  enum { PROBE = 64 << 20 };
-  if (p->file_rate > 0)
-    return p->file_rate;
-  p->file_rate = 1; /* where nothing can be written, nothing will be */
-  const char *folder = getenv("TMPDIR");
-  tr_feature_file *file;
-  char *data = calloc(1, PROBE);
-  if (data && tr_feature_file_create(folder ? folder : "/tmp", PROBE, &file) == TR_OK) {
-    double begin = tr_seconds();
-    if (tr_feature_file_write(file, 0, data, PROBE) == TR_OK && tr_feature_file_flush(file) == TR_OK)
-      p->file_rate = PROBE / (tr_seconds() - begin);
-    tr_feature_file_close(file);
-  }
-  free(data);
-  return p->file_rate;
+/* A group, as host/harness/room.h asks for it. */
+typedef struct room_case {
+  tr_planner *p;
+  const tr_pass *draft;
+  const tr_group *group;
+} room_case;
+
+/* With a setting of its own the group is one run, and images may be of another size or in other tiles. */
+static tr_status set_setting(const room_case *c, const tr_setting *setting, tr_plan_run *run, tr_group *group, tr_pass *draft) {
+  int h, w;
+  run->setting = setting;
+  group->runs = run;
+  draft->image = setting->image;
+  draft->tile = setting->tile;
+  if (!tr_tile_spec_equal(&draft->tile, &c->draft->tile))
+    group->positions = 1;
+  TR_TRY(tr_resize_shape(&draft->image, draft->class_->first_h, draft->class_->first_w, &h, &w));
+  return tr_tiling_make(&draft->tile, h, w, &draft->tiling);
 }
 
-/* Seconds on top of what all features in memory take. Features are written once and few are read; images pass a second time. */
-static double keeping_seconds(tr_planner *p, const tr_pass *draft, const tr_group *group) {
-  tr_profile rates = tr_device_works_alone(p->device) ? tr_profile_h100() : tr_profile_common();
-  double images = group->needs.again ? (double)group->train_images : 0;
-  double seconds = images * (draft->class_->mean_pixels / rates.decode_pixels + group->backbone_macs / rates.backbone_macs);
-  return seconds + (group->needs.file_bytes ? (double)group->needs.file_bytes / file_rate(p) : 0);
+static tr_status forecast_case(void *context, const tr_setting *setting, size_t train_images, tr_keep keep, tr_room_needs *out) {
+  const room_case *c = context;
+  tr_plan_run run = c->group->runs[0];
+  tr_group group = *c->group;
+  tr_pass draft = tr_pass_like(c->draft);
+  group.keep = keep;
+  group.train_images = train_images;
+  if (setting != c->group->runs[0].setting)
+    TR_TRY(set_setting(c, setting, &run, &group, &draft));
+  TR_TRY(forecast_peak(c->p, &draft, &group));
+  *out = (tr_room_needs){.peak_bytes = group.peak_bytes,
+                         .again = group.needs.again,
+                         .file_bytes = group.needs.file_bytes,
+                         .pixels = draft.class_->mean_pixels,
+                         .macs = group.backbone_macs,
+                         .image_h = draft.tiling.h,
+                         .image_w = draft.tiling.w};
+  return TR_OK;
 }
 
-static const tr_keep ways[] = {TR_KEEP_NOTHING, TR_KEEP_IN_FILE, TR_KEEP_PROJECTED_IN_FILE, TR_KEEP_ALL_IN_FILES};
-enum { WAYS = sizeof ways / sizeof *ways };
+static tr_room room_of(room_case *c) {
+  return (tr_room){.device = c->p->device,
+                   .setting = c->group->runs[0].setting,
+                   .train_images = c->group->train_images,
+                   .forecast = forecast_case,
+                   .context = c,
+                   .file_rate = &c->p->file_rate};
+}
 
-/* Of the ways to keep less, the cheapest that takes `limit` bytes at most, or else the one that takes least. */
 static tr_status keep_less(tr_planner *p, const tr_pass *draft, tr_group *group, size_t limit) {
-  tr_keep cheapest = TR_KEEP_FEATURES, smallest = TR_KEEP_FEATURES;
-  double least_seconds = INFINITY;
-  group->keep = TR_KEEP_FEATURES;
-  TR_TRY(forecast_peak(p, draft, group));
-  size_t least_bytes = group->peak_bytes;
-  for (size_t i = 0; i < WAYS; ++i) {
-    group->keep = ways[i];
-    TR_TRY(forecast_peak(p, draft, group));
-    if (group->peak_bytes < least_bytes) {
-      smallest = ways[i];
-      least_bytes = group->peak_bytes;
-    }
-    if (group->peak_bytes <= limit && keeping_seconds(p, draft, group) < least_seconds) {
-      cheapest = ways[i];
-      least_seconds = keeping_seconds(p, draft, group);
-    }
-  }
-  group->keep = least_seconds < INFINITY ? cheapest : smallest;
+  room_case c = {p, draft, group};
+  tr_room room = room_of(&c);
+  TR_TRY(tr_room_keep_less(&room, limit, &group->keep));
   return judge(p, draft, group);
 }
 
@@ -134,55 +133,11 @@ static tr_status judge_positions(tr_planner *p, const tr_pass *draft, tr_group *
   }
 }
 
-/* ---- what would fit ---- */
-
-/* Whether a group would fit in some way; it is as it was then. */
-static bool would_fit(tr_planner *p, const tr_pass *draft, const tr_group *group) {
-  tr_group tried = *group;
-  return judge(p, draft, &tried) == TR_OK || keep_less(p, draft, &tried, p->limit_bytes) == TR_OK;
-}
-
-/* The most training images with which it would fit; 0: with none. */
-static size_t fitting_images(tr_planner *p, const tr_pass *draft, const tr_group *group) {
-  size_t fit = 0, too_many = group->train_images;
-  tr_group tried = *group;
-  while (too_many - fit > 1) {
-    tried.train_images = fit + (too_many - fit) / 2;
-    *(would_fit(p, draft, &tried) ? &fit : &too_many) = tried.train_images;
-  }
-  return fit;
-}
-
-/* A smaller percentage with which it would fit, halved as often as that takes; 0: none. */
-static double fitting_percent(tr_planner *p, const tr_pass *draft, const tr_group *group) {
-  tr_setting setting = *group->runs[0].setting;
-  tr_plan_run run = group->runs[0];
-  tr_group tried = *group;
-  if (strcmp(setting.method, "patchcore") != 0 || setting.subsampling == TR_SUBSAMPLE_NONE)
-    return 0;
-  run.setting = &setting;
-  tried.runs = &run;
-  for (int halved = 0; halved < 8; ++halved) {
-    setting.percent /= 2;
-    if (would_fit(p, draft, &tried))
-      return setting.percent;
-  }
-  return 0;
-}
-
-/* Of a single run that does not fit in any way: what it would take. The group keeps least. */
-static tr_status say_what_would_fit(tr_planner *p, const tr_pass *draft, tr_group *group) {
-  size_t images = fitting_images(p, draft, group);
-  double percent = fitting_percent(p, draft, group);
-  char need[32], given[32], fewer[64] = "", smaller[64] = "";
-  TR_TRY(keep_less(p, draft, group, 0) == TR_ENOMEM ? TR_OK : TR_EINTERNAL);
-  if (images)
-    snprintf(fewer, sizeof fewer, ", so would %zu training images", images);
-  if (percent > 0)
-    snprintf(smaller, sizeof smaller, ", so would %.3g percent", percent);
-  return tr_fail(TR_ENOMEM, "needs %s, more than the memory limit of %s; a limit of %zuM would do%s%s",
-                 tr_format_bytes(group->peak_bytes, need, sizeof need), tr_format_bytes(p->limit_bytes, given, sizeof given),
-                 (group->peak_bytes >> 20) + 1, fewer, smaller);
+/* Of a single run that does not fit in any way: what it would take. */
+static tr_status say_what_would_fit(tr_planner *p, const tr_pass *draft, const tr_group *group) {
+  room_case c = {p, draft, group};
+  tr_room room = room_of(&c);
+  return tr_room_refuse(&room, p->limit_bytes);
 }
 
 static tr_status settle(tr_planner *p, tr_pass *settled, tr_group *group);

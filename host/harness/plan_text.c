@@ -2,6 +2,7 @@
 #include "host/base/status.h"
 #include "host/base/text.h"
 #include "host/harness/profile.h"
+#include "host/harness/room.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,18 +91,9 @@ static void write_selection(FILE *out, const tr_group *g, size_t first, const ch
 
 /* Where not all training features are kept. */
 static void write_keep(FILE *out, const tr_group *g, const char *stem) {
-  if (!g->needs.again && !g->needs.file_bytes)
-    return;
-  fprintf(out, "%s│  ├─ of the training features %s", stem,
-          g->needs.again ? "projected ones are kept" : "all are kept in a file");
-  if (g->needs.again && g->needs.file_bytes)
-    fprintf(out, " in a file");
-  if (g->needs.file_bytes) {
-    fprintf(out, " (");
-    write_bytes(out, g->needs.file_bytes);
-    fprintf(out, " of disk)");
-  }
-  fprintf(out, "%s\n", g->needs.again ? "; images with selected rows pass once more" : "");
+  char text[160];
+  if (tr_room_keep_text(&g->needs, text, sizeof text))
+    fprintf(out, "%s│  ├─ %s\n", stem, text);
 }
 
 static tr_status write_group(FILE *out, const tr_group *g, const char *stem) {

@@ -41,11 +41,37 @@ fit() {
 }
 code 0 fit --out "$dir/all.trbank"
 code 1 fit --out "$dir/less.trbank" --memory-limit 30M
-says err "80 images would take" "the limit is 30.0 MiB" "would do"
+says err "patchcore on 80 images: needs" "more than the memory limit of 30.0 MiB" "would do"
 [ ! -e "$dir/less.trbank" ] || fail "a model in spite of the limit"
-least=$(grep -oE 'a limit of [0-9]+M would do' "$dir/err" | grep -oE '[0-9]+')
-code 0 fit --dry-run --memory-limit "$((least + 2))M"
-says out "projected ones are kept" "pass once more" " s (decode" peak
-code 0 fit --out "$dir/less.trbank" --memory-limit "$((least + 2))M"
 undated() { head -c -16 "$1" | LC_ALL=C sed -E 's/"date":"[^"]*"//'; } # nor the checksum at the end
-cmp <(undated "$dir/all.trbank") <(undated "$dir/less.trbank") || fail "another model under a limit"
+peak_told() { grep -oE 'peak [0-9.]+ MiB' "$dir/out" | grep -oE '[0-9.]+' | cut -d. -f1; }
+# within LIMIT (MiB) TEXT...: the plan says TEXT, and the model is the same.
+within() {
+  local limit=$1
+  shift
+  code 0 fit --dry-run --memory-limit "${limit}M"
+  says out "$@" " s (decode" peak
+  [ "$(peak_told)" -le "$limit" ] || fail "a peak of $(peak_told) MiB told, limit $limit"
+  rm -f "$dir/less.trbank"
+  code 0 fit --out "$dir/less.trbank" --memory-limit "${limit}M"
+  cmp <(undated "$dir/all.trbank") <(undated "$dir/less.trbank") || fail "another model under a limit of $limit MiB"
+  [ -z "$(ls "$dir" | grep features-)" ] || fail "a file of features is left"
+}
+export TMPDIR=$dir
+least=$(grep -oE 'a limit of [0-9]+M would do' "$dir/err" | grep -oE '[0-9]+')
+within $((least + 1)) "projected ones are kept in a file (30.6 MiB of disk)" "pass once more" # 80 * 784 * 128 floats
+code 0 fit --dry-run
+most=$(peak_told)
+within $((most - 64)) "of the training features"
+TMPDIR=/no/such/folder within $((most - 64)) "projected ones are kept; images with selected rows pass once more"
+code 1 fit --out "$dir/less.trbank" --memory-limit "$((least - 8))M"
+says err "more than the memory limit of $((least - 8)).0 MiB; a limit of ${least}M would do, so would" "training images" "the setting"
+
+# What is named there fits.
+images=$(grep -oE 'so would [0-9]+ training' "$dir/err" | grep -oE '[0-9]+')
+sets=$(sed -E 's/.*or the setting //; s/ with / --set /; s/ or .*//' "$dir/err")
+code 0 fit --dry-run --memory-limit "$((least - 8))M" --set $sets
+mkdir "$dir/fewer"
+ls "$dir/data/synthetic/$one"/train/good/* | head -"$images" | xargs -I{} ln -s {} "$dir/fewer"
+code 0 "$program" fit "$dir/fewer" --backbone resnet18 --set layer_dimension=512 --set dimension=512 --set subsampling.percent=2 \
+  --weights "$dir/weights" --dry-run --memory-limit "$((least - 8))M"

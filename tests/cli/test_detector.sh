@@ -127,7 +127,7 @@ says err "$dir/none/model"
 code 1 score "$class/test" --out "$dir/none/t.csv"
 says err "$dir/none/t.csv"
 code 1 fit --set dimension=64 --memory-limit 8M
-says err "the limit is 8.0 MiB" "M would do"
+says err "more than the memory limit of 8.0 MiB" "M would do"
 code 0 fit --set dimension=64 --dry-run --quantile 0.5
 says out "8 nominal images" "2 images held out" "about" "peak"
 
