@@ -4,6 +4,7 @@
 #include "host/base/status.h"
 #include "host/detector/scorer.h"
 #include "host/detector/threshold.h"
+#include "host/harness/room.h"
 #include "host/methods/picks.h"
 #include "kernels/aggregate.h"
 #include "kernels/coreset.h"
@@ -80,17 +81,40 @@ static tr_scorer_options scorer_options(const tr_append_options *o, const tr_app
                              .progress = o->progress};
 }
 
-static size_t lane_features_bytes(const tr_append_options *o, const tr_append_plan *plan) {
-  size_t grid = (size_t)plan->bank.grid_h * (size_t)plan->bank.grid_w;
-  return tr_device_chunk(o->device) * grid * (size_t)plan->bank.d * sizeof(float);
+static bool features_in_file(const tr_append_plan *plan) {
+  return plan->keep == TR_KEEP_IN_FILE || plan->keep == TR_KEEP_ALL_IN_FILES;
 }
 
-/* Of the selection: rows projected, its scratch, and what lanes take. */
-static size_t selection_bytes(const tr_append_options *o, const tr_append_plan *plan) {
-  size_t rows = all_rows(plan), allowed = rows_allowed(plan), d_star = (size_t)selected_by(plan), d = (size_t)plan->bank.d;
-  size_t lane = lane_features_bytes(o, plan) + tr_aggregate_scratch(o->device, &plan->bank.maps, (int)tr_device_chunk(o->device));
-  return (rows + d) * d_star * sizeof(float) + (size_t)tr_device_lanes(o->device) * lane +
-         tr_coreset_scratch(o->device, rows, (int)d_star, allowed < rows ? allowed + 1 : rows);
+static bool projected_in_file(const tr_append_plan *plan) {
+  return plan->keep == TR_KEEP_PROJECTED_IN_FILE || plan->keep == TR_KEEP_ALL_IN_FILES;
+}
+
+static size_t features_bytes(const tr_append_plan *plan) {
+  return new_patches(plan) * (size_t)plan->bank.d * sizeof(float);
+}
+
+static size_t projected_bytes(const tr_append_plan *plan) {
+  return all_rows(plan) * (size_t)selected_by(plan) * sizeof(float);
+}
+
+/* Patches that pass through a lane at once. */
+static size_t lane_patches(const tr_append_options *o, const tr_append_plan *plan) {
+  return tr_device_chunk(o->device) * (size_t)plan->bank.grid_h * (size_t)plan->bank.grid_w;
+}
+
+/* Features, projected ones, what makes them, and those on their way to files. */
+static size_t lane_bytes(const tr_append_options *o, const tr_append_plan *plan) {
+  size_t patches = lane_patches(o, plan), features = patches * (size_t)plan->bank.d * sizeof(float);
+  size_t projected = projected_in_file(plan) ? patches * (size_t)selected_by(plan) * sizeof(float) : 0;
+  return features + 2 * projected + (features_in_file(plan) ? features : 0) +
+         tr_aggregate_scratch(o->device, &plan->bank.maps, (int)tr_device_chunk(o->device)) +
+         tr_project_bytes(o->device, patches, plan->bank.d, selected_by(plan));
+}
+
+/* Picks, with the one more that says how far the farthest patch is from the others. */
+static size_t most_picks(const tr_append_plan *plan) {
+  size_t allowed = rows_allowed(plan), rows = all_rows(plan);
+  return allowed < rows ? allowed + 1 : rows;
 }
 
 /* Rows of the new bank about, where a radius decides: as many for an image as before. */
@@ -100,21 +124,84 @@ static size_t rows_expected(const tr_append_plan *plan) {
   return plan->goal.radius > 0 && alike < allowed ? alike : allowed;
 }
 
-static tr_status forecast(const tr_append_options *o, tr_append_plan *plan) {
-  tr_scorer_needs needs;
+/* Picks that there is memory for at first. Where that turns out to be too few the selection is taken up again with more. */
+static size_t picks_at_first(const tr_append_plan *plan) {
+  size_t expected = rows_expected(plan), some = expected + expected / 4 + 1, most = most_picks(plan);
+  return plan->goal.radius > 0 && some < most ? some : most;
+}
+
+static size_t scratch_bytes(const tr_append_options *o, const tr_append_plan *plan, size_t picks) {
+  return projected_in_file(plan) ? tr_coreset_read_scratch(o->device, all_rows(plan), selected_by(plan), picks)
+                                 : tr_coreset_scratch(o->device, all_rows(plan), selected_by(plan), picks);
+}
+
+/* Of the selection: the matrix, rows projected, its scratch, and what lanes take. */
+static size_t selection_bytes(const tr_append_options *o, const tr_append_plan *plan) {
+  return (size_t)plan->bank.d * (size_t)selected_by(plan) * sizeof(float) +
+         (projected_in_file(plan) ? 0 : projected_bytes(plan)) + (size_t)tr_device_lanes(o->device) * lane_bytes(o, plan) +
+         scratch_bytes(o, plan, picks_at_first(plan));
+}
+
+static tr_status forecast_keeping(const tr_append_options *o, tr_append_plan *plan, tr_scorer_needs *needs) {
   tr_scorer_options options = scorer_options(o, plan);
-  TR_TRY(tr_scorer_forecast(&options, plan->images.most_bytes, &needs));
-  size_t row_bytes = (size_t)plan->bank.d * sizeof(float), features = new_patches(plan) * row_bytes;
-  size_t base = tr_memory_now_bytes() + needs.score_bytes + selection_bytes(o, plan);
-  base += (2 * rows_expected(plan) - plan->bank.row_count) * row_bytes; /* new rows, and all of them together */
-  size_t left = o->memory_limit ? o->memory_limit : tr_memory_free_bytes() / 2;
-  plan->keeps = base + features <= left;
-  plan->peak_bytes = base + (plan->keeps ? features : 0);
+  TR_TRY(tr_scorer_forecast(&options, plan->images.most_bytes, needs));
+  plan->needs = (tr_method_needs){.again = plan->keep == TR_KEEP_NOTHING || plan->keep == TR_KEEP_PROJECTED_IN_FILE};
+  plan->needs.file_bytes += features_in_file(plan) ? features_bytes(plan) : 0;
+  plan->needs.file_bytes += projected_in_file(plan) ? projected_bytes(plan) : 0;
+  plan->peak_bytes = plan->base_bytes + needs->score_bytes + selection_bytes(o, plan);
+  plan->peak_bytes += (2 * rows_expected(plan) - plan->bank.row_count) * (size_t)plan->bank.d *
+                      sizeof(float); /* new rows, and all of them together */
+  plan->peak_bytes += plan->keep == TR_KEEP_FEATURES ? features_bytes(plan) : 0;
+  return TR_OK;
+}
+
+/* As host/harness/room.h asks. */
+typedef struct room_case {
+  const tr_append_options *options;
+  const tr_append_plan *plan;
+} room_case;
+
+static tr_status forecast_case(void *context, const tr_setting *setting, size_t train_images, tr_keep keep, tr_room_needs *out) {
+  const room_case *c = context;
+  tr_append_plan tried = *c->plan;
+  tr_scorer_needs needs;
+  if (setting != tried.bank.about.setting)
+    return tr_fail(TR_EINVAL, "a detector that grows has its own settings");
+  tried.images.images.train_count = train_images;
+  tried.keep = keep;
+  TR_TRY(forecast_keeping(c->options, &tried, &needs));
+  *out = (tr_room_needs){.peak_bytes = tried.peak_bytes,
+                         .again = tried.needs.again,
+                         .file_bytes = tried.needs.file_bytes,
+                         .pixels = tried.images.mean_pixels,
+                         .macs = needs.backbone_macs * (double)tr_tiling_count(&needs.tiling),
+                         .image_h = tried.images.in_h,
+                         .image_w = tried.images.in_w};
+  return TR_OK;
+}
+
+/* Without a limit, new features get half of what is free. */
+static tr_status forecast(const tr_append_options *o, tr_append_plan *plan) {
+  double file_rate = 0;
+  room_case c = {o, plan};
+  tr_room room = {.device = o->device,
+                  .setting = plan->bank.about.setting,
+                  .train_images = plan->images.images.train_count,
+                  .forecast = forecast_case,
+                  .context = &c,
+                  .file_rate = &file_rate};
+  tr_scorer_needs needs;
+  plan->base_bytes = tr_memory_now_bytes();
+  TR_TRY(forecast_keeping(o, plan, &needs));
+  size_t limit = o->memory_limit ? o->memory_limit : plan->base_bytes + tr_memory_free_bytes() / 2;
+  if (plan->peak_bytes <= limit)
+    return TR_OK;
+  TR_TRY(tr_room_keep_less(&room, limit, &plan->keep));
+  TR_TRY(forecast_keeping(o, plan, &needs));
   if (!o->memory_limit || plan->peak_bytes <= o->memory_limit)
     return TR_OK;
-  char peak[32], limit[32];
-  return tr_fail(TR_ENOMEM, "appending %zu images would take %s, and the limit is %s", plan->images.images.train_count,
-                 tr_format_bytes(plan->peak_bytes, peak, sizeof peak), tr_format_bytes(o->memory_limit, limit, sizeof limit));
+  tr_status status = tr_room_refuse(&room, o->memory_limit);
+  return tr_fail_context(status, "appending %zu images", plan->images.images.train_count);
 }
 
 static tr_status prepare(const tr_append_options *o, tr_append_plan *plan) {
@@ -154,7 +241,7 @@ static void write_goal(FILE *out, const tr_append_plan *plan) {
 
 tr_status tr_append_plan_text(const tr_append_options *o, const tr_append_plan *plan, char **out) {
   size_t bytes;
-  char peak[32];
+  char peak[32], keep[160];
   *out = NULL;
   FILE *text = open_memstream(out, &bytes);
   if (!text)
@@ -166,8 +253,9 @@ tr_status tr_append_plan_text(const tr_append_options *o, const tr_append_plan *
   if (plan->images.images.test_count)
     fprintf(text, "├─ threshold: number %zu of the scores of %zu images\n",
             tr_threshold_rank(o->quantile, plan->images.images.test_count), plan->images.images.test_count);
-  fprintf(text, "└─ peak %s%s\n", tr_format_bytes(plan->peak_bytes, peak, sizeof peak),
-          plan->keeps ? "" : "; images with selected patches pass twice");
+  if (tr_room_keep_text(&plan->needs, keep, sizeof keep))
+    fprintf(text, "├─ %s\n", keep);
+  fprintf(text, "└─ peak %s\n", tr_format_bytes(plan->peak_bytes, peak, sizeof peak));
   if (fclose(text) == 0)
     return TR_OK;
   free(*out);
@@ -180,20 +268,24 @@ tr_status tr_append_plan_text(const tr_append_options *o, const tr_append_plan *
 typedef struct lane {
   float *features; /* device, of a chunk of tiles */
   void *scratch;
+  float *projected;                      /* likewise, on their way to the file */
+  float *host_features, *host_projected; /* the same in host memory */
 } lane;
 
 typedef struct growth {
   const tr_append_options *options;
   const tr_append_plan *plan;
   tr_scorer *scorer;
-  size_t grid;      /* patches of a tile */
-  float *projected; /* device, [bank rows + new patches, d*] */
-  float *matrix;    /* device, [d*, d]; NULL where features are not projected */
+  size_t grid;                     /* patches of a tile */
+  float *projected;                /* device, [bank rows + new patches, d*] */
+  tr_feature_file *projected_file; /* in place of that */
+  float *matrix;                   /* device, [d*, d]; NULL where features are not projected */
   lane *lanes;
-  float *kept;     /* [new patches, d], or NULL */
-  uint32_t *order; /* of all rows: the bank's, then the picks, each a row of `projected` */
-  size_t rows;     /* of the new bank */
-  double cover;    /* of the new patches */
+  float *kept;           /* [new patches, d], or NULL */
+  tr_feature_file *file; /* the same in a file, or NULL */
+  uint32_t *order;       /* of all rows: the bank's, then the picks, each a row of `projected` */
+  size_t rows;           /* of the new bank */
+  double cover;          /* of the new patches */
   tr_picks *picks;
 } growth;
 
@@ -202,8 +294,13 @@ static void release(growth *g) {
   for (int i = 0; g->lanes && i < tr_device_lanes(device); ++i) {
     tr_device_free(device, g->lanes[i].features);
     tr_device_free(device, g->lanes[i].scratch);
+    tr_device_free(device, g->lanes[i].projected);
+    free(g->lanes[i].host_features);
+    free(g->lanes[i].host_projected);
   }
   tr_device_free(device, g->projected);
+  tr_feature_file_close(g->projected_file);
+  tr_feature_file_close(g->file);
   tr_device_free(device, g->matrix);
   tr_picks_destroy(g->picks);
   tr_scorer_destroy(g->scorer);
@@ -227,18 +324,36 @@ static tr_status make_matrix(growth *g) {
   return status;
 }
 
+/* What passes through a lane, and through it into files. */
+static tr_status allocate_lane(const growth *g, lane *l) {
+  tr_device *device = g->options->device;
+  size_t patches = lane_patches(g->options, g->plan), features = patches * (size_t)g->plan->bank.d * sizeof(float);
+  size_t projected = patches * (size_t)selected_by(g->plan) * sizeof(float);
+  TR_TRY(tr_device_alloc(device, features, (void **)&l->features));
+  TR_TRY(tr_device_alloc(device, tr_aggregate_scratch(device, &g->plan->bank.maps, (int)tr_device_chunk(device)), &l->scratch));
+  if (features_in_file(g->plan) && !(l->host_features = malloc(features)))
+    return no_memory();
+  if (!projected_in_file(g->plan))
+    return TR_OK;
+  l->host_projected = malloc(projected);
+  return l->host_projected ? tr_device_alloc(device, projected, (void **)&l->projected) : no_memory();
+}
+
 static tr_status allocate(growth *g) {
   tr_device *device = g->options->device;
-  size_t row_bytes = (size_t)g->plan->bank.d * sizeof(float), chunk = tr_device_chunk(device);
+  const tr_append_plan *plan = g->plan;
+  const char *folder = getenv("TMPDIR");
+  folder = folder ? folder : "/tmp";
   g->lanes = calloc((size_t)tr_device_lanes(device), sizeof *g->lanes);
-  g->kept = g->plan->keeps ? malloc(new_patches(g->plan) * row_bytes) : NULL;
-  if (!g->lanes || (g->plan->keeps && !g->kept))
+  g->kept = plan->keep == TR_KEEP_FEATURES ? malloc(features_bytes(plan)) : NULL;
+  if (!g->lanes || (plan->keep == TR_KEEP_FEATURES && !g->kept))
     return no_memory();
-  for (int i = 0; i < tr_device_lanes(device); ++i) {
-    TR_TRY(tr_device_alloc(device, chunk * g->grid * row_bytes, (void **)&g->lanes[i].features));
-    TR_TRY(tr_device_alloc(device, tr_aggregate_scratch(device, &g->plan->bank.maps, (int)chunk), &g->lanes[i].scratch));
-  }
-  return tr_device_alloc(device, all_rows(g->plan) * (size_t)selected_by(g->plan) * sizeof(float), (void **)&g->projected);
+  for (int i = 0; i < tr_device_lanes(device); ++i)
+    TR_TRY(allocate_lane(g, &g->lanes[i]));
+  if (features_in_file(plan))
+    TR_TRY(tr_feature_file_create(folder, features_bytes(plan), &g->file));
+  return projected_in_file(plan) ? tr_feature_file_create(folder, projected_bytes(plan), &g->projected_file)
+                                 : tr_device_alloc(device, projected_bytes(plan), (void **)&g->projected);
 }
 
 /* Rows of features, device, as the selection sees them. */
@@ -251,15 +366,32 @@ static tr_status project(const growth *g, const float *features, size_t n, float
                     &(tr_project_args){.n = n, .d = d, .d_star = d_star, .src = features, .matrix = g->matrix, .dst = to});
 }
 
+/* Rows from `first` on, which are a lane's features: to where the selection finds them. */
+static tr_status take_projected(const growth *g, const lane *l, size_t first, size_t n) {
+  tr_device *device = g->options->device;
+  size_t row_bytes = (size_t)selected_by(g->plan) * sizeof(float);
+  if (!g->projected_file)
+    return project(g, l->features, n, g->projected + first * (size_t)selected_by(g->plan));
+  TR_TRY(project(g, l->features, n, l->projected));
+  TR_TRY(tr_device_download(device, l->host_projected, l->projected, n * row_bytes));
+  TR_TRY(tr_device_sync(device));
+  return tr_feature_file_write(g->projected_file, first * row_bytes, l->host_projected, n * row_bytes);
+}
+
+static tr_status read_projected(void *context, size_t first, size_t n, float *rows) {
+  const growth *g = context;
+  size_t row_bytes = (size_t)selected_by(g->plan) * sizeof(float);
+  return tr_feature_file_read(g->projected_file, first * row_bytes, rows, n * row_bytes);
+}
+
 /* Through a lane's memory, in its pieces. */
 static tr_status project_bank(const growth *g) {
   const tr_bank_file *b = &g->plan->bank;
-  size_t d = (size_t)b->d, piece = tr_device_chunk(g->options->device) * g->grid;
+  size_t d = (size_t)b->d, piece = lane_patches(g->options, g->plan);
   for (size_t first = 0; first < b->row_count; first += piece) {
     size_t n = b->row_count - first < piece ? b->row_count - first : piece;
-    float *rows = g->lanes[0].features;
-    TR_TRY(tr_device_upload(g->options->device, rows, b->rows + first * d, n * d * sizeof(float)));
-    TR_TRY(project(g, rows, n, g->projected + first * (size_t)selected_by(g->plan)));
+    TR_TRY(tr_device_upload(g->options->device, g->lanes[0].features, b->rows + first * d, n * d * sizeof(float)));
+    TR_TRY(take_projected(g, &g->lanes[0], first, n));
   }
   return TR_OK;
 }
@@ -276,52 +408,104 @@ static tr_status aggregate(const growth *g, int number, size_t n, const float *c
 static tr_status take_units(void *context, int number, const size_t *units, size_t n, const float *const *maps) {
   growth *g = context;
   size_t first = units[0] * g->grid, count = n * g->grid, d = (size_t)g->plan->bank.d;
-  const float *features = g->lanes[number].features;
+  const lane *l = &g->lanes[number];
   TR_TRY(aggregate(g, number, n, maps));
-  TR_TRY(project(g, features, count, g->projected + (g->plan->bank.row_count + first) * (size_t)selected_by(g->plan)));
-  if (!g->kept)
+  TR_TRY(take_projected(g, l, g->plan->bank.row_count + first, count));
+  if (!g->kept && !g->file)
     return TR_OK;
-  TR_TRY(tr_device_download(g->options->device, g->kept + first * d, features, count * d * sizeof(float)));
-  return tr_device_sync(g->options->device);
+  float *to = g->kept ? g->kept + first * d : l->host_features;
+  TR_TRY(tr_device_download(g->options->device, to, l->features, count * d * sizeof(float)));
+  TR_TRY(tr_device_sync(g->options->device));
+  return g->file ? tr_feature_file_write(g->file, first * d * sizeof(float), to, count * d * sizeof(float)) : TR_OK;
+}
+
+typedef struct selection {
+  size_t picks, picked; /* that there is memory for; that there are */
+  float *radius;        /* [most_picks()] */
+  void *scratch;        /* device, or host memory where rows are read */
+} selection;
+
+static tr_status allocate_scratch(const growth *g, selection *s) {
+  size_t bytes = scratch_bytes(g->options, g->plan, s->picks);
+  if (!g->projected_file)
+    return tr_device_alloc(g->options->device, bytes, &s->scratch);
+  s->scratch = malloc(bytes);
+  return s->scratch ? TR_OK : no_memory();
+}
+
+static void free_scratch(const growth *g, selection *s) {
+  if (g->projected_file)
+    free(s->scratch);
+  else
+    tr_device_free(g->options->device, s->scratch);
+  s->scratch = NULL;
+}
+
+/* From the rows that there are by now. */
+static tr_status go_on(growth *g, selection *s) {
+  size_t given = s->picked;
+  TR_TRY(allocate_scratch(g, s));
+  tr_status status = tr_coreset(g->options->device, &(tr_coreset_args){.n = all_rows(g->plan),
+                                                                       .d = selected_by(g->plan),
+                                                                       .rows = g->projected,
+                                                                       .picks = s->picks,
+                                                                       .order = g->order,
+                                                                       .radius = s->radius,
+                                                                       .given = given,
+                                                                       .stop_radius = g->plan->goal.radius,
+                                                                       .picked = &s->picked,
+                                                                       .scratch = s->scratch,
+                                                                       .read = g->projected_file ? read_projected : NULL,
+                                                                       .read_context = g,
+                                                                       .progress = g->options->progress});
+  free_scratch(g, s);
+  return status;
+}
+
+/* Twice as many picks, where the limit has room for what they take. */
+static tr_status make_room(const growth *g, selection *s) {
+  const tr_append_options *o = g->options;
+  size_t most = most_picks(g->plan), picks = s->picks < most / 2 ? 2 * s->picks : most;
+  size_t bytes = g->plan->peak_bytes + scratch_bytes(o, g->plan, picks) - scratch_bytes(o, g->plan, picks_at_first(g->plan)) +
+                 2 * (picks - picks_at_first(g->plan)) * (size_t)g->plan->bank.d * sizeof(float);
+  char need[32], given[32];
+  if (o->memory_limit && bytes > o->memory_limit)
+    return tr_fail(TR_ENOMEM,
+                   "appending images: %zu rows, as many as were expected, leave a new patch %.6g from all of them; going on "
+                   "needs %s, more than the memory limit of %s; --radius, --rows or --percent end it earlier",
+                   s->picked, (double)s->radius[s->picked - 1], tr_format_bytes(bytes, need, sizeof need),
+                   tr_format_bytes(o->memory_limit, given, sizeof given));
+  s->picks = picks;
+  return TR_OK;
 }
 
 /* The pick that would come next says how far the farthest patch is from the rows: one more than there may be, or what the radius stops at. */
-static tr_status pick(growth *g, void *scratch, float *radius, size_t picks) {
-  size_t picked = 0, given = g->plan->bank.row_count;
-  for (size_t i = 0; i < given; ++i)
+static tr_status pick(growth *g, selection *s) {
+  s->picks = picks_at_first(g->plan);
+  s->picked = g->plan->bank.row_count;
+  for (size_t i = 0; i < s->picked; ++i)
     g->order[i] = (uint32_t)i;
-  TR_TRY(tr_coreset(g->options->device, &(tr_coreset_args){.n = all_rows(g->plan),
-                                                           .d = selected_by(g->plan),
-                                                           .rows = g->projected,
-                                                           .picks = picks,
-                                                           .order = g->order,
-                                                           .radius = radius,
-                                                           .given = given,
-                                                           .stop_radius = g->plan->goal.radius,
-                                                           .picked = &picked,
-                                                           .scratch = scratch,
-                                                           .progress = g->options->progress}));
+  TR_TRY(go_on(g, s));
+  while (s->picked == s->picks && s->picks < most_picks(g->plan)) {
+    TR_TRY(make_room(g, s));
+    TR_TRY(go_on(g, s));
+  }
   size_t allowed = rows_allowed(g->plan);
-  g->rows = picked < allowed ? picked : allowed;
-  g->cover = g->rows < all_rows(g->plan) ? (double)radius[g->rows] : 0;
+  g->rows = s->picked < allowed ? s->picked : allowed;
+  g->cover = g->rows < all_rows(g->plan) ? (double)s->radius[g->rows] : 0;
   return TR_OK;
 }
 
 static tr_status select_rows(growth *g) {
-  tr_device *device = g->options->device;
-  size_t allowed = rows_allowed(g->plan), rows = all_rows(g->plan), picks = allowed < rows ? allowed + 1 : rows;
-  void *scratch = NULL;
-  g->order = calloc(picks, sizeof *g->order);
-  float *radius = calloc(picks, sizeof *radius);
-  tr_status status = g->order && radius ? TR_OK : no_memory();
-  if (status == TR_OK)
-    status = tr_device_alloc(device, tr_coreset_scratch(device, rows, selected_by(g->plan), picks), &scratch);
-  if (status == TR_OK)
-    status = pick(g, scratch, radius, picks);
-  tr_device_free(device, scratch);
-  tr_device_free(device, g->projected);
+  size_t most = most_picks(g->plan);
+  selection s = {.radius = calloc(most, sizeof *s.radius)};
+  g->order = calloc(most, sizeof *g->order);
+  tr_status status = g->order && s.radius ? pick(g, &s) : no_memory();
+  tr_device_free(g->options->device, g->projected);
+  tr_feature_file_close(g->projected_file);
   g->projected = NULL;
-  free(radius);
+  g->projected_file = NULL;
+  free(s.radius);
   return status;
 }
 
@@ -336,25 +520,31 @@ static tr_status collect_units(void *context, int number, const size_t *units, s
 }
 
 /* Tiles with picks pass once more. */
-static tr_status collect(growth *g, const uint32_t *patches, size_t count, float *to) {
-  tr_device *device = g->options->device;
-  size_t images = g->plan->images.images.train_count, units = new_patches(g->plan) / g->grid;
+static tr_status feed_picks(growth *g) {
+  size_t units = new_patches(g->plan) / g->grid;
   uint8_t *wanted = calloc(units, sizeof *wanted);
-  float *rows = NULL;
-  tr_status status = wanted ? tr_picks_create(device, patches, count, g->grid, g->plan->bank.d, true, &g->picks) : no_memory();
-  for (size_t u = 0; status == TR_OK && u < units; ++u)
+  if (!wanted)
+    return no_memory();
+  for (size_t u = 0; u < units; ++u)
     wanted[u] = tr_picks_want(g->picks, u);
-  if (status == TR_OK)
-    status = tr_scorer_feed(g->scorer, "nominal images again",
-                            &(tr_feed_list){.samples = g->plan->images.images.train, .count = images, .wanted = wanted},
-                            collect_units, g);
-  if (status == TR_OK)
-    status = tr_picks_take(g->picks, &rows);
-  if (status == TR_OK)
-    memcpy(to, rows, count * (size_t)g->plan->bank.d * sizeof *to);
-  tr_device_free_pinned(device, rows);
+  const tr_class *images = &g->plan->images.images;
+  tr_status status =
+      tr_scorer_feed(g->scorer, "nominal images again",
+                     &(tr_feed_list){.samples = images->train, .count = images->train_count, .wanted = wanted}, collect_units, g);
   free(wanted);
   return status;
+}
+
+/* From the file, or from images. */
+static tr_status collect(growth *g, const uint32_t *patches, size_t count, float *to) {
+  tr_device *device = g->options->device;
+  float *rows = NULL;
+  TR_TRY(tr_picks_create(device, patches, count, g->grid, g->plan->bank.d, true, &g->picks));
+  TR_TRY(g->file ? tr_picks_read(g->picks, g->file) : feed_picks(g));
+  TR_TRY(tr_picks_take(g->picks, &rows));
+  memcpy(to, rows, count * (size_t)g->plan->bank.d * sizeof *to);
+  tr_device_free_pinned(device, rows);
+  return TR_OK;
 }
 
 /* The new bank: order as patches of all images, rows as features. */

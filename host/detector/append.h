@@ -37,12 +37,13 @@ typedef struct tr_append_plan {
   tr_fit_options fit; /* the bank's setting, on the new images */
   tr_fit_plan images;
   tr_bank_goal goal;
-  bool keeps; /* the new features in memory; else images with picked patches are fed once more */
-  size_t peak_bytes;
+  tr_keep keep; /* of the new images' features; projected ones with those of the bank's rows */
+  tr_method_needs needs;
+  size_t base_bytes, peak_bytes; /* resident now, and most */
 } tr_append_plan;
 
 /* EINVAL: a bank that cannot grow (SPADE and PaDiM have none; random, learned or imported rows, or all), images of another size, a file of
- * before covering radii were kept and no goal; ENOMEM: over the limit. Errors of files name them. */
+ * before covering radii were kept and no goal; ENOMEM: over the limit in any way, and what would fit. Errors of files name them. */
 tr_status tr_append_prepare(const tr_append_options *options, tr_append_plan *out);
 void tr_append_plan_free(tr_append_plan *plan);
 
