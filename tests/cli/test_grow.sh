@@ -181,8 +181,9 @@ says out "9 rows of 26"
 code 0 append kept
 mkdir "$dir/many"
 for i in $(seq 60); do for image in "$dir"/new/*; do ln -s "$image" "$dir/many/$i-${image##*/}"; done; done
-many() { TMPDIR=$dir "$program" fit "$dir/many" --append "$dir/old.model" --out "$dir/$1" --weights "$dir" "${@:2}"; }
+many() { TMPDIR=$folder "$program" fit "$dir/many" --append "$dir/old.model" --out "$dir/$1" --weights "$dir" "${@:2}"; }
 peak_told() { grep -oE 'peak [0-9.]+ MiB' "$dir/out" | grep -oE '[0-9.]+' | cut -d. -f1; }
+folder=$dir
 code 0 many kept
 code 0 "$program" bank export "$dir/kept" "$dir/kept.npy"
 code 0 many "" --dry-run
@@ -190,7 +191,8 @@ most=$(peak_told)
 code 1 many none --memory-limit 4M
 says err "appending 360 images: needs" "more than the memory limit of 4.0 MiB"
 least=$(sed -n 's/.* a limit of \([0-9]*\)M would do.*/\1/p' "$dir/err")
-for limit in $least $((most - 1)); do
+for case in "$dir $least" "$dir $((most - 1))" "/no/such/folder $((most - 1))"; do
+  folder=${case% *} limit=${case#* }
   code 0 many "" --dry-run --memory-limit "${limit}M"
   says out "of the training features"
   [ "$(peak_told)" -le "$limit" ] || fail "a peak of $(peak_told) MiB told, limit $limit"
@@ -201,6 +203,18 @@ for limit in $least $((most - 1)); do
 done
 code 1 many none --memory-limit $((least - 1))M
 says err "so would" "training images"
+# Images that bring more rows than was expected from the old ones: the selection is taken up again, to the rows of one in one go; where that
+# takes more than the limit it says so.
+code 0 fit "$dir/old" "$dir/few" --set subsampling.percent=2 # 6 rows
+other() { "$program" fit "$dir/more/synthetic/nut" --append "$dir/few" --out "$dir/$1" --weights "$dir" "${@:2}"; }
+code 0 other started.again
+radius=$(sed -n 's/.* (old ones \([^,]*\), .*/\1/p' "$dir/err")
+code 0 other started.again --radius "$(awk "BEGIN { print 0.3 * $radius }")"
+rows=$(rows_told)
+[ "$rows" -gt 40 ] || fail "$rows rows, no more than were expected"
+code 0 other at.once --rows "$rows"
+for model in started.again at.once; do code 0 "$program" bank export "$dir/$model" "$dir/$model.npy"; done
+cmp "$dir/started.again.npy" "$dir/at.once.npy"
 # The threshold is made anew, or it is gone.
 code 0 fit "$dir/old" "$dir/with" --set subsampling.percent=20 --quantile 0.5
 code 0 "$program" fit "$dir/new" --append "$dir/with" --out "$dir/without" --weights "$dir"
