@@ -92,11 +92,12 @@ tr_status tr_image_decode(const void *data, size_t bytes, const char *name, int 
 }
 
 tr_status tr_image_read(const char *path, int channels, tr_image *out) {
-  tr_mapping mapping;
+  char *data;
+  size_t bytes;
   *out = (tr_image){.pixels = NULL};
-  TR_TRY(tr_file_map(path, &mapping));
-  tr_status status = tr_image_decode(mapping.data, mapping.bytes, path, channels, out);
-  tr_file_unmap(&mapping);
+  TR_TRY(tr_file_read(path, &data, &bytes)); /* not mapped: a file that is cut short meanwhile is an error, not a fault */
+  tr_status status = tr_image_decode((const uint8_t *)data, bytes, path, channels, out);
+  free(data);
   return status;
 }
 

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,48 +144,124 @@ tr_status tr_make_folder_of(const char *file) {
   return status;
 }
 
+static tr_status open_regular(const char *path, int *file, size_t *bytes) {
+  struct stat info;
+  *file = open(path, O_RDONLY | O_CLOEXEC);
+  if (*file < 0)
+    return tr_fail_errno(TR_EIO, "opening %s", path);
+  tr_status status = TR_OK;
+  if (fstat(*file, &info) != 0)
+    status = tr_fail_errno(TR_EIO, "opening %s", path);
+  else if (!S_ISREG(info.st_mode))
+    status = tr_fail(TR_EIO, "opening %s: not a regular file", path);
+  else
+    *bytes = (size_t)info.st_size;
+  if (status != TR_OK)
+    close(*file);
+  return status;
+}
+
+/* What is there: less where something else cuts the file short meanwhile. */
+static tr_status read_all(int file, const char *path, char *data, size_t bytes, size_t *got) {
+  for (*got = 0; *got < bytes;) {
+    ssize_t some = read(file, data + *got, bytes - *got);
+    if (some < 0 && errno == EINTR)
+      continue;
+    if (some < 0)
+      return tr_fail_errno(TR_EIO, "reading %s", path);
+    if (some == 0)
+      break;
+    *got += (size_t)some;
+  }
+  return TR_OK;
+}
+
 tr_status tr_file_read(const char *path, char **data, size_t *bytes) {
   *data = NULL;
   *bytes = 0;
-  tr_mapping mapping;
-  TR_TRY(tr_file_map(path, &mapping));
-  char *copy = malloc(mapping.bytes + 1);
-  if (copy) {
-    if (mapping.bytes)
-      memcpy(copy, mapping.data, mapping.bytes);
-    copy[mapping.bytes] = '\0';
-    *data = copy;
-    *bytes = mapping.bytes;
+  int file;
+  size_t size, got = 0;
+  TR_TRY(open_regular(path, &file, &size));
+  char *copy = malloc(size + 1);
+  tr_status status = copy ? read_all(file, path, copy, size, &got) : tr_fail(TR_ENOMEM, "reading %s: out of memory", path);
+  close(file);
+  if (status != TR_OK) {
+    free(copy);
+    return status;
   }
-  tr_file_unmap(&mapping);
-  return copy ? TR_OK : tr_fail(TR_ENOMEM, "reading %s: out of memory", path);
+  copy[got] = '\0';
+  *data = copy;
+  *bytes = got;
+  return TR_OK;
+}
+
+/* ---- mappings, which are known so that a fault in one can be told ---- */
+
+enum { MOST_MAPPINGS = 256 };
+
+typedef struct known_mapping {
+  _Atomic(const uint8_t *) data; /* NULL: free */
+  size_t bytes;
+  char *path;
+} known_mapping;
+
+static known_mapping known[MOST_MAPPINGS];
+static pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* More than there is room for are not known. */
+static void remember(const tr_mapping *mapping, const char *path) {
+  pthread_mutex_lock(&known_lock);
+  size_t i = 0;
+  while (i < MOST_MAPPINGS && atomic_load(&known[i].data))
+    ++i;
+  if (i < MOST_MAPPINGS && (known[i].path = strdup(path))) {
+    known[i].bytes = mapping->bytes;
+    atomic_store(&known[i].data, mapping->data);
+  }
+  pthread_mutex_unlock(&known_lock);
+}
+
+static void forget(const tr_mapping *mapping) {
+  pthread_mutex_lock(&known_lock);
+  for (size_t i = 0; i < MOST_MAPPINGS; ++i)
+    if (atomic_load(&known[i].data) == mapping->data) {
+      atomic_store(&known[i].data, NULL);
+      free(known[i].path);
+      break;
+    }
+  pthread_mutex_unlock(&known_lock);
+}
+
+const char *tr_file_mapped_at(const void *address) {
+  for (size_t i = 0; i < MOST_MAPPINGS; ++i) {
+    const uint8_t *data = atomic_load(&known[i].data);
+    size_t at = data ? (uintptr_t)address - (uintptr_t)data : SIZE_MAX;
+    if (at < known[i].bytes)
+      return known[i].path;
+  }
+  return NULL;
 }
 
 tr_status tr_file_map(const char *path, tr_mapping *out) {
   *out = (tr_mapping){0};
-  int file = open(path, O_RDONLY | O_CLOEXEC);
-  if (file < 0)
-    return tr_fail_errno(TR_EIO, "opening %s", path);
-  struct stat info;
-  tr_status status = TR_OK;
-  if (fstat(file, &info) != 0)
-    status = tr_fail_errno(TR_EIO, "opening %s", path);
-  else if (!S_ISREG(info.st_mode))
-    status = tr_fail(TR_EIO, "opening %s: not a regular file", path);
-  else if (info.st_size > 0) {
-    void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, file, 0);
-    if (data == MAP_FAILED)
-      status = tr_fail_errno(TR_EIO, "mapping %s", path);
-    else
-      *out = (tr_mapping){data, (size_t)info.st_size};
-  }
+  int file;
+  size_t bytes;
+  TR_TRY(open_regular(path, &file, &bytes));
+  void *data = bytes ? mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, file, 0) : NULL;
+  tr_status status = data == MAP_FAILED ? tr_fail_errno(TR_EIO, "mapping %s", path) : TR_OK;
   close(file);
+  if (status == TR_OK && data) {
+    *out = (tr_mapping){data, bytes};
+    remember(out, path);
+  }
   return status;
 }
 
 void tr_file_unmap(tr_mapping *mapping) {
-  if (mapping->data)
+  if (mapping->data) {
+    forget(mapping);
     munmap((void *)mapping->data, mapping->bytes);
+  }
   *mapping = (tr_mapping){0};
 }
 

@@ -42,6 +42,10 @@ typedef struct tr_mapping {
 tr_status tr_file_map(const char *path, tr_mapping *out);
 void tr_file_unmap(tr_mapping *mapping);
 
+/* The file that is mapped at an address, or NULL. Reading what another process has cut off meanwhile is a SIGBUS, whose handler may ask
+ * here. */
+const char *tr_file_mapped_at(const void *address);
+
 /* Writes a temporary file beside `path`, fsyncs and renames it: readers see the old file or the whole new one. Where `path` is
  * a pipe or a device, it is written to as it is. */
 tr_status tr_file_write(const char *path, const void *data, size_t bytes);

@@ -1,4 +1,5 @@
 /* Finds the command; help, version, and what all commands share. */
+#include "host/base/text.h"
 #include "host/cli/cli.h"
 #include <getopt.h>
 #include <signal.h>
@@ -6,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const cli_command *const commands[] = {&cli_run,  &cli_fit,    &cli_score,      &cli_report, &cli_compare, &cli_merge,
                                               &cli_bank, &cli_verify, &cli_synthesize, &cli_bench,  &cli_info};
@@ -90,10 +92,30 @@ bool cli_parse_shard(const char *text, int *shard, int *shards) {
   return true;
 }
 
+static void say(const char *text) {
+  (void)!write(STDERR_FILENO, text, strlen(text));
+}
+
+/* Of files that are mapped (weights, models). What is finished is on disk. */
+static void end_for_a_lost_file(int number, siginfo_t *info, void *context) {
+  (void)context;
+  const char *path = tr_file_mapped_at(info->si_addr);
+  if (!path) {
+    signal(number, SIG_DFL);
+    return; /* to the same again */
+  }
+  say("totalrecall: ");
+  say(path);
+  say(" was cut short by something else while it was read; put it back and run the command again\n");
+  _exit(CLI_FAILED);
+}
+
 int main(int argc, char **argv) {
   /* A full disk or a closed pipe is to come back as an error from write, not as the process's end. */
   signal(SIGXFSZ, SIG_IGN);
   signal(SIGPIPE, SIG_IGN);
+  struct sigaction lost = {.sa_sigaction = end_for_a_lost_file, .sa_flags = SA_SIGINFO};
+  (void)sigaction(SIGBUS, &lost, NULL);
   const char *name = argc > 1 ? argv[1] : "";
   if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
     print_usage(stdout);

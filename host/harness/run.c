@@ -251,7 +251,12 @@ static tr_status list_class(runner *r, const tr_plan_class *class_) {
   TR_TRY(tr_dataset_class(class_->source->dataset, class_->name, &r->listed));
   r->listed_of = class_;
   if (r->listed.train_count != class_->train_images || r->listed.test_count != class_->test_images)
-    return tr_fail(TR_EIO, "%s changed since the run was planned", tr_dataset_folder(class_->source->dataset));
+    return tr_fail(
+        TR_EIO,
+        "%s changed since the run was planned: %s had %zu training and %zu test images, now it has %zu and %zu; run the "
+        "command again",
+        tr_dataset_folder(class_->source->dataset), class_->name, class_->train_images, class_->test_images,
+        r->listed.train_count, r->listed.test_count);
   return TR_OK;
 }
 

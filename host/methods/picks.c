@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 struct tr_feature_file {
   int descriptor;
   char *folder;
+  size_t bytes; /* of the whole file, from its beginning on */
 };
 
 static tr_status open_nameless(tr_feature_file *file) {
@@ -42,17 +44,48 @@ static tr_status check_room(const tr_feature_file *file, size_t bytes) {
                  tr_format_bytes((size_t)disk.f_bavail * disk.f_frsize, left, sizeof left));
 }
 
+/* So that the disk cannot be full later. Not every file system does that; the size is set nevertheless. */
+static tr_status reserve(const tr_feature_file *file) {
+  char need[32];
+  int failed = file->bytes ? fallocate(file->descriptor, 0, 0, (off_t)file->bytes) : 0;
+  while (failed && errno == EINTR)
+    failed = fallocate(file->descriptor, 0, 0, (off_t)file->bytes);
+  if (failed && errno == EOPNOTSUPP)
+    failed = ftruncate(file->descriptor, (off_t)file->bytes);
+  return failed ? tr_fail(TR_EIO, "making a file of %s for training features in %s: %s",
+                          tr_format_bytes(file->bytes, need, sizeof need), file->folder, strerror(errno))
+                : TR_OK;
+}
+
+/* Whether what was written is still there: a part that is lost would read as zeros where a later one is written behind it. */
+static tr_status check_whole(const tr_feature_file *file) {
+  struct stat info;
+  char whole[32], left[32];
+  if (fstat(file->descriptor, &info) != 0)
+    return tr_fail(TR_EIO, "training features in a file in %s: %s", file->folder, strerror(errno));
+  if ((size_t)info.st_size >= file->bytes)
+    return TR_OK;
+  return tr_fail(TR_EIO,
+                 "training features: something else cut the temporary file in %s from %s to %s while it was in use; run the "
+                 "command again, with TMPDIR=FOLDER for files in another folder",
+                 file->folder, tr_format_bytes(file->bytes, whole, sizeof whole),
+                 tr_format_bytes((size_t)info.st_size, left, sizeof left));
+}
+
 tr_status tr_feature_file_create(const char *folder, size_t bytes, tr_feature_file **out) {
   *out = NULL;
   tr_feature_file *file = calloc(1, sizeof *file);
   if (!file)
     return tr_fail(TR_ENOMEM, "making a file for training features: out of memory");
   file->descriptor = -1;
+  file->bytes = bytes;
   file->folder = strdup(folder);
   tr_status status =
       file->folder ? open_nameless(file) : tr_fail(TR_ENOMEM, "making a file for training features: out of memory");
   if (status == TR_OK)
     status = check_room(file, bytes);
+  if (status == TR_OK)
+    status = reserve(file);
   if (status == TR_OK)
     *out = file;
   else
@@ -77,6 +110,7 @@ tr_status tr_feature_file_flush(tr_feature_file *file) {
 
 tr_status tr_feature_file_write(tr_feature_file *file, size_t at, const void *data, size_t bytes) {
   const char *from = data;
+  TR_TRY(check_whole(file));
   for (size_t done = 0; done < bytes;) {
     ssize_t written = pwrite(file->descriptor, from + done, bytes - done, (off_t)(at + done));
     if (written < 0 && errno == EINTR)
@@ -95,9 +129,12 @@ tr_status tr_feature_file_read(const tr_feature_file *file, size_t at, void *dat
     ssize_t got = pread(file->descriptor, to + done, bytes - done, (off_t)(at + done));
     if (got < 0 && errno == EINTR)
       continue;
-    if (got <= 0)
-      return tr_fail(TR_EIO, "reading training features from %s: %s", file->folder,
-                     got < 0 ? strerror(errno) : "the file is short");
+    if (got < 0)
+      return tr_fail(TR_EIO, "reading training features from a file in %s: %s", file->folder, strerror(errno));
+    if (got == 0) {
+      TR_TRY(check_whole(file));
+      return tr_fail(TR_EINTERNAL, "reading bytes %zu to %zu of %zu of training features", at, at + bytes, file->bytes);
+    }
     done += (size_t)got;
   }
   return TR_OK;

@@ -7,12 +7,12 @@
 
 /* Features of all images in a file without a name in `folder`, gone when it is closed or the process ends. */
 typedef struct tr_feature_file tr_feature_file;
-/* EIO: no room for `bytes`, or no such folder. */
+/* Reserves the disk's room where the file system can. EIO: there is none for `bytes`, or no such folder. */
 tr_status tr_feature_file_create(const char *folder, size_t bytes, tr_feature_file **out);
 void tr_feature_file_close(tr_feature_file *file);
 /* What was written is on disk. */
 tr_status tr_feature_file_flush(tr_feature_file *file);
-/* Host memory; from any lane. */
+/* Host memory; from any lane; within the file's bytes. EIO also where something else cut the file short. */
 tr_status tr_feature_file_write(tr_feature_file *file, size_t at, const void *data, size_t bytes);
 tr_status tr_feature_file_read(const tr_feature_file *file, size_t at, void *data, size_t bytes);
 

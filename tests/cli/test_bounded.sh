@@ -25,11 +25,11 @@ for case in "$dir 64" "/no/such/folder 64" "$dir 130"; do
   [ -z "$(ls "$dir" | grep features-)" ] || fail "a file of features is left"
 done
 
-# A disk that is full in the middle: the class fails and says why; what is finished stays.
+# A disk that is full: the class fails and says why; what is finished stays.
 two=$(class_names | sed -n 2p)
 TMPDIR=$dir code 1 bash -c 'ulimit -f 20000; exec "$@"' _ "$program" run "$dir/e.yaml" --data "$dir/data" --weights "$dir/weights" \
   --results "$dir/less" --class "$one" --class "$two" --memory-limit "$limit"
-says err "writing training features into $dir: File too large" "$two"
+says err "for training features in $dir: File too large" "$two"
 [ "$(cat "$dir"/less/*/t.jsonl | wc -l)" = 3 ] || fail "finished lines are gone"
 [ -z "$(ls "$dir" | grep features-)" ] || fail "a file of features is left"
 

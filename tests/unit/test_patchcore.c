@@ -3,10 +3,13 @@
 #include "host/base/rng.h"
 #include "host/base/status.h"
 #include "host/methods/method.h"
+#include "host/methods/picks.h"
 #include "kernels/project.h"
 #include "tests/kernels/devices.h"
 
 #include <math.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum {
@@ -540,6 +543,82 @@ static void test_no_folder(void **state) {
   tr_device_close(device);
 }
 
+/* ---- files that are lost ---- */
+
+/* Cuts this process's files of features to `bytes`; gives how many there are. */
+static int cut_files(long bytes) {
+  int found = 0;
+  for (int descriptor = 0; descriptor < 256; ++descriptor) {
+    char path[64], target[256];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", descriptor);
+    ssize_t length = readlink(path, target, sizeof target - 1);
+    target[length > 0 ? length : 0] = '\0';
+    if (!strstr(target, "/features-"))
+      continue;
+    assert_int_equal(truncate(path, bytes), 0);
+    ++found;
+  }
+  return found;
+}
+
+static void test_file(void **state) {
+  (void)state;
+  char data[1000], got[1000];
+  memset(data, 7, sizeof data);
+  tr_feature_file *file;
+  assert_ok(tr_feature_file_create("/tmp", 5000, &file));
+  assert_ok(tr_feature_file_write(file, 4000, data, 1000));
+  assert_ok(tr_feature_file_read(file, 4000, got, 1000));
+  assert_memory_equal(got, data, 1000);
+  assert_int_equal(cut_files(4500), 1);
+  assert_int_equal(tr_feature_file_read(file, 4000, got, 1000), TR_EIO);
+  assert_non_null(strstr(tr_last_error(), "something else cut the temporary file in /tmp from 4.9 KiB to 4.4 KiB"));
+  assert_int_equal(tr_feature_file_write(file, 0, data, 1000), TR_EIO); /* what was behind it would be zeros */
+  assert_non_null(strstr(tr_last_error(), "something else cut the temporary file in /tmp"));
+  tr_feature_file_close(file);
+
+  struct rlimit old, small;
+  getrlimit(RLIMIT_FSIZE, &old);
+  small = old;
+  small.rlim_cur = 3000;
+  signal(SIGXFSZ, SIG_IGN);
+  assert_ok(tr_feature_file_create("/tmp", 5000, &file));
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+  assert_int_equal(tr_feature_file_write(file, 4000, data, 1000), TR_EIO);
+  assert_non_null(strstr(tr_last_error(), "/tmp: File too large"));
+  tr_feature_file_close(file);
+  assert_int_equal(tr_feature_file_create("/tmp", 5000, &file), TR_EIO);
+  assert_non_null(strstr(tr_last_error(), "making a file of 4.9 KiB for training features in /tmp: File too large"));
+  setrlimit(RLIMIT_FSIZE, &old);
+}
+
+/* While images pass; and between them and the selection. */
+static void test_lost_files(void **state) {
+  (void)state;
+  tr_device *device = test_device_open(1);
+  for (int cut_after = TRAIN / 2; cut_after <= TRAIN; cut_after += TRAIN / 2) {
+    tr_method_options options = options_of(device, 1, 1);
+    options.keep = TR_KEEP_ALL_IN_FILES;
+    tr_model *model;
+    assert_ok(tr_method_patchcore.create(&options, &model));
+    tr_status status = TR_OK;
+    for (int i = 0; status == TR_OK && i < TRAIN; ++i) {
+      float *map = map_of(device, (uint64_t)i);
+      status = tr_method_patchcore.fit_images(model, 0, (size_t)i, 1, (const float *const[]){map});
+      tr_device_free(device, map);
+      if (i + 1 == cut_after)
+        assert_int_equal(cut_files(100), 2);
+    }
+    if (status == TR_OK)
+      status = tr_method_patchcore.fit_end(model);
+    assert_int_equal(status, TR_EIO);
+    assert_non_null(strstr(tr_last_error(), "something else cut the temporary file in /tmp"));
+    tr_method_patchcore.destroy(model);
+  }
+  assert_int_equal(tr_device_bytes(device), 0);
+  tr_device_close(device);
+}
+
 int main(void) {
   const struct CMUnitTest keeping[] = {
       cmocka_unit_test(test_keep_projected), cmocka_unit_test(test_keep_prefixes),
@@ -547,6 +626,7 @@ int main(void) {
       cmocka_unit_test(test_no_folder),      cmocka_unit_test(test_cover),
       cmocka_unit_test(test_one_pass),       cmocka_unit_test(test_sizes),
       cmocka_unit_test(test_radius),         cmocka_unit_test(test_seconds),
+      cmocka_unit_test(test_file),           cmocka_unit_test(test_lost_files),
   };
   const struct CMUnitTest squeezed[] = {
       cmocka_unit_test(test_all_variants),
