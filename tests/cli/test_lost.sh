@@ -44,44 +44,6 @@ go_on() { # with this exit code
   [ "$got" = "$wanted" ] || { cat "$dir/err" >&2; fail "ended with $got, expected $wanted"; }
   no_file_left
 }
-three=("$program" run "$dir/e.yaml" --data "$dir/data" --weights "$dir/weights" --results "$dir/results" --class "${classes[0]}" --class "${classes[1]}" --class "${classes[2]}" --memory-limit "$limit")
-second_stops() {
-  says err "class ${classes[1]} stops" "$@" "1 runs failed"
-  [ "$(class_lines "${classes[0]}") $(class_lines "${classes[1]}") $(class_lines "${classes[2]}")" = "1 0 1" ] ||
-    fail "$(cat "$dir"/results/*/t.jsonl | cut -c1-120)"
-}
-in_second() {
-  restore
-  begin "${three[@]}"
-  stop_at "[2/3] ${classes[1]}: training images"
-}
-
-in_second # the temporary file, cut short
-truncate -s 5000 "$file"
-go_on 1
-second_stops "something else cut the temporary file in $dir from" "to 4.9 KiB" "TMPDIR=FOLDER"
-code 0 "${three[@]}" # only what is missing is done
-[ "$(lines)" = 3 ] || fail "$(lines) lines"
-code 0 run "$dir/e.yaml" --class "${classes[1]}" --results "$dir/unharmed"
-diff <(lasting "$dir"/unharmed/*/t.jsonl) <(lasting "$dir"/results/*/t.jsonl | grep "\"class\":\"${classes[1]}\"") || fail "another result"
-
-in_second # a training image that vanishes between the plan and its decode
-rm "$data/${classes[1]}/train/good/063.png"
-go_on 1
-second_stops "${classes[1]}/train/good/063.png" "No such file"
-
-in_second # a test image that is cut short
-truncate -s 700 "$data/${classes[1]}/test/good/002.png"
-go_on 1
-second_stops "${classes[1]}/test/good/002.png"
-
-in_second # of the class after that one: it is listed anew
-rm "$data/${classes[2]}/train/good/010.png"
-go_on 1
-says err "class ${classes[2]} stops" "$data" "${classes[2]} had 64 training and" "now it has 63"
-[ "$(class_lines "${classes[1]}") $(class_lines "${classes[2]}")" = "1 0" ] || fail "not the third class alone"
-restore
-
 # ---- detectors ----
 
 fit=("$program" fit "$data/${classes[0]}" --backbone resnet18 --set layer_dimension=512 --set dimension=512 --set subsampling.percent=1
