@@ -23,9 +23,9 @@ static tr_status run_operator(void *context, size_t first, size_t count, int lan
   (void)count;
   (void)lane;
   const ivf_job *job = context;
-  double seconds;
+  double waited;
   return tr_index_search(job->index, job->effort, job->device_queries, job->queries.n, job->queries.n, 1, job->distances,
-                         job->indices, NULL, job->scratch, &seconds);
+                         job->indices, NULL, job->scratch, &waited);
 }
 
 static tr_status run_faiss(void *context, size_t first, size_t count, int lane) {

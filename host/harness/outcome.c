@@ -178,6 +178,9 @@ tr_status tr_outcome_evaluate(const tr_pass_work *w, size_t model, const tr_plan
   out->percent = percent_of(w, m, run->setting, info->bank_rows);
   out->dimension = info->dimension;
   out->index_bytes = info->index_bytes;
+  out->searched_by = info->searched_by ? copy(info->searched_by) : NULL;
+  if (info->searched_by && !out->searched_by)
+    return tr_fail(TR_ENOMEM, "the result of %s: out of memory", run->name);
   out->recall_at_1 = info->index_bytes ? info->recall_at_1 : NAN;
   out->distance_error = info->index_bytes ? info->distance_error : NAN;
   return run->experiment ? write_files(run, w->class_, evaluation, image_scores, options) : TR_OK;

@@ -73,6 +73,7 @@ static const field fields[] = {
     {"percent", AT(percent), FIELD_DOUBLE, false},
     {"projection", AT(projection), FIELD_INT, false},
     {"search", AT(search), FIELD_TEXT, false},
+    {"searched_by", AT(searched_by), FIELD_TEXT, false},
     {"nprobe", AT(nprobe), FIELD_INT, false},
     {"ef_search", AT(ef_search), FIELD_INT, false},
     {"recall_at_1", AT(recall_at_1), FIELD_DOUBLE, false},

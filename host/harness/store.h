@@ -40,7 +40,8 @@ typedef struct tr_result {
   char *experiment, *run, *dataset, *class_name, *method, *backbone, *layers;
   char *weights, *weights_sha256; /* file name without its folder */
   char *protocol, *aggregate, *subsampling, *search, *distance, *image_score, *gallery, *placement, *split_file;
-  char *normalise; /* of an ensemble; else NULL */
+  char *searched_by; /* an index: tr_index_searched_by; NULL: exact search, and lines from before this was kept */
+  char *normalise;   /* of an ensemble; else NULL */
   int resize, crop, squash, patch, stride, layer_dimension, target_dimension, projection, neighbours;
   int tile, tile_overlap;                    /* pixels; 0: images are not cut */
   char *tile_bank;                           /* NULL: images are not cut */

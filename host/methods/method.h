@@ -92,6 +92,7 @@ typedef struct tr_model_info {
    * right or are left out); NaN where nothing was compared: exact search, and a loaded model. */
   double index_seconds;
   size_t index_bytes;
+  const char *searched_by; /* tr_index_searched_by; NULL: no index */
   double recall_at_1, distance_error;
 } tr_model_info;
 

@@ -254,6 +254,7 @@ static tr_status info(const tr_model *model, size_t variant, tr_model_info *out)
   if (pass->index != TR_NONE && model->indexes[pass->index].index) {
     out->index_seconds = tr_index_build_seconds(model->indexes[pass->index].index);
     out->index_bytes = tr_index_bytes(model->indexes[pass->index].index);
+    out->searched_by = tr_index_searched_by(model->indexes[pass->index].index);
   }
   return TR_OK;
 }

@@ -137,6 +137,10 @@ bool tr_same_machine(const tr_result *a, const tr_result *b) {
   return same_text(a->processor, b->processor) && same_text(a->device, b->device) && a->threads == b->threads;
 }
 
+bool tr_searched_on_host(const tr_result *run) {
+  return run->searched_by && strcmp(run->searched_by, TR_SEARCH_BY_FAISS) == 0 && run->device && strcmp(run->device, "cpu") != 0;
+}
+
 /* Two lines of one run with the same numbers: their times are of the same work. */
 static bool same_work(const tr_result *a, const tr_result *b) {
   return a == b || (tr_same_machine(a, b) && !tr_result_difference(a, b));

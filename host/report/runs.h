@@ -72,6 +72,8 @@ void tr_runs_of_stem(const tr_runs *runs, tr_report *report, const char *dataset
 
 /* The same clock: times of other processors or numbers of threads do not compare. */
 bool tr_same_machine(const tr_result *a, const tr_result *b);
+/* By FAISS, on the host, beside a backbone on a GPU. */
+bool tr_searched_on_host(const tr_result *run);
 
 /* Whether a run searched its bank exactly; methods without a bank did. */
 bool tr_is_exact(const tr_result *run);

@@ -278,6 +278,19 @@ static void write_flat(FILE *out, const indexed *bank, size_t count) {
               bank[i].seconds / bank[i].exact_seconds);
 }
 
+/* Beside a GPU. */
+static void write_hosted(FILE *out, const indexed *bank, size_t count) {
+  const char *separator = " Searched by FAISS on the host, to which the queries are brought: ";
+  for (size_t i = 0; i < count; ++i)
+    if (tr_searched_on_host(bank[i].run)) {
+      fputs(separator, out);
+      write_name(out, &bank[i]);
+      separator = ", ";
+    }
+  if (*separator == ',')
+    fputc('.', out);
+}
+
 static const char *data_of(tr_evidence *evidence, const indexed *x) {
   return tr_report_text(evidence->report, "%s, %g %% of the patches", tr_sweep_title(evidence, &x->index), x->run->percent);
 }
@@ -301,6 +314,7 @@ static void write_bank(FILE *out, tr_evidence *evidence, const indexed *bank, si
   write_fragile(out, bank, count);
   write_ceiling(out, bank);
   write_flat(out, bank, count);
+  write_hosted(out, bank, count);
 }
 
 static size_t same_bank(const indexed *all, size_t count) {
@@ -319,10 +333,10 @@ static const char *introduction(tr_evidence *evidence, const indexed *all, size_
       out,
       "Recall@1: test patches whose nearest row of the bank the index finds; distance error: how much too far its row is, on\n"
       "average, as a fraction. AUROC and PRO in percent. Both searches are of the same banks, images and seeds; seconds are\n"
-      "throughput of all threads. All are means over the classes. An index is said to pay in time where it is at least %g times\n"
-      "as fast as this program's exact search, in memory where it takes at most 1/%g of the bank's bytes, and in both cases "
-      "only\n"
-      "where no metric falls by more than %g points.",
+      "throughput of all threads, by the device's clock, from queries on the device to distances on the host. All are means\n"
+      "over the classes. An index is said to pay in time where it is at least %g times as fast as this program's exact search,\n"
+      "in memory where it takes at most 1/%g of the bank's bytes, and in both cases only where no metric falls by more than\n"
+      "%g points.",
       FASTER, SMALLER, BEARABLE);
   for (size_t i = 0, n; i < count; i += n) {
     n = same_bank(all + i, count - i);

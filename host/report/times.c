@@ -28,8 +28,9 @@ static const char *machine_of(tr_evidence *evidence, const tr_selection *selecti
   for (size_t i = 1; i < selection->count; ++i)
     if (!tr_same_machine(selection->groups[i]->runs[0], run))
       return "several machines";
-  return tr_report_text(evidence->report, "%s, %s, %d threads", run->processor ? run->processor : "unknown processor",
-                        run->device ? run->device : "cpu", run->threads);
+  return tr_report_text(evidence->report, "%s, %s, %d threads%s", run->processor ? run->processor : "unknown processor",
+                        run->device ? run->device : "cpu", run->threads,
+                        tr_searched_on_host(run) ? "; index searched by FAISS on the host" : "");
 }
 
 /* The paper timed MVTec AD: its seconds stand beside those of other data too, its metrics do not. */

@@ -286,15 +286,21 @@ static tr_status set_parameter(tr_index *index, const char *name, int value) {
   return index->gpu ? tr_faiss_gpu_set_parameter(index->gpu, name, value) : TR_OK;
 }
 
-/* Waits until nobody searches with another effort. */
-static tr_status begin_search(tr_index *index, tr_effort effort) {
+static bool has_other_effort(const tr_index *index, tr_effort effort) {
+  return index->effort.nprobe != effort.nprobe || index->effort.ef_search != effort.ef_search;
+}
+
+/* Waits until nobody searches with another effort, and adds for how long. */
+static tr_status begin_search(tr_index *index, tr_effort effort, double *waited) {
   tr_status status = TR_OK;
+  double start = tr_seconds();
   pthread_mutex_lock(&index->lock);
-  bool other = index->effort.nprobe != effort.nprobe || index->effort.ef_search != effort.ef_search;
+  bool other = has_other_effort(index, effort);
   while (index->searching && other) {
     pthread_cond_wait(&index->idle, &index->lock);
-    other = index->effort.nprobe != effort.nprobe || index->effort.ef_search != effort.ef_search;
+    other = has_other_effort(index, effort);
   }
+  *waited += tr_seconds() - start;
   if (other && effort.nprobe)
     status = set_parameter(index, "nprobe", effort.nprobe);
   /* The graph of an index with lists is over its centroids. */
@@ -317,14 +323,15 @@ static void end_search(tr_index *index) {
 
 /* Host memory of a group. */
 typedef struct group_memory {
-  float *queries, *distances;
+  float *queries; /* none where the device's is the host's */
+  float *distances;
   faiss_idx_t *labels;
   uint32_t *indices;
 } group_memory;
 
 static void lay_out(group_memory *m, tr_sections *s, const tr_index *index, size_t group, int k) {
   size_t results = group * (size_t)k;
-  m->queries = tr_section(s, group * (size_t)index->d * sizeof(float));
+  m->queries = tr_section(s, tr_device_shares_memory(index->device) ? 0 : group * (size_t)index->d * sizeof(float));
   m->distances = tr_section(s, results * sizeof(float));
   m->labels = tr_section(s, results * sizeof(faiss_idx_t));
   m->indices = tr_section(s, results * sizeof(uint32_t));
@@ -342,6 +349,7 @@ size_t tr_index_search_scratch(const tr_index *index, size_t group, int k) {
 typedef struct search_job {
   tr_index *index;
   const group_memory *memory;
+  const float *queries; /* host */
   size_t count, k;
 } search_job;
 
@@ -354,19 +362,19 @@ static tr_status search_block(void *context, size_t task) {
   size_t first = task * BLOCK, n = job->count - first < BLOCK ? job->count - first : BLOCK;
   const group_memory *m = job->memory;
   omp_set_num_threads(1);
-  int code = faiss_Index_search(searched(job->index), (faiss_idx_t)n, m->queries + first * (size_t)job->index->d,
+  int code = faiss_Index_search(searched(job->index), (faiss_idx_t)n, job->queries + first * (size_t)job->index->d,
                                 (faiss_idx_t)job->k, m->distances + first * job->k, m->labels + first * job->k);
   return code == 0 ? TR_OK : failed(TR_EINTERNAL, "searching an index");
 }
 
 /* The lists looked at held fewer than k rows: looks at twice as many until they do. */
-static tr_status search_again(const search_job *job, tr_effort effort, size_t query) {
+static tr_status search_again(const search_job *job, tr_effort effort, size_t query, double *waited) {
   const group_memory *m = job->memory;
   faiss_idx_t *last = m->labels + query * job->k + job->k - 1;
   while (*last < 0 && effort.nprobe > 0 && effort.nprobe < INT32_MAX / 2) {
     effort.nprobe *= 2;
-    TR_TRY(begin_search(job->index, effort));
-    int code = faiss_Index_search(searched(job->index), 1, m->queries + query * (size_t)job->index->d, (faiss_idx_t)job->k,
+    TR_TRY(begin_search(job->index, effort, waited));
+    int code = faiss_Index_search(searched(job->index), 1, job->queries + query * (size_t)job->index->d, (faiss_idx_t)job->k,
                                   m->distances + query * job->k, m->labels + query * job->k);
     end_search(job->index);
     if (code != 0)
@@ -389,17 +397,15 @@ static tr_status search_blocks(const search_job *job) {
   return TR_OK;
 }
 
-static tr_status search_group(const search_job *job, tr_effort effort, double *seconds) {
-  TR_TRY(begin_search(job->index, effort));
-  double start = tr_seconds();
+static tr_status search_group(const search_job *job, tr_effort effort, double *waited) {
+  TR_TRY(begin_search(job->index, effort, waited));
   tr_status status = search_blocks(job);
-  *seconds += tr_seconds() - start;
   end_search(job->index);
   TR_TRY(status);
   const group_memory *m = job->memory;
   for (size_t i = 0; i < job->count; ++i)
     if (m->labels[i * job->k + job->k - 1] < 0)
-      TR_TRY(search_again(job, effort, i));
+      TR_TRY(search_again(job, effort, i, waited));
   for (size_t i = 0; i < job->count * job->k; ++i)
     m->indices[i] = (uint32_t)m->labels[i];
   return TR_OK;
@@ -415,56 +421,57 @@ size_t tr_index_device_scratch(const tr_index *index, tr_effort effort, size_t q
   return tr_ivf_scratch(index->device, &tr_lists_arrays(index->lists)->shape, queries, group, nprobe_of(index, effort), k);
 }
 
-bool tr_index_is_on_device(const tr_index *index) {
-  return index->lists != NULL;
+const char *tr_index_searched_by(const tr_index *index) {
+  return index->lists ? TR_SEARCH_BY_OPERATOR : index->gpu ? TR_SEARCH_BY_FAISS_GPU : TR_SEARCH_BY_FAISS;
 }
 
-static tr_status search_lists(const tr_index *index, const tr_ivf_args *args, double *seconds) {
-  TR_TRY(tr_device_sync(index->device));
-  double start = tr_seconds();
-  TR_TRY(tr_ivf(index->device, args));
-  TR_TRY(tr_device_sync(index->device));
-  *seconds = tr_seconds() - start;
-  return TR_OK;
+/* Queries, and what is found for them, in device memory. */
+static tr_status search_by_faiss(const search_job *job, tr_effort effort, const float *queries, float *distances,
+                                 uint32_t *indices, double *waited) {
+  tr_device *device = job->index->device;
+  const group_memory *m = job->memory;
+  search_job group = *job;
+  size_t found = job->count * job->k;
+  group.queries = tr_device_shares_memory(device) ? queries : m->queries;
+  if (!tr_device_shares_memory(device))
+    TR_TRY(tr_device_download(device, m->queries, queries, job->count * (size_t)job->index->d * sizeof(float)));
+  TR_TRY(tr_device_sync(device));
+  TR_TRY(search_group(&group, effort, waited));
+  TR_TRY(tr_device_upload(device, distances, m->distances, found * sizeof(float)));
+  TR_TRY(tr_device_upload(device, indices, m->indices, found * sizeof(uint32_t)));
+  return tr_device_sync(device); /* the next group takes the same memory */
 }
 
 tr_status tr_index_search(tr_index *index, tr_effort effort, const float *queries, size_t count, size_t group, int k,
-                          float *distances, uint32_t *indices, void *scratch, void *device_scratch, double *seconds) {
+                          float *distances, uint32_t *indices, void *scratch, void *device_scratch, double *waited) {
+  *waited = 0;
   if (group == 0 || k < 1 || (size_t)k > index->rows)
     return tr_fail(TR_EINVAL, "FAISS: expected groups of at least one query and k of 1 to the %zu rows, found %zu and %d",
                    index->rows, group, k);
   if (index->lists)
-    return search_lists(index,
-                        &(tr_ivf_args){.lists = tr_lists_arrays(index->lists),
-                                       .queries_count = count,
-                                       .group = group,
-                                       .queries = queries,
-                                       .nprobe = nprobe_of(index, effort),
-                                       .k = k,
-                                       .distances = distances,
-                                       .indices = indices,
-                                       .scratch = device_scratch},
-                        seconds);
+    return tr_ivf(index->device, &(tr_ivf_args){.lists = tr_lists_arrays(index->lists),
+                                                .queries_count = count,
+                                                .group = group,
+                                                .queries = queries,
+                                                .nprobe = nprobe_of(index, effort),
+                                                .k = k,
+                                                .distances = distances,
+                                                .indices = indices,
+                                                .scratch = device_scratch});
   group_memory memory;
   tr_sections sections = tr_sections_of(scratch);
   lay_out(&memory, &sections, index, group, k);
   size_t d = (size_t)index->d, width = (size_t)k;
-  *seconds = 0;
   for (size_t first = 0; first < count; first += group) {
-    size_t n = count - first < group ? count - first : group;
-    TR_TRY(tr_device_download(index->device, memory.queries, queries + first * d, n * d * sizeof(float)));
-    TR_TRY(tr_device_sync(index->device));
-    TR_TRY(search_group(&(search_job){index, &memory, n, width}, effort, seconds));
-    TR_TRY(tr_device_upload(index->device, distances + first * width, memory.distances, n * width * sizeof(float)));
-    TR_TRY(tr_device_upload(index->device, indices + first * width, memory.indices, n * width * sizeof(uint32_t)));
-    TR_TRY(tr_device_sync(index->device)); /* the next group takes the same memory */
+    search_job job = {.index = index, .memory = &memory, .count = count - first < group ? count - first : group, .k = width};
+    TR_TRY(search_by_faiss(&job, effort, queries + first * d, distances + first * width, indices + first * width, waited));
   }
   return TR_OK;
 }
 
 tr_status tr_index_search_alone(tr_index *index, tr_effort effort, const float *queries, size_t count, int k, int threads,
                                 float *distances, int64_t *labels) {
-  TR_TRY(begin_search(index, effort));
+  TR_TRY(begin_search(index, effort, &(double){0}));
   omp_set_num_threads(1);
   openblas_set_num_threads(threads);
   int code = faiss_Index_search(index->faiss, (faiss_idx_t)count, queries, k, distances, labels);

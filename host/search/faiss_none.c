@@ -96,12 +96,12 @@ size_t tr_index_device_scratch(const tr_index *index, tr_effort effort, size_t q
   (void)k;
   return 0;
 }
-bool tr_index_is_on_device(const tr_index *index) {
+const char *tr_index_searched_by(const tr_index *index) {
   (void)index;
-  return false;
+  return NULL;
 }
 tr_status tr_index_search(tr_index *index, tr_effort effort, const float *queries, size_t count, size_t group, int k,
-                          float *distances, uint32_t *indices, void *scratch, void *device_scratch, double *seconds) {
+                          float *distances, uint32_t *indices, void *scratch, void *device_scratch, double *waited) {
   (void)index;
   (void)effort;
   (void)queries;
@@ -112,7 +112,7 @@ tr_status tr_index_search(tr_index *index, tr_effort effort, const float *querie
   (void)indices;
   (void)scratch;
   (void)device_scratch;
-  (void)seconds;
+  (void)waited;
   return missing();
 }
 tr_status tr_index_search_alone(tr_index *index, tr_effort effort, const float *queries, size_t count, int k, int threads,

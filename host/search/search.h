@@ -116,14 +116,19 @@ double tr_index_build_seconds(const tr_index *index);
 tr_status tr_index_row_data(tr_index *index, size_t first, size_t count, float *rows);
 
 /* As tr_bank_search, into device memory. `scratch` is host memory, `device_scratch` the device's; an index needs one or the other. Any
- * number of lanes may search at once; those that ask FAISS for another effort wait for the others, which *seconds leaves out. Results do not
- * depend on the batch: FAISS searches each group in the same blocks. A query for which the lists looked at hold too few rows looks at more
- * of them. */
+ * number of lanes may search at once; those that ask FAISS for another effort wait for the others, *waited seconds, which are no part of
+ * the search. Results do not depend on the batch: FAISS searches each group in the same blocks. A query for which the lists looked at hold
+ * too few rows looks at more of them. */
 size_t tr_index_search_scratch(const tr_index *index, size_t group, int k);
 size_t tr_index_device_scratch(const tr_index *index, tr_effort effort, size_t queries, size_t group, int k);
 tr_status tr_index_search(tr_index *index, tr_effort effort, const float *queries, size_t count, size_t group, int k,
-                          float *distances, uint32_t *indices, void *scratch, void *device_scratch, double *seconds);
-bool tr_index_is_on_device(const tr_index *index); /* searched by the device itself */
+                          float *distances, uint32_t *indices, void *scratch, void *device_scratch, double *waited);
+/* Who searches, as result lines have it: the operator on the device, FAISS on the host, to which queries come from the device and results go back,
+ * or FAISS on the GPU, likewise. */
+#define TR_SEARCH_BY_OPERATOR  "ivf"
+#define TR_SEARCH_BY_FAISS     "faiss"
+#define TR_SEARCH_BY_FAISS_GPU "faiss-gpu"
+const char *tr_index_searched_by(const tr_index *index);
 
 /* For measurements: as FAISS searches by itself, all queries (host) in one call, its product on so many of OpenBLAS's threads
  * and the rest on one: as many OpenMP threads besides are slower than either (784 queries, 16,385 x 1,024, two cores: 195 ms; with two

@@ -436,16 +436,16 @@ static void test_beside_faiss(void **state) {
   for (size_t i = 0; i < 9; ++i) {
     tr_index *index;
     tr_effort effort = {.nprobe = nprobes[i % 3]};
-    double seconds;
+    double waited;
     size_t same = 0;
     if (tr_index_build(device, rows, ROWS, D, factories[i / 3], NULL, &index) != TR_OK)
       fail_msg("%s", tr_last_error());
-    assert_true(tr_index_is_on_device(index));
+    assert_string_equal(tr_index_searched_by(index), TR_SEARCH_BY_OPERATOR);
     void *scratch = device_array(device, tr_index_device_scratch(index, effort, COUNT, COUNT, 1));
     float *on_queries = device_copy_of(device, queries, (size_t)COUNT * D * sizeof(float));
     float *distances = device_array(device, COUNT * sizeof(float));
     uint32_t *indices = device_array(device, COUNT * sizeof(uint32_t));
-    assert_int_equal(tr_index_search(index, effort, on_queries, COUNT, COUNT, 1, distances, indices, NULL, scratch, &seconds),
+    assert_int_equal(tr_index_search(index, effort, on_queries, COUNT, COUNT, 1, distances, indices, NULL, scratch, &waited),
                      TR_OK);
     assert_int_equal(tr_index_search_alone(index, effort, queries, COUNT, 1, 1, theirs, labels), TR_OK);
     device_read(device, ours.distances, distances, COUNT * sizeof(float));

@@ -129,9 +129,9 @@ static void test_beside_exact(void **state) {
   for (size_t v = 0; v < COUNT; ++v)
     info[v] = info_of(model, v);
   assert_true(isnan(info[0].recall_at_1) && isnan(info[0].distance_error) && info[0].index_bytes == 0 &&
-              info[0].index_seconds == 0);
+              info[0].index_seconds == 0 && !info[0].searched_by);
   for (size_t v = 1; v < COUNT; ++v)
-    assert_true(info[v].index_bytes > 0 && info[v].index_seconds > 0 && info[v].nearest_seconds > 0);
+    assert_true(info[v].index_bytes > 0 && info[v].index_seconds > 0 && info[v].nearest_seconds > 0 && info[v].searched_by);
   /* All rows looked at are exact search, but for FAISS's rounding. */
   const size_t exact[] = {1, 3, 5, 7};
   for (size_t i = 0; i < 4; ++i) {

@@ -646,7 +646,8 @@ typedef struct timed_search {
   size_t index_bytes;
 } timed_search;
 
-static void add_search(const timed_search *t) {
+/* searched_by: NULL: a line of before it was kept. */
+static void add_search(const timed_search *t, const char *device, const char *searched_by) {
   tr_query query = patchcore("mtd", 10);
   if (t->search) {
     query.setting.search = t->search;
@@ -664,6 +665,8 @@ static void add_search(const timed_search *t) {
   result.index_bytes = t->index_bytes;
   result.bank_rows = 1000;
   result.dimension = 1024;
+  result.device = (char *)device;
+  result.searched_by = (char *)searched_by;
   assert_int_equal(tr_result_to_json(&result, &line), TR_OK);
   append_text("m", line);
   free(line);
@@ -683,7 +686,7 @@ static void where_indexes_pay(void **state) {
       {"faiss:Flat", 0, 0.95, 50, 1, 0.1, 4096000},
   };
   for (size_t i = 0; i < sizeof searches / sizeof *searches; ++i)
-    add_search(&searches[i]);
+    add_search(&searches[i], "cpu", NULL);
   tr_report *report = report_now();
   check_report(report);
   assert_string_equal(cell_of(report, "indexes", "`faiss:IVF64,Flat`, nprobe 1", "pays")->text, "in time");
@@ -701,6 +704,24 @@ static void where_indexes_pay(void **state) {
   assert_says(text, "In memory `IVF64,PQ8np` with nprobe 1 pays: it holds the bank in 97.7 KiB, of 3.9 MiB as floats");
   assert_says(text, "1 of these indexes loses more than 0.5 points of image AUROC; `HNSW16` loses 10.00, though it finds 98.0 %");
   assert_says(text, "(`Flat`) takes 5.0 times as long");
+  assert_null(strstr(text, "on the host, to which"));
+  tr_report_destroy(report);
+}
+
+/* Beside a GPU, an index that FAISS searches on the host is named. */
+static void where_indexes_are_searched(void **state) {
+  (void)state;
+  static const timed_search searches[] = {
+      {NULL, 0, 0.95, 10, 0, 0, 0},
+      {"faiss:IVF64,Flat", 1, 0.95, 4, 0.8, 3, 4200000},
+      {"faiss:HNSW16", 0, 0.95, 12, 0.98, 1, 4300000},
+  };
+  static const char *const by[] = {NULL, "ivf", "faiss"};
+  for (size_t i = 0; i < sizeof searches / sizeof *searches; ++i)
+    add_search(&searches[i], "cuda:0", by[i]);
+  tr_report *report = report_now();
+  check_report(report);
+  assert_says(table_of(report, "indexes")->intro, "Searched by FAISS on the host, to which the queries are brought: `HNSW16`.");
   tr_report_destroy(report);
 }
 
@@ -989,6 +1010,7 @@ int main(void) {
       ON_A_FOLDER(low_shot),
       ON_A_FOLDER(indexes_beside_exact),
       ON_A_FOLDER(where_indexes_pay),
+      ON_A_FOLDER(where_indexes_are_searched),
       ON_A_FOLDER(measurements_have_tables),
       ON_A_FOLDER(experiments_fill_the_report),
       ON_A_FOLDER(tables_as_files),

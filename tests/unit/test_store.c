@@ -50,6 +50,7 @@ static tr_result sample(const char *run) {
       .recall_at_1 = 0.75,
       .distance_error = 0.125,
       .index_bytes = 123456789,
+      .searched_by = (char *)"faiss",
       .normalise = "nominal",
       .percent = 0.1,
       .covering_radius = 2.5,
@@ -131,6 +132,7 @@ static void test_round_trip(void **state) {
   assert_true(r->covering_radius == 2.5 && r->nprobe == 8 && r->ef_search == 64 && r->recall_at_1 == 0.75 &&
               r->distance_error == 0.125);
   assert_int_equal(r->index_bytes, 123456789);
+  assert_string_equal(r->searched_by, "faiss");
   assert_string_equal(r->normalise, "nominal");
   tr_results_free(&results);
 }
@@ -163,6 +165,7 @@ static void test_json(void **state) {
               isnan(back.seconds.index) && isnan(back.other_load) && isnan(back.seconds.pass) && isnan(back.forecast.decode) &&
               isnan(back.forecast.pass));
   assert_null(back.normalise);
+  assert_null(back.searched_by);
   tr_result_free(&back);
 }
 
