@@ -14,7 +14,7 @@ says err "--shards takes a number"
 code 2 "$sweep" "$dir/e.yaml" --shards 2 --dry-run
 code 1 "$sweep" "$dir/none.yaml" --shards 2
 says err "there is no file $dir/none.yaml"
-for tool in bash basename mkdir sed; do ln -s "$(command -v $tool)" "$dir/bin/$tool"; done
+for tool in bash basename dirname mkdir sed; do ln -s "$(command -v $tool)" "$dir/bin/$tool"; done
 code 1 env PATH="$dir/bin" bash "$sweep" "$dir/e.yaml" --shards 2 --data "$dir/data" --work "$dir/work"
 says err "there is no sbatch here" "--shard I/2 --results DIR_I --data $dir/data" "merge results DIR_1 DIR_2"
 [ ! -e "$dir/work" ] || fail "it made folders for nothing"

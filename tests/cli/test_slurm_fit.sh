@@ -20,7 +20,7 @@ says err "--out names"
 code 2 "$script" $class --shards 3 --percent 10 --out model --quantile 0.9
 code 1 "$script" none --shards 3 --percent 10 --out model
 says err "there is no folder none"
-for tool in bash basename mkdir sed; do ln -s "$(command -v $tool)" "$dir/bin/$tool"; done
+for tool in bash basename dirname mkdir sed; do ln -s "$(command -v $tool)" "$dir/bin/$tool"; done
 code 1 env PATH="$dir/bin" bash "$script" $class --shards 3 --percent 10 --out model
 says err "there is no sbatch here" "fit $class --shard I/3 --set subsampling.percent=10" "bank merge SHARD_1 SHARD_2"
 [ ! -e slurm ] || fail "it made folders for nothing"
