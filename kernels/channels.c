@@ -29,8 +29,7 @@ tr_status tr_channels_check(const tr_channels_spec *spec) {
 }
 
 size_t tr_channels_scratch(const tr_device *device, const tr_channels_spec *spec, int n) {
-  const tr_operators *operators = tr_device_operators(device);
-  return operators->channels && n > 0 ? operators->channels_scratch(device, spec, n) : 0;
+  return n > 0 ? tr_device_operators(device)->channels_scratch(device, spec, n) : 0;
 }
 
 tr_status tr_channels(tr_device *device, const tr_channels_args *args) {
@@ -44,7 +43,5 @@ tr_status tr_channels(tr_device *device, const tr_channels_args *args) {
       return tr_fail(TR_EINVAL, "channels: maps[%d] is NULL", i);
   if (!args->dst || !args->scratch)
     return tr_fail(TR_EINVAL, "channels: %s is NULL", args->dst ? "scratch" : "dst");
-  if (!tr_device_operators(device)->channels)
-    return tr_fail(TR_EDEVICE, "channels: device %s cannot draw channels yet; use the cpu", tr_device_name(device));
   return tr_device_operators(device)->channels(device, args);
 }

@@ -70,15 +70,12 @@ size_t tr_gaussian_queries(const tr_device *device) {
 }
 
 size_t tr_gaussian_scratch(const tr_device *device, const tr_gaussian_spec *spec) {
-  const tr_operators *operators = tr_device_operators(device);
-  return operators->gaussian_scratch ? operators->gaussian_scratch(device, spec) : 0;
+  return tr_device_operators(device)->gaussian_scratch(device, spec);
 }
 
-static tr_status check_range(const tr_device *device, const tr_gaussian_args *args) {
+static tr_status check_range(const tr_gaussian_args *args) {
   const tr_gaussian_spec *spec = &args->spec;
   TR_TRY(tr_gaussian_check(spec));
-  if (!tr_device_operators(device)->gaussian_add)
-    return tr_fail(TR_EDEVICE, "gaussian: device %s cannot fit Gaussians yet; use the cpu", tr_device_name(device));
   if (args->first_position > spec->positions || args->positions > spec->positions - args->first_position)
     return tr_fail(TR_EINVAL, "gaussian: positions %zu to %zu are not among the %zu", args->first_position,
                    args->first_position + args->positions, spec->positions);
@@ -102,7 +99,7 @@ static tr_status check_rows(const tr_gaussian_args *args, size_t most) {
 }
 
 tr_status tr_gaussian_add(tr_device *device, const tr_gaussian_args *args) {
-  TR_TRY(check_range(device, args));
+  TR_TRY(check_range(args));
   if (args->n == 0 || args->positions == 0)
     return TR_OK;
   size_t samples = args->spec.samples, batch = tr_gaussian_batch(device, &args->spec);
@@ -121,14 +118,14 @@ tr_status tr_gaussian_add(tr_device *device, const tr_gaussian_args *args) {
 }
 
 tr_status tr_gaussian_finish(tr_device *device, const tr_gaussian_args *args) {
-  TR_TRY(check_range(device, args));
+  TR_TRY(check_range(args));
   if (args->spec.form == TR_GAUSSIAN_COVARIANCE && !args->gaussian.running)
     return tr_fail(TR_EINVAL, "gaussian: no running means given");
   return args->positions ? tr_device_operators(device)->gaussian_finish(device, args) : TR_OK;
 }
 
 tr_status tr_gaussian_distance(tr_device *device, const tr_gaussian_args *args) {
-  TR_TRY(check_range(device, args));
+  TR_TRY(check_range(args));
   if (args->n == 0 || args->positions == 0)
     return TR_OK;
   TR_TRY(check_rows(args, tr_gaussian_queries(device)));

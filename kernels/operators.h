@@ -53,7 +53,6 @@ struct tr_operators {
   tr_status (*smooth)(tr_device *device, const tr_smooth_args *args);
   size_t (*sort_scan_scratch)(const tr_device *device, size_t n);
   tr_status (*sort_scan)(tr_device *device, const tr_sort_scan_args *args);
-  /* NULL where a device cannot do it yet. */
   size_t (*channels_scratch)(const tr_device *device, const tr_channels_spec *spec, int n);
   tr_status (*channels)(tr_device *device, const tr_channels_args *args);
   size_t (*gaussian_scratch)(const tr_device *device, const tr_gaussian_spec *spec);

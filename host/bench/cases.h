@@ -89,7 +89,7 @@ typedef struct tr_bench_rows {
 } tr_bench_rows;
 tr_status tr_bench_search_rows(tr_bench *bench, tr_bench_rows *bank, tr_bench_rows *queries);
 
-/* Every row of an operator. One that the device does not have yet gives none. */
+/* Every row of an operator. */
 tr_status tr_bench_copy(tr_bench *bench);
 tr_status tr_bench_resize(tr_bench *bench);
 tr_status tr_bench_conv(tr_bench *bench);

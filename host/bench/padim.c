@@ -2,7 +2,8 @@
 #include "host/base/status.h"
 #include "host/bench/cases.h"
 #include "host/methods/method.h"
-#include "kernels/operators.h"
+#include "kernels/gaussian.h"
+#include "kernels/triangle.h"
 #include <stdio.h>
 
 /* ---- channels, gaussian: PaDiM's ---- */
@@ -69,8 +70,6 @@ static tr_status measure_channels(tr_bench *bench, tr_placement placement, const
 
 tr_status tr_bench_channels(tr_bench *bench) {
   enum { DRAWN = 550, ALL = 256 + 512 + 1024 };
-  if (!tr_device_operators(bench->device)->channels)
-    return TR_OK;
   uint32_t channels[DRAWN];
   for (uint32_t i = 0; i < DRAWN; ++i)
     channels[i] = i * ALL / DRAWN;
@@ -174,8 +173,6 @@ static tr_status measure_gaussian(tr_bench *bench, size_t samples, int d) {
 }
 
 tr_status tr_bench_gaussian(tr_bench *bench) {
-  if (!tr_device_operators(bench->device)->gaussian_add)
-    return TR_OK;
   if (bench->options->quick) {
     TR_TRY(measure_gaussian(bench, 20, 100));
     return measure_gaussian(bench, 150, 60);
@@ -257,8 +254,6 @@ tr_status tr_bench_padim(tr_bench *bench) {
   tr_variant variant = {.dimension = quick ? 50 : 550, .placement = TR_PLACE_NEAREST, .epsilon = 1e6};
   tr_backbone_options options = {.architecture = backbone, .layers = layers, .layer_count = 3, .in_h = side, .in_w = side};
   fit_job job = {.device = bench->device, .images = quick ? bench->lanes * bench->chunk : 120};
-  if (!tr_device_operators(bench->device)->gaussian_add)
-    return TR_OK;
   job.options = (tr_method_options){.device = bench->device,
                                     .aggregate = {.kind = TR_AGGREGATE_CONCAT, .layers = 3, .patch = 1, .stride = 1},
                                     .in_h = side,

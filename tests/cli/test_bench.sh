@@ -25,7 +25,6 @@ for device in "${devices[@]}"; do
   says out "$device" "products" "copies" "of the limit"
   for operator in $operators; do
     if [ "$operator" = ivf ] && ! grep -q '^FAISS  *[0-9]' < <("$program" info); then continue; fi
-    case $device,$operator in cuda*,channels | cuda*,gaussian) continue ;; esac # until the GPU has them
     says out "$operator "
     grep -q "\"operator\":\"$operator\",.*\"quick\":true,.*\"device\":\"$device\"" "$dir/rows" || fail "no line of $operator"
   done

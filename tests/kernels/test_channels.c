@@ -1,7 +1,6 @@
 /* channels against torch's F.interpolate (tests/golden/make_padim.py). Skipped on a device that cannot draw channels yet. */
 #include "kernels/channels.h"
 
-#include "kernels/operators.h"
 #include "tests/golden/featops.h"
 
 #include <math.h>
@@ -14,15 +13,6 @@ typedef struct case_data {
   uint32_t channels[256];
   size_t vectors; /* positions of all images */
 } case_data;
-
-static tr_device *open_device(int threads) {
-  tr_device *device = test_device_open(threads);
-  if (!tr_device_operators(device)->channels) {
-    tr_device_close(device);
-    skip();
-  }
-  return device;
-}
 
 static size_t map_floats(const tr_channels_spec *spec, int layer, int n) {
   return (size_t)n * (size_t)spec->h[layer] * (size_t)spec->w[layer] * (size_t)spec->c[layer];
@@ -85,7 +75,7 @@ static float *run(tr_device *device, const case_data *data, size_t gap) {
 
 static void test_against_torch(void **state) {
   (void)state;
-  tr_device *device = open_device(2);
+  tr_device *device = test_device_open(2);
   golden_array cases = golden_read("padim_channels_cases.npy"), values = golden_read("padim_channels_values.npy");
   assert_int_equal(cases.shape[1], COLUMNS);
   const float *expected = values.data;
@@ -107,7 +97,7 @@ static void test_against_torch(void **state) {
 static void test_same_bits(void **state) {
   (void)state;
   static const int32_t row[COLUMNS] = {3, 5, 1, 28, 16, 12, 10, 32, 6, 5, 23, 3, 3};
-  tr_device *device = open_device(1);
+  tr_device *device = test_device_open(1);
   case_data data;
   read_case(row, 77, &data);
   size_t count = (size_t)data.args.spec.count, one = data.vectors / (size_t)data.args.n;

@@ -1,7 +1,8 @@
-/* Queued uploads and marks on every device: what follows a mark sees what stands before it, and nothing is read or overwritten too
- * early. The emulated GPU does queued work late and in an order of its own (TR_EMU_SEED), so a wait that is missing shows. */
+/* Every device has every operator. Queued uploads and marks: what follows a mark sees what stands before it, and nothing is read or
+ * overwritten too early. The emulated GPU does queued work late and in an order of its own (TR_EMU_SEED), so a wait that is missing
+ * shows. */
 #include "host/base/clock.h"
-#include "kernels/device.h"
+#include "kernels/operators.h"
 #include "tests/kernels/devices.h"
 #include <math.h>
 #include <time.h>
@@ -121,6 +122,20 @@ static void test_clock(void **state) {
   tr_device_free_pinned(device, back);
 }
 
+/* The table is nothing but functions; one that a twin's author forgot to enter is NULL there. */
+static void test_every_operator_has_a_twin(void **state) {
+  (void)state;
+  typedef void (*entry)(void);
+  const tr_operators *operators = tr_device_operators(device);
+  for (size_t at = 0; at < sizeof *operators; at += sizeof(entry)) {
+    entry function;
+    memcpy(&function, (const char *)operators + at, sizeof function);
+    bool of_sketch = at >= offsetof(tr_operators, nearest_sketch_bytes) && at <= offsetof(tr_operators, nearest_sketch);
+    if (!function && !of_sketch)
+      fail_msg("%s: no operator at offset %zu of the table", test_device, at);
+  }
+}
+
 static void test_nothing(void **state) {
   (void)state;
   tr_mark *never = new_mark();
@@ -137,10 +152,11 @@ static void test_nothing(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_every_operator_has_a_twin),
       cmocka_unit_test(test_operators_follow_uploads),
       cmocka_unit_test(test_buffers_are_reused),
       cmocka_unit_test(test_clock),
       cmocka_unit_test(test_nothing),
   };
-  return run_on_devices("queued uploads", tests, open_device, close_device);
+  return run_on_devices("device", tests, open_device, close_device);
 }

@@ -3,7 +3,6 @@
 #include "kernels/gaussian.h"
 
 #include "kernels/cpu/triangle.h"
-#include "kernels/operators.h"
 #include "tests/golden/featops.h"
 
 #include <math.h>
@@ -19,15 +18,6 @@ typedef struct fit {
   size_t width;
   void *scratch;
 } fit;
-
-static tr_device *open_device(int threads) {
-  tr_device *device = test_device_open(threads);
-  if (!tr_device_operators(device)->gaussian_add) {
-    tr_device_close(device);
-    skip();
-  }
-  return device;
-}
 
 /* Number k of a vector: as make_padim.py has it. */
 static float component(uint32_t stream, const tr_gaussian_spec *spec, size_t vector, size_t position, size_t k) {
@@ -165,7 +155,7 @@ static void check_case(tr_device *device, tr_gaussian_spec spec, uint32_t number
 /* Each form on every case, whichever would be taken. */
 static void test_against_float64(void **state) {
   (void)state;
-  tr_device *device = open_device(2);
+  tr_device *device = test_device_open(2);
   golden_array cases = golden_read("padim_gaussian_cases.npy"), values = golden_read("padim_gaussian_distances.npy");
   double worst[2] = {0, 0};
   for (int form = TR_GAUSSIAN_COVARIANCE; form <= TR_GAUSSIAN_SAMPLES; ++form) {
@@ -200,7 +190,7 @@ static void test_same_bits(void **state) {
   static const tr_gaussian_spec specs[] = {{50, 70, 40, 0.01, TR_GAUSSIAN_COVARIANCE}, {50, 21, 120, 0.01, TR_GAUSSIAN_SAMPLES}};
   enum { QUERIES = 40 };
   for (size_t s = 0; s < 2; ++s) {
-    tr_device *device = open_device(1);
+    tr_device *device = test_device_open(1);
     fit f = make_fit(device, specs[s], 9000, specs[s].positions);
     size_t most = tr_gaussian_queries(device);
     float *distances = measure(&f, 9005, QUERIES, most < QUERIES ? most : QUERIES);
@@ -230,7 +220,7 @@ static void test_long_vectors(void **state) {
   (void)state;
   static const tr_gaussian_spec specs[] = {{1, 3, 1800, 0.01, TR_GAUSSIAN_COVARIANCE}, {2, 20, 1850, 0.01, TR_GAUSSIAN_SAMPLES}};
   enum { QUERIES = 5 };
-  tr_device *device = open_device(2), *cpu;
+  tr_device *device = test_device_open(2), *cpu;
   assert_ok(tr_device_open("cpu", 2, &cpu));
   for (size_t s = 0; s < 2; ++s) {
     fit f = make_fit(device, specs[s], 9300, specs[s].positions), g = make_fit(cpu, specs[s], 9300, specs[s].positions);
@@ -252,7 +242,7 @@ static void test_long_vectors(void **state) {
 static void test_not_a_number(void **state) {
   (void)state;
   static const tr_gaussian_spec specs[] = {{5, 40, 20, 0.01, TR_GAUSSIAN_COVARIANCE}, {5, 3, 20, 0.01, TR_GAUSSIAN_SAMPLES}};
-  tr_device *device = open_device(2);
+  tr_device *device = test_device_open(2);
   for (size_t s = 0; s < 2; ++s) {
     fit f = make_fit(device, specs[s], 9100, specs[s].positions);
     float distances[10], *rows = make_rows(&f, 9105, 0, 2);
@@ -294,7 +284,7 @@ static void test_form(void **state) {
 
 static void test_bad_arguments(void **state) {
   (void)state;
-  tr_device *device = open_device(1);
+  tr_device *device = test_device_open(1);
   fit f = make_fit(device, (tr_gaussian_spec){5, 40, 20, 0.01, TR_GAUSSIAN_COVARIANCE}, 9200, 5);
   float rows[16], distances[5]; /* not read */
   tr_gaussian_args good = args_of(&f), args;

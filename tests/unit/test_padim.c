@@ -2,7 +2,6 @@
 #include "tests/golden/featops.h"
 
 #include "host/methods/method.h"
-#include "kernels/operators.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>
@@ -42,15 +41,6 @@ static void free_data(data *d) {
 static void assert_ok(tr_status status) {
   if (status != TR_OK)
     fail_msg("%s", tr_last_error());
-}
-
-static tr_device *open_device(int threads) {
-  tr_device *device = test_device_open(threads);
-  if (!tr_device_operators(device)->gaussian_add) {
-    tr_device_close(device);
-    skip();
-  }
-  return device;
 }
 
 static tr_method_options options_of(tr_device *device, const tr_variant *variants, size_t count, size_t train_images) {
@@ -128,7 +118,7 @@ static tr_variant variant_of(const double *row) {
 
 static void test_against_numpy(void **state) {
   (void)state;
-  tr_device *device = open_device(2);
+  tr_device *device = test_device_open(2);
   golden_array cases = golden_read("padim_method_cases.npy"), values = golden_read("padim_method_distances.npy");
   assert_int_equal(values.count, cases.shape[0] * TEST * GRID);
   data test = make_data(7005, TEST);
@@ -180,7 +170,7 @@ enum { SEVERAL = sizeof several / sizeof *several };
 static void test_same_bits(void **state) {
   (void)state;
   static const size_t train_counts[] = {70, 5}; /* covariance and samples form */
-  tr_device *first_device = open_device(1);
+  tr_device *first_device = test_device_open(1);
   data test = make_data(7005, TEST), part = test;
   part.n = 11;
   for (size_t t = 0; t < 2; ++t) {
@@ -220,7 +210,7 @@ static void test_save_and_load(void **state) {
   close(file);
   data test = make_data(7005, TEST);
   for (size_t n = 5; n <= 70; n += 65) {
-    tr_device *device = open_device(2), *other = test_device_open(3);
+    tr_device *device = test_device_open(2), *other = test_device_open(3);
     data train = make_data(7000, n);
     tr_model *model = make_model(device, several, SEVERAL, &train, false), *loaded;
     float *scores = score(device, model, SEVERAL, &test, false);
@@ -257,7 +247,7 @@ static void test_save_and_load(void **state) {
 /* What create, fit and score ask the device for is what was forecast: one lane makes no batch more than it says. */
 static void test_forecast(void **state) {
   (void)state;
-  tr_device *device = open_device(1);
+  tr_device *device = test_device_open(1);
   for (size_t n = 5; n <= 70; n += 65) {
     data train = make_data(7000, n), test = make_data(7005, TEST);
     tr_method_options options = options_of(device, several, SEVERAL, n);
@@ -285,7 +275,7 @@ static void test_forecast(void **state) {
 
 static void test_bad_settings(void **state) {
   (void)state;
-  tr_device *device = open_device(1);
+  tr_device *device = test_device_open(1);
   tr_variant variant = several[0];
   tr_method_options options = options_of(device, &variant, 1, 5);
   tr_model *model;
