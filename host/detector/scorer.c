@@ -78,6 +78,7 @@ static tr_status method_options(const tr_scorer_options *o, const tr_tiling *til
                              .folder = getenv("TMPDIR"),
                              .variants = variant,
                              .variant_count = 1,
+                             .loads = o->file != NULL,
                              .measure_cover = true,
                              .progress = o->progress};
   tr_backbone_options backbone = backbone_options(o, tiling);

@@ -20,7 +20,7 @@ enum { ONEDNN, OPENBLAS, FAISS, FAISS_GPU, STB, LIBAV, LIBYAML, CJSON, GNUPLOT, 
 static tr_feature features[FEATURES] = {
     [ONEDNN] = {"oneDNN", NULL, "convolutions", "plain C, many times slower"},
     [OPENBLAS] = {"OpenBLAS", NULL, "matrix products", "plain C, several times slower"},
-    [FAISS] = {"FAISS", NULL, "approximate search", "exact search only"},
+    [FAISS] = {"FAISS", NULL, "approximate search", "exact search, and IVF indexes that detectors have"},
     [FAISS_GPU] = {"FAISS-GPU", NULL, "search by FAISS on a GPU, not run on one yet", "such indexes are searched on the host"},
     [STB] = {"stb_image", "built in", "PNG, JPEG, BMP", NULL},
     [LIBAV] = {"libav", NULL, "videos (mSTC)", "extracted frames only"},

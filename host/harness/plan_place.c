@@ -158,13 +158,18 @@ static tr_status settle_halves(tr_planner *p, tr_pass *settled, tr_group *group)
   return status;
 }
 
+/* By the run's settings on this class, or this build: other runs may go on. */
+static bool is_refused(tr_status status) {
+  return status == TR_EINVAL || status == TR_EDEVICE;
+}
+
 /* Refuses the runs that cannot be on this class, each for itself; `possible` gets the others. */
 static tr_status sort_out(tr_planner *p, const tr_pass *draft, tr_group *group, tr_group *possible) {
   size_t count = group->run_count;
   for (size_t i = 0; i < count; ++i) {
     tr_group single = tr_group_like(group);
     tr_status status = tr_group_move_run(group, i, &single);
-    if (status == TR_OK && judge(p, draft, &single) == TR_EINVAL)
+    if (status == TR_OK && is_refused(judge(p, draft, &single)))
       status = refuse_group(p, draft, &single);
     else if (status == TR_OK)
       status = tr_group_move_run(&single, 0, possible);
@@ -206,7 +211,7 @@ static tr_status settle(tr_planner *p, tr_pass *settled, tr_group *group) {
     status = say_what_would_fit(p, settled, group);
   if (group->run_count > 1 && status == TR_ENOMEM)
     return settle_halves(p, settled, group);
-  if (group->run_count > 1 && status == TR_EINVAL)
+  if (group->run_count > 1 && is_refused(status))
     return settle_possible(p, settled, group);
   return refuse_group(p, settled, group);
 }

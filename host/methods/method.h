@@ -72,6 +72,7 @@ typedef struct tr_method_options {
   tr_keep keep;          /* what a method, or a variant of it, needs nevertheless is kept */
   const char *folder;    /* of the files of tr_keep; NULL: /tmp */
   size_t beside_bytes;   /* of the device's free memory, what others will take */
+  bool loads;            /* a forecast of a model that a file has: an index is not built */
   bool measure_cover;    /* patchcore, greedy selections: find tr_model_info.cover */
   tr_progress *progress; /* may be NULL */
 } tr_method_options;

@@ -112,7 +112,8 @@ struct tr_model {
 
 void tr_patchcore_destroy(tr_model *model);
 
-/* patchcore_plan.c: shapes, variants, selections and searches, all that costs no memory to speak of. compare: indexes with exact searches. */
+/* patchcore_plan.c: shapes, variants, selections and searches, all that costs no memory to speak of. compare: indexes are built, and compared
+ * with exact searches; else they come from a file. */
 tr_status tr_patchcore_plan(const tr_method_options *options, bool compare, tr_model **out);
 
 /* patchcore_memory.c */

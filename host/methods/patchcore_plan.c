@@ -29,7 +29,7 @@ tr_status tr_variant_rows(const tr_variant *variant, size_t patches, int dimensi
   return TR_OK;
 }
 
-static tr_status check_variant(const tr_variant *variant, size_t rows, int d) {
+static tr_status check_variant(const tr_variant *variant, size_t rows, int d, bool builds_index) {
   if (!(variant->radius >= 0) || !(variant->seconds >= 0))
     return tr_fail(TR_EINVAL, "patchcore: radius and seconds: expected 0 or more, found %g and %g", variant->radius,
                    variant->seconds);
@@ -39,7 +39,7 @@ static tr_status check_variant(const tr_variant *variant, size_t rows, int d) {
     return tr_fail(TR_EINVAL, "patchcore: projection: expected at least 1 dimension, found %d", variant->projection);
   if (variant->image_score == TR_SCORE_NEAREST_IMAGES)
     return tr_fail(TR_EINVAL, "patchcore: image_score: expected max, reweighted or smoothed_max, found nearest_images");
-  if (tr_search_factory(variant->search))
+  if (tr_search_factory(variant->search) && builds_index)
     TR_TRY(tr_index_check(tr_search_factory(variant->search), rows, d));
   if (variant->image_score == TR_SCORE_REWEIGHTED &&
       (variant->neighbours < 2 || variant->neighbours > TR_NEAREST_MAX_K || (size_t)variant->neighbours > rows))
@@ -182,7 +182,7 @@ tr_status tr_patchcore_plan(const tr_method_options *options, bool compare, tr_m
     model->variants[v] = *variant;
     status = tr_variant_rows(variant, model->train_rows, model->d, &rows);
     if (status == TR_OK)
-      status = check_variant(variant, rows, model->d);
+      status = check_variant(variant, rows, model->d, compare && !options->loads);
     if (status == TR_OK)
       model->variant_search[v] = find_search(model, find_selection(model, variant, rows), rows, variant, compare);
   }

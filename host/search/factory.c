@@ -1,5 +1,6 @@
 /* What a search's name says, and an index of a bank: what needs no FAISS by itself. */
 #include "host/base/status.h"
+#include "host/base/text.h"
 #include "host/search/bank.h"
 #include "host/search/ivf.h"
 
@@ -106,6 +107,28 @@ double tr_index_query_macs(const char *factory, tr_effort effort, size_t rows, i
     return (lists + n * (effort.nprobe < lists ? effort.nprobe / lists : 1)) * d;
   return (effort.ef_search && effort.ef_search * 32.0 < n ? effort.ef_search * 32.0 : n) * d;
 }
+
+/* ---- files ---- */
+
+tr_status tr_index_write(const tr_index *index, const char *path) {
+  void *data;
+  size_t bytes;
+  TR_TRY(tr_index_to_memory(index, &data, &bytes));
+  tr_status status = tr_file_write(path, data, bytes);
+  free(data);
+  return status;
+}
+
+tr_status tr_index_read(tr_device *device, const char *path, tr_index **out) {
+  *out = NULL;
+  tr_mapping file;
+  TR_TRY(tr_file_map(path, &file));
+  tr_status status = tr_index_from_memory(device, path, file.data, file.bytes, out);
+  tr_file_unmap(&file);
+  return status;
+}
+
+/* ---- of a bank ---- */
 
 tr_status tr_bank_index(const tr_bank *bank, size_t rows, const char *factory, tr_progress *progress, tr_index **out) {
   *out = NULL;

@@ -16,6 +16,7 @@
 #ifdef TR_HAVE_FAISS
 
 #include "host/search/faiss_gpu.h"
+#include "host/search/faiss_shim.h"
 
 #include <cblas.h>
 #include <errno.h>
@@ -59,8 +60,19 @@ const char *tr_index_gpu_library(void) {
 #endif
 }
 
+/* FAISS's text, without the function and the line of its source and the condition in it that stand before. */
+static const char *reason(void) {
+  static const char function[] = "Error in ", condition[] = "Error: '";
+  const char *text = faiss_get_last_error(), *end;
+  if (strncmp(text, function, sizeof function - 1) == 0 && (end = strstr(text, " at ")) && (end = strstr(end, ": ")))
+    text = end + strlen(": ");
+  if (strncmp(text, condition, sizeof condition - 1) == 0 && (end = strstr(text, "' failed: ")))
+    text = end + strlen("' failed: ");
+  return text;
+}
+
 static tr_status failed(tr_status status, const char *what) {
-  return tr_fail(status, "FAISS: %s: %s", what, faiss_get_last_error());
+  return tr_fail(status, "FAISS: %s: %s", what, reason());
 }
 
 /* ---- building ---- */
@@ -69,6 +81,10 @@ static tr_status make(const char *factory, size_t rows, int d, FaissIndex **out)
   *out = NULL;
   char what[160];
   snprintf(what, sizeof what, "\"%s\" for %d dimensions", factory, d);
+  if (strstr(factory, "IDMap") || strstr(factory, "LSH"))
+    return tr_fail(TR_EINVAL, "FAISS: %s: %s", what,
+                   strstr(factory, "LSH") ? "it measures Hamming distances, not squared L2"
+                                          : "the rows of a bank have no other numbers than their places (IDMap)");
   if (faiss_index_factory(out, d, factory, METRIC_L2) != 0)
     return failed(TR_EINVAL, what);
   size_t least, recommended;
@@ -87,6 +103,59 @@ tr_status tr_index_check(const char *factory, size_t rows, int d) {
   return TR_OK;
 }
 
+/* What the `ivf` operator searches, out of FAISS's index. */
+typedef struct taken {
+  float *centroids;
+  size_t *sizes;
+  const void **rows, **ids;
+} taken;
+
+static tr_status take_lists(tr_device *device, const char *name, FaissIndex *faiss, const tr_faiss_lists *from, taken *t,
+                            tr_lists **out) {
+  size_t count = faiss_IndexIVF_nlist(from->index), d = (size_t)faiss_Index_d(faiss);
+  t->centroids = malloc(count * d * sizeof *t->centroids);
+  t->sizes = malloc(count * sizeof *t->sizes);
+  t->rows = malloc(count * sizeof *t->rows);
+  t->ids = malloc(count * sizeof *t->ids);
+  if (!t->centroids || !t->sizes || !t->rows || !t->ids)
+    return tr_fail(TR_ENOMEM, "%s: %zu lists: out of memory", name, count);
+  if (faiss_Index_reconstruct_n(from->centroids, 0, (faiss_idx_t)count, t->centroids) != 0)
+    return tr_fail(TR_EFORMAT, "%s: its centroids cannot be read", name);
+  for (size_t i = 0; i < count; ++i) {
+    t->sizes[i] = faiss_IndexIVF_get_list_size(from->index, i);
+    t->rows[i] = tr_faiss_list_rows(from, i);
+    t->ids[i] = tr_faiss_list_ids(from, i);
+  }
+  return tr_lists_create(
+      device,
+      &(tr_lists_source){
+          .name = name,
+          .shape = {.d = (int)d, .codes = from->codes, .list_count = count, .rows = (size_t)faiss_Index_ntotal(faiss)},
+          .nprobe = (int)faiss_IndexIVF_nprobe(from->index),
+          .centroids = t->centroids,
+          .codebooks = from->codebooks,
+          .sizes = t->sizes,
+          .rows = t->rows,
+          .ids = t->ids,
+          .stays = true},
+      out);
+}
+
+/* *out is NULL for an index that the operator does not search. */
+static tr_status make_lists(tr_device *device, const char *name, FaissIndex *faiss, tr_lists **out) {
+  tr_faiss_lists from;
+  taken t = {NULL, NULL, NULL, NULL};
+  *out = NULL;
+  if (!tr_faiss_lists_of(faiss, &from))
+    return TR_OK;
+  tr_status status = take_lists(device, name, faiss, &from, &t, out);
+  free(t.centroids);
+  free(t.sizes);
+  free(t.rows);
+  free(t.ids);
+  return status;
+}
+
 static tr_status enclose(tr_device *device, const char *name, FaissIndex *faiss, tr_index **out) {
   *out = calloc(1, sizeof **out);
   if (!*out) {
@@ -98,7 +167,7 @@ static tr_status enclose(tr_device *device, const char *name, FaissIndex *faiss,
   pthread_cond_init(&(*out)->idle, NULL);
   tr_status status = faiss_ParameterSpace_new(&(*out)->space) == 0 ? TR_OK : failed(TR_ENOMEM, "parameters of an index");
   if (status == TR_OK)
-    status = tr_lists_create(device, name, faiss, &(*out)->lists);
+    status = make_lists(device, name, faiss, &(*out)->lists);
   if (status == TR_OK) {
     (*out)->gpu = (*out)->lists ? NULL : tr_faiss_gpu_create(device, faiss);
     return TR_OK;
@@ -155,7 +224,7 @@ static tr_status write_to(const tr_index *index, FILE *file, const char *name) {
   if (fclose(file) != 0 && code == 0)
     return tr_fail_errno(TR_EIO, "writing the index %s", name);
   errno = error;
-  return code == 0 ? TR_OK : tr_fail(TR_EIO, "writing the index %s: %s", name, faiss_get_last_error());
+  return code == 0 ? TR_OK : tr_fail(TR_EIO, "writing the index %s: %s", name, reason());
 }
 
 static tr_status measure_bytes(tr_index *index) {
@@ -198,15 +267,6 @@ tr_status tr_index_to_memory(const tr_index *index, void **data, size_t *bytes) 
   return TR_OK;
 }
 
-tr_status tr_index_write(const tr_index *index, const char *path) {
-  void *data;
-  size_t bytes;
-  TR_TRY(tr_index_to_memory(index, &data, &bytes));
-  tr_status status = tr_file_write(path, data, bytes);
-  free(data);
-  return status;
-}
-
 static tr_status check_read(const FaissIndex *faiss, const char *name) {
   if (!faiss_Index_is_trained(faiss))
     return tr_fail(TR_EFORMAT, "%s: expected a trained index, found one that is not", name);
@@ -228,9 +288,12 @@ tr_status tr_index_from_memory(tr_device *device, const char *name, const void *
     return tr_fail_errno(TR_ENOMEM, "reading the index %s", name);
   FaissIndex *faiss = NULL;
   int code = faiss_read_index(file, 0, &faiss);
+  bool ended = feof(file);
   fclose(file);
+  if (code != 0 && ended)
+    return tr_fail(TR_EFORMAT, "%s: expected an index of FAISS, found one that is cut short", name);
   if (code != 0)
-    return tr_fail(TR_EFORMAT, "%s: FAISS does not read it as an index: %s", name, faiss_get_last_error());
+    return tr_fail(TR_EFORMAT, "%s: FAISS does not read it as an index: %s", name, reason());
   tr_status status = check_read(faiss, name);
   if (status != TR_OK) {
     faiss_Index_free(faiss);
@@ -239,15 +302,6 @@ tr_status tr_index_from_memory(tr_device *device, const char *name, const void *
   TR_TRY(enclose(device, name, faiss, out));
   (*out)->bytes = bytes;
   return TR_OK;
-}
-
-tr_status tr_index_read(tr_device *device, const char *path, tr_index **out) {
-  *out = NULL;
-  tr_mapping file;
-  TR_TRY(tr_file_map(path, &file));
-  tr_status status = tr_index_from_memory(device, path, file.data, file.bytes, out);
-  tr_file_unmap(&file);
-  return status;
 }
 
 /* ---- what it is ---- */
@@ -406,19 +460,17 @@ static tr_status search_group(const search_job *job, tr_effort effort, double *w
   for (size_t i = 0; i < job->count; ++i)
     if (m->labels[i * job->k + job->k - 1] < 0)
       TR_TRY(search_again(job, effort, i, waited));
-  for (size_t i = 0; i < job->count * job->k; ++i)
+  for (size_t i = 0; i < job->count * job->k; ++i) {
+    if ((size_t)m->labels[i] >= job->index->rows)
+      return tr_fail(TR_EFORMAT, "FAISS: expected ids of 0 to %zu, the places of the rows, found %lld", job->index->rows - 1,
+                     (long long)m->labels[i]);
     m->indices[i] = (uint32_t)m->labels[i];
+  }
   return TR_OK;
 }
 
-static int nprobe_of(const tr_index *index, tr_effort effort) {
-  return effort.nprobe ? effort.nprobe : tr_lists_nprobe(index->lists);
-}
-
 size_t tr_index_device_scratch(const tr_index *index, tr_effort effort, size_t queries, size_t group, int k) {
-  if (!index->lists)
-    return 0;
-  return tr_ivf_scratch(index->device, &tr_lists_arrays(index->lists)->shape, queries, group, nprobe_of(index, effort), k);
+  return index->lists ? tr_lists_scratch(index->lists, effort, queries, group, k) : 0;
 }
 
 const char *tr_index_searched_by(const tr_index *index) {
@@ -449,15 +501,7 @@ tr_status tr_index_search(tr_index *index, tr_effort effort, const float *querie
     return tr_fail(TR_EINVAL, "FAISS: expected groups of at least one query and k of 1 to the %zu rows, found %zu and %d",
                    index->rows, group, k);
   if (index->lists)
-    return tr_ivf(index->device, &(tr_ivf_args){.lists = tr_lists_arrays(index->lists),
-                                                .queries_count = count,
-                                                .group = group,
-                                                .queries = queries,
-                                                .nprobe = nprobe_of(index, effort),
-                                                .k = k,
-                                                .distances = distances,
-                                                .indices = indices,
-                                                .scratch = device_scratch});
+    return tr_lists_search(index->lists, effort, queries, count, group, k, distances, indices, device_scratch);
   group_memory memory;
   tr_sections sections = tr_sections_of(scratch);
   lay_out(&memory, &sections, index, group, k);

@@ -177,8 +177,12 @@ bool tr_faiss_lists_of(FaissIndex *index, tr_faiss_lists *out) {
   return coded->by_residual && coded->pq.nbits == 8 && coded->polysemous_ht == 0;
 }
 
-const void *tr_faiss_list_data(const tr_faiss_lists *lists, size_t list) {
+const void *tr_faiss_list_rows(const tr_faiss_lists *lists, size_t list) {
   return reinterpret_cast<const faiss::IndexIVF *>(lists->index)->invlists->get_codes(list);
+}
+
+const void *tr_faiss_list_ids(const tr_faiss_lists *lists, size_t list) {
+  return reinterpret_cast<const faiss::IndexIVF *>(lists->index)->invlists->get_ids(list);
 }
 
 #define TR_TEXT_OF(x)                        #x
@@ -292,12 +296,6 @@ size_t faiss_IndexIVF_nprobe(const FaissIndexIVF *index) {
 
 size_t faiss_IndexIVF_get_list_size(const FaissIndexIVF *index, size_t list) {
   return ivf_of(index)->get_list_size(list);
-}
-
-void faiss_IndexIVF_invlists_get_ids(const FaissIndexIVF *index, size_t list, faiss_idx_t *ids) {
-  const faiss::InvertedLists *lists = ivf_of(index)->invlists;
-  faiss::InvertedLists::ScopedIds of_list(lists, list);
-  std::copy_n(of_list.get(), lists->list_size(list), ids);
 }
 
 int faiss_write_index(const FaissIndex *index, FILE *file) {

@@ -27,7 +27,8 @@ typedef struct tr_faiss_lists {
   const float *codebooks; /* [codes][256][d / codes]; NULL for floats */
 } tr_faiss_lists;
 bool tr_faiss_lists_of(FaissIndex *index, tr_faiss_lists *out); /* false: another kind of index */
-const void *tr_faiss_list_data(const tr_faiss_lists *lists, size_t list);
+const void *tr_faiss_list_rows(const tr_faiss_lists *lists, size_t list);
+const void *tr_faiss_list_ids(const tr_faiss_lists *lists, size_t list);
 
 /* "1.7.3" */
 const char *tr_faiss_version(void);

@@ -1,38 +1,32 @@
 /* The lists of an index of FAISS, on a device. */
 #include "host/search/ivf.h"
-
-#ifdef TR_HAVE_FAISS
-
 #include "host/base/status.h"
 #include "host/search/bank.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct tr_lists {
   tr_device *device;
   tr_bank *centroids;
   tr_ivf_lists arrays;
-  void *begins, *ids, *table, *data, *codebooks; /* on the device; data and codebooks NULL where FAISS's own serve */
+  void *begins, *ids, *table, *data, *codebooks; /* on the device; data and codebooks NULL where the source's own serve */
   int nprobe;
 };
-
-/* What is read from FAISS. */
-typedef struct source {
-  const char *name;
-  tr_faiss_lists faiss;
-  tr_ivf_shape shape;
-  size_t row_bytes;
-} source;
 
 static size_t row_bytes_of(const tr_ivf_shape *shape) {
   return shape->codes ? (size_t)shape->codes : (size_t)shape->d * sizeof(float);
 }
 
-static tr_status check_finite(const source *from, const char *what, size_t number, const float *values, size_t count) {
-  for (size_t i = 0; i < count; ++i)
-    if (!isfinite(values[i]))
-      return tr_fail(TR_EFORMAT, "%s: %s %zu: expected finite values, found %g", from->name, what, number, (double)values[i]);
+/* Floats that may begin anywhere. */
+static tr_status check_finite(const tr_lists_source *from, const char *what, size_t number, const void *floats, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    float value;
+    memcpy(&value, (const char *)floats + i * sizeof value, sizeof value);
+    if (!isfinite(value))
+      return tr_fail(TR_EFORMAT, "%s: %s %zu: expected finite values, found %g", from->name, what, number, (double)value);
+  }
   return TR_OK;
 }
 
@@ -41,63 +35,64 @@ static tr_status on_device(tr_device *device, const void *host, size_t bytes, vo
   return tr_device_upload(device, *out, host, bytes);
 }
 
-/* ---- what FAISS has ---- */
+static bool stay(const tr_lists *lists, const tr_lists_source *from) {
+  return from->stays && tr_device_shares_memory(lists->device);
+}
 
-static tr_status read_centroids(tr_lists *lists, const source *from) {
-  size_t count = from->shape.list_count, d = (size_t)from->shape.d, bytes = count * d * sizeof(float);
-  float *host = malloc(bytes), *rows = NULL;
-  tr_status status = host ? TR_OK : tr_fail(TR_ENOMEM, "%s: %zu centroids: out of memory", from->name, count);
-  if (status == TR_OK && faiss_Index_reconstruct_n(from->faiss.centroids, 0, (faiss_idx_t)count, host) != 0)
-    status = tr_fail(TR_EFORMAT, "%s: its centroids cannot be read", from->name);
-  for (size_t i = 0; status == TR_OK && i < count; ++i)
-    status = check_finite(from, "centroid", i, host + i * d, d);
+/* ---- parts ---- */
+
+static tr_status take_centroids(tr_lists *lists, const tr_lists_source *from) {
+  size_t count = from->shape.list_count, d = (size_t)from->shape.d;
+  float *rows;
+  for (size_t i = 0; i < count; ++i)
+    TR_TRY(check_finite(from, "centroid", i, (const char *)from->centroids + i * d * sizeof(float), d));
+  TR_TRY(tr_device_alloc(lists->device, count * d * sizeof(float), (void **)&rows));
+  tr_status status = tr_device_upload(lists->device, rows, from->centroids, count * d * sizeof(float));
   if (status == TR_OK)
-    status = on_device(lists->device, host, bytes, (void **)&rows);
-  if (status == TR_OK)
-    status = tr_bank_create(lists->device, rows, count, from->shape.d, &lists->centroids);
-  else
-    tr_device_free(lists->device, rows);
-  free(host);
+    return tr_bank_create(lists->device, rows, count, from->shape.d, &lists->centroids);
+  tr_device_free(lists->device, rows);
   return status;
 }
 
-static tr_status read_codebooks(tr_lists *lists, const source *from) {
+static tr_status take_codebooks(tr_lists *lists, const tr_lists_source *from) {
   size_t count = (size_t)TR_IVF_CODEWORDS * (size_t)from->shape.d, part = count / (size_t)from->shape.codes;
   for (size_t j = 0; j < (size_t)from->shape.codes; ++j)
-    TR_TRY(check_finite(from, "codebook", j, from->faiss.codebooks + j * part, part));
-  lists->arrays.codebooks = from->faiss.codebooks;
-  if (tr_device_shares_memory(lists->device))
+    TR_TRY(check_finite(from, "codebook", j, (const char *)from->codebooks + j * part * sizeof(float), part));
+  lists->arrays.codebooks = from->codebooks;
+  if (stay(lists, from))
     return TR_OK;
-  TR_TRY(on_device(lists->device, from->faiss.codebooks, count * sizeof(float), &lists->codebooks));
+  TR_TRY(on_device(lists->device, from->codebooks, count * sizeof(float), &lists->codebooks));
   lists->arrays.codebooks = lists->codebooks;
   return TR_OK;
 }
 
-/* A list's ids are read into `wide`. */
-static tr_status read_ids_of(const source *from, size_t list, size_t size, faiss_idx_t *wide, uint32_t *ids) {
-  faiss_IndexIVF_invlists_get_ids(from->faiss.index, list, wide);
-  for (size_t i = 0; i < size; ++i) {
-    if (wide[i] < 0 || wide[i] >= UINT32_MAX)
-      return tr_fail(TR_EFORMAT, "%s: expected ids of 0 to 2^32 - 2, found %lld", from->name, (long long)wide[i]);
-    ids[i] = (uint32_t)wide[i];
+/* Rows are numbered from 0 on, each once: an id says which row of the bank a row is. */
+static tr_status take_ids_of(const tr_lists_source *from, size_t list, uint32_t *ids, uint8_t *seen) {
+  for (size_t i = 0; i < from->sizes[list]; ++i) {
+    int64_t id;
+    memcpy(&id, (const char *)from->ids[list] + i * sizeof id, sizeof id);
+    if (id < 0 || (uint64_t)id >= from->shape.rows || seen[id])
+      return tr_fail(TR_EFORMAT, "%s: expected ids of 0 to %zu, each once, found %lld", from->name, from->shape.rows - 1,
+                     (long long)id);
+    seen[id] = 1;
+    ids[i] = (uint32_t)id;
   }
   return TR_OK;
 }
 
-static tr_status read_ids(tr_lists *lists, const source *from) {
+static tr_status take_ids(tr_lists *lists, const tr_lists_source *from) {
   size_t count = from->shape.list_count, rows = from->shape.rows, at = 0;
   uint32_t *begins = malloc((count + 1) * sizeof *begins), *ids = malloc(rows * sizeof *ids);
-  faiss_idx_t *wide = malloc(rows * sizeof *wide);
+  uint8_t *seen = calloc(rows, 1);
   tr_status status =
-      begins && ids && wide ? TR_OK : tr_fail(TR_ENOMEM, "%s: the ids of %zu rows: out of memory", from->name, rows);
+      begins && ids && seen ? TR_OK : tr_fail(TR_ENOMEM, "%s: the ids of %zu rows: out of memory", from->name, rows);
   for (size_t list = 0; status == TR_OK && list < count; ++list) {
-    size_t size = faiss_IndexIVF_get_list_size(from->faiss.index, list);
     begins[list] = (uint32_t)at;
-    if (size > rows - at)
+    if (from->sizes[list] > rows - at)
       status = tr_fail(TR_EFORMAT, "%s: expected %zu rows in its lists, found more", from->name, rows);
     else
-      status = read_ids_of(from, list, size, wide, ids + at);
-    at += size;
+      status = take_ids_of(from, list, ids + at, seen);
+    at += from->sizes[list];
   }
   if (status == TR_OK && at != rows)
     status = tr_fail(TR_EFORMAT, "%s: expected %zu rows in its lists, found %zu", from->name, rows, at);
@@ -109,33 +104,33 @@ static tr_status read_ids(tr_lists *lists, const source *from) {
     status = on_device(lists->device, ids, rows * sizeof *ids, &lists->ids);
   free(begins);
   free(ids);
-  free(wide);
+  free(seen);
   return status;
 }
 
-static tr_status read_rows_of(tr_lists *lists, const source *from, size_t list, size_t first, const void **out) {
-  size_t size = faiss_IndexIVF_get_list_size(from->faiss.index, list);
-  const void *host = tr_faiss_list_data(&from->faiss, list);
+static tr_status take_rows_of(tr_lists *lists, const tr_lists_source *from, size_t list, size_t first, const void **out) {
+  size_t size = from->sizes[list], bytes = row_bytes_of(&from->shape);
+  const char *host = from->rows[list];
   for (size_t i = 0; from->shape.codes == 0 && i < size; ++i)
-    TR_TRY(check_finite(from, "row", i, (const float *)host + i * (size_t)from->shape.d, (size_t)from->shape.d));
-  if (tr_device_shares_memory(lists->device)) {
+    TR_TRY(check_finite(from, "row", i, host + i * bytes, (size_t)from->shape.d));
+  if (stay(lists, from)) {
     *out = host;
     return TR_OK;
   }
-  char *to = (char *)lists->data + first * from->row_bytes;
+  char *to = (char *)lists->data + first * bytes;
   *out = to;
-  return size ? tr_device_upload(lists->device, to, host, size * from->row_bytes) : TR_OK;
+  return size ? tr_device_upload(lists->device, to, host, size * bytes) : TR_OK;
 }
 
-static tr_status read_rows(tr_lists *lists, const source *from) {
+static tr_status take_rows(tr_lists *lists, const tr_lists_source *from) {
   size_t count = from->shape.list_count, first = 0;
-  if (!tr_device_shares_memory(lists->device))
-    TR_TRY(tr_device_alloc(lists->device, from->shape.rows * from->row_bytes, &lists->data));
+  if (!stay(lists, from))
+    TR_TRY(tr_device_alloc(lists->device, from->shape.rows * row_bytes_of(&from->shape), &lists->data));
   const void **table = malloc(count * sizeof *table);
   tr_status status = table ? TR_OK : tr_fail(TR_ENOMEM, "%s: %zu lists: out of memory", from->name, count);
   for (size_t list = 0; status == TR_OK && list < count; ++list) {
-    status = read_rows_of(lists, from, list, first, &table[list]);
-    first += faiss_IndexIVF_get_list_size(from->faiss.index, list);
+    status = take_rows_of(lists, from, list, first, &table[list]);
+    first += from->sizes[list];
   }
   if (status == TR_OK)
     status = on_device(lists->device, table, count * sizeof *table, &lists->table);
@@ -145,12 +140,12 @@ static tr_status read_rows(tr_lists *lists, const source *from) {
 
 /* ---- lists ---- */
 
-static tr_status read_all(tr_lists *lists, const source *from) {
-  TR_TRY(read_centroids(lists, from));
+static tr_status take_all(tr_lists *lists, const tr_lists_source *from) {
+  TR_TRY(take_centroids(lists, from));
   if (from->shape.codes)
-    TR_TRY(read_codebooks(lists, from));
-  TR_TRY(read_ids(lists, from));
-  TR_TRY(read_rows(lists, from));
+    TR_TRY(take_codebooks(lists, from));
+  TR_TRY(take_ids(lists, from));
+  TR_TRY(take_rows(lists, from));
   tr_ivf_lists *a = &lists->arrays;
   a->shape = from->shape;
   a->centroids = tr_bank_data(lists->centroids);
@@ -162,21 +157,15 @@ static tr_status read_all(tr_lists *lists, const source *from) {
   return TR_OK;
 }
 
-tr_status tr_lists_create(tr_device *device, const char *name, FaissIndex *faiss, tr_lists **out) {
+tr_status tr_lists_create(tr_device *device, const tr_lists_source *from, tr_lists **out) {
   *out = NULL;
-  source from = {.name = name};
-  if (!tr_faiss_lists_of(faiss, &from.faiss))
-    return TR_OK;
-  from.shape = (tr_ivf_shape){.d = faiss_Index_d(faiss),
-                              .codes = from.faiss.codes,
-                              .list_count = faiss_IndexIVF_nlist(from.faiss.index),
-                              .rows = (size_t)faiss_Index_ntotal(faiss)};
-  from.row_bytes = row_bytes_of(&from.shape);
   tr_lists *lists = calloc(1, sizeof *lists);
   if (!lists)
-    return tr_fail(TR_ENOMEM, "%s: out of memory", name);
-  *lists = (tr_lists){.device = device, .nprobe = (int)faiss_IndexIVF_nprobe(from.faiss.index)};
-  tr_status status = read_all(lists, &from);
+    return tr_fail(TR_ENOMEM, "%s: out of memory", from->name);
+  *lists = (tr_lists){.device = device, .nprobe = from->nprobe};
+  tr_status status = take_all(lists, from);
+  if (status == TR_OK)
+    status = tr_device_sync(device); /* the source may go */
   if (status != TR_OK) {
     tr_lists_destroy(lists);
     return status;
@@ -197,12 +186,29 @@ void tr_lists_destroy(tr_lists *lists) {
   free(lists);
 }
 
-const tr_ivf_lists *tr_lists_arrays(const tr_lists *lists) {
-  return &lists->arrays;
+const tr_ivf_shape *tr_lists_shape(const tr_lists *lists) {
+  return &lists->arrays.shape;
 }
 
-int tr_lists_nprobe(const tr_lists *lists) {
-  return lists->nprobe;
+/* ---- search ---- */
+
+static int nprobe_of(const tr_lists *lists, tr_effort effort) {
+  return effort.nprobe ? effort.nprobe : lists->nprobe;
 }
 
-#endif
+size_t tr_lists_scratch(const tr_lists *lists, tr_effort effort, size_t queries, size_t group, int k) {
+  return tr_ivf_scratch(lists->device, &lists->arrays.shape, queries, group, nprobe_of(lists, effort), k);
+}
+
+tr_status tr_lists_search(const tr_lists *lists, tr_effort effort, const float *queries, size_t count, size_t group, int k,
+                          float *distances, uint32_t *indices, void *scratch) {
+  return tr_ivf(lists->device, &(tr_ivf_args){.lists = &lists->arrays,
+                                              .queries_count = count,
+                                              .group = group,
+                                              .queries = queries,
+                                              .nprobe = nprobe_of(lists, effort),
+                                              .k = k,
+                                              .distances = distances,
+                                              .indices = indices,
+                                              .scratch = scratch});
+}

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Index files made by python faiss, and what it finds in them; test_faiss.c reads them. Needs numpy and faiss-cpu (made with 1.15.1)."""
+"""Index files made by python faiss, and what it finds in them; test_faiss.c and test_faiss_file.c read them. Needs numpy and
+faiss-cpu (made with 1.15.1)."""
 import os
 
 import faiss
@@ -28,7 +29,7 @@ def main():
     faiss.omp_set_num_threads(1)
     rows = noise(1, ROWS * D).reshape(ROWS, D)
     queries = noise(2, QUERIES * D).reshape(QUERIES, D)
-    for name, factory in (("ivfpq", "IVF8,PQ4x4np"), ("ivfflat", "IVF8,Flat"), ("hnsw", "HNSW8"), ("flat", "Flat")):
+    for name, factory in (("ivfpq", "IVF8,PQ4x4np"), ("ivfpq8", "IVF8,PQ2np"), ("ivfflat", "IVF8,Flat"), ("hnsw", "HNSW8"), ("flat", "Flat")):
         index = faiss.index_factory(D, factory)
         index.train(rows)
         index.add(rows)

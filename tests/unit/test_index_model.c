@@ -1,4 +1,5 @@
-/* PatchCore with indexes: what they find beside exact search, on any number of lanes, and in files. Skipped in a build without FAISS. */
+/* PatchCore with indexes: what they find beside exact search, on any number of lanes, and in files. A build without FAISS
+ * only scores with those of files. */
 #include "host/base/text.h"
 #include "host/methods/method.h"
 #include "host/search/search.h"
@@ -88,15 +89,19 @@ static tr_method_options options_for(tr_device *device, const tr_variant *varian
                              .variant_count = count};
 }
 
-static tr_model *fit(tr_device *device, const tr_variant *variants, size_t count) {
-  tr_method_options options = options_for(device, variants, count);
+static tr_model *fit_as(tr_device *device, const tr_method_options *options) {
   float *maps = maps_on(device, 1, TRAIN);
   model_job job = {.maps = maps};
-  assert_ok(tr_method_patchcore.create(&options, &job.model));
+  assert_ok(tr_method_patchcore.create(options, &job.model));
   assert_ok(tr_device_for_chunks(device, TRAIN, fit_some, &job));
   assert_ok(tr_method_patchcore.fit_end(job.model));
   tr_device_free(device, maps);
   return job.model;
+}
+
+static tr_model *fit(tr_device *device, const tr_variant *variants, size_t count) {
+  tr_method_options options = options_for(device, variants, count);
+  return fit_as(device, &options);
 }
 
 #define GREEDY(rows) .seed = 1, .subsampling = TR_SUBSAMPLE_GREEDY, .percent = (rows), .projection = 5
@@ -230,19 +235,78 @@ static void test_like_the_cpu(void **state) {
   tr_device_close(cpu);
 }
 
-/* The bank's rows as they are, with another bank's index. */
-static void write_with_index(tr_device *device, const tr_model_file *from, const void *index, size_t bytes) {
+static tr_model *load_path(tr_device *device) {
+  tr_model_file *file;
+  tr_model *model;
+  assert_ok(tr_model_file_open(path, &file));
+  assert_ok(tr_method_patchcore.load(device, file, &model));
+  tr_model_file_close(file);
+  return model;
+}
+
+/* A file like the one in `path`, with an index, or without one (bytes 0); and with other rows, where there are some. */
+static void write_with_index(tr_device *device, const char *search, size_t rows, size_t d, const float *bank, const void *index,
+                             size_t bytes) {
+  tr_model_file *from;
+  assert_ok(tr_model_file_open(path, &from));
   cJSON *settings = cJSON_Duplicate(tr_model_file_settings(from), true);
   cJSON_SetNumberHelper(cJSON_GetObjectItem(settings, "index_bytes"), (double)bytes);
-  enum { ROWS = TRAIN * PATCHES * 40 / 100 };
-  tr_model_array arrays[] = {{"rows", TR_ARRAY_F4, 2, {ROWS, D}, NULL, false},
-                             {"order", TR_ARRAY_U4, 1, {ROWS}, NULL, false},
+  cJSON_SetNumberHelper(cJSON_GetObjectItem(settings, "nprobe"), bytes ? 8 : 0);
+  cJSON_ReplaceItemInObject(settings, "search", cJSON_CreateString(search));
+  tr_model_array arrays[] = {{"rows", TR_ARRAY_F4, 2, {rows, d}, NULL, false},
+                             {"order", TR_ARRAY_U4, 1, {rows}, NULL, false},
                              {"index", TR_ARRAY_U1, 1, {bytes}, index, false}};
   for (size_t i = 0; i < 2; ++i)
     assert_ok(tr_model_file_array(from, &arrays[i], &arrays[i].data));
+  if (bank)
+    arrays[0].data = bank;
   assert_ok(tr_model_file_write(
-      path, device, &(tr_model_content){.method = "patchcore", .settings = settings, .arrays = arrays, .array_count = 3}));
+      path, device,
+      &(tr_model_content){.method = "patchcore", .settings = settings, .arrays = arrays, .array_count = bytes ? 3 : 2}));
   cJSON_Delete(settings);
+  tr_model_file_close(from);
+}
+
+/* A detector with an index of python faiss's (tests/golden/make_faiss.py): any build scores with it, one without FAISS, too. All of its lists are
+ * looked at, which is exact search of its rows. */
+static void test_an_index_in_a_file(void **state) {
+  (void)state;
+  enum { ROWS = 320, WIDTH = 16 };
+  tr_device *device = test_device_open(2);
+  const tr_variant variant = {GREEDY(43.9)};
+  tr_method_options options = options_for(device, &variant, 1);
+  options.aggregate.dimension = WIDTH;
+  tr_model *model = fit_as(device, &options);
+  assert_ok(tr_method_patchcore.save(model, 0, path, NULL));
+  tr_method_patchcore.destroy(model);
+  char *data, index_path[512];
+  size_t bytes;
+  snprintf(index_path, sizeof index_path, "%s/faiss_ivfflat.index", TR_GOLDEN_DIR);
+  assert_ok(tr_file_read(index_path, &data, &bytes));
+  float bank[ROWS * WIDTH];
+  for (uint32_t i = 0; i < ROWS * WIDTH; ++i)
+    bank[i] = featops_noise(1, i);
+  write_with_index(device, "exact", ROWS, WIDTH, bank, NULL, 0);
+  tr_model *exact = load_path(device);
+  write_with_index(device, "faiss:IVF8,Flat", ROWS, WIDTH, NULL, data, bytes);
+  model = load_path(device);
+  assert_string_equal(info_of(model, 0).searched_by, TR_SEARCH_BY_OPERATOR);
+  float *expected = score(device, exact, 1), *got = score(device, model, 1);
+  golden_assert_close(got, expected, TEST * (PATCHES + 1), 1e-6f, 0);
+  write_with_index(device, "faiss:IVF8,Flat", ROWS, WIDTH, NULL, data, bytes - 5);
+  tr_model_file *file;
+  tr_model *none;
+  assert_ok(tr_model_file_open(path, &file));
+  leaks_allowed_begin(); /* FAISS forgets what it has read */
+  assert_refused(tr_method_patchcore.load(device, file, &none), TR_EFORMAT, "cut short");
+  leaks_allowed_end();
+  tr_model_file_close(file);
+  free(expected);
+  free(got);
+  free(data);
+  tr_method_patchcore.destroy(model);
+  tr_method_patchcore.destroy(exact);
+  tr_device_close(device);
 }
 
 static void test_wrong_index_in_a_file(void **state) {
@@ -254,7 +318,7 @@ static void test_wrong_index_in_a_file(void **state) {
     int d;
     size_t cut;
     const char *says;
-  } wrong[] = {{100, D, 0, "found 100 of 12"}, {291, 4, 0, "found 291 of 4"}, {291, D, 5, "does not read it"}};
+  } wrong[] = {{100, D, 0, "found 100 of 12"}, {291, 4, 0, "found 291 of 4"}, {291, D, 5, "cut short"}};
   for (size_t i = 0; i < 3; ++i) {
     tr_model_file *file;
     tr_index *index;
@@ -267,9 +331,7 @@ static void test_wrong_index_in_a_file(void **state) {
     assert_ok(tr_index_to_memory(index, &data, &bytes));
     tr_index_destroy(index);
     assert_ok(tr_method_patchcore.save(model, 1, path, NULL));
-    assert_ok(tr_model_file_open(path, &file));
-    write_with_index(device, file, data, bytes - wrong[i].cut);
-    tr_model_file_close(file);
+    write_with_index(device, "faiss:Flat", TRAIN * PATCHES * 40 / 100, D, NULL, data, bytes - wrong[i].cut);
     free(data);
     assert_ok(tr_model_file_open(path, &file));
     leaks_allowed_begin();
@@ -302,14 +364,14 @@ static void test_refused_searches(void **state) {
 }
 
 int main(void) {
-  if (!tr_index_library()) {
-    fprintf(stderr, "skipped: this build has no FAISS\n");
-    return 77;
-  }
+  const struct CMUnitTest without[] = {cmocka_unit_test_setup_teardown(test_an_index_in_a_file, make_path, remove_path)};
+  if (!tr_index_library())
+    return run_on_devices("models with indexes", without, NULL, NULL);
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_beside_exact),
                                      cmocka_unit_test(test_lanes_do_not_matter),
                                      cmocka_unit_test_setup_teardown(test_files, make_path, remove_path),
                                      cmocka_unit_test_setup_teardown(test_like_the_cpu, make_path, remove_path),
+                                     cmocka_unit_test_setup_teardown(test_an_index_in_a_file, make_path, remove_path),
                                      cmocka_unit_test_setup_teardown(test_wrong_index_in_a_file, make_path, remove_path),
                                      cmocka_unit_test(test_refused_searches)};
   return run_on_devices("models with indexes", tests, NULL, NULL);
