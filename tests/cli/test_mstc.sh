@@ -104,6 +104,38 @@ is scene_02 $stem train_images 6
 code 1 "$program" verify mstc "$dir/data"
 says out "01_001.avi"
 
+# Likewise a mask file, a frame of a test clip, and a video without compression.
+cut() { # file, bytes, classes that stop, the one that stays
+  local file=$1 bytes=$2 kept=$4
+  rm -rf "$dir/results" "$dir/data/mstc"
+  cp -r "$root/tests/golden/mstc" "$dir/data/"
+  head -c "$bytes" "$dir/data/mstc/$file" >"$dir/cut" && mv "$dir/cut" "$dir/data/mstc/$file"
+  code 1 run "$dir/e.yaml"
+  for class in $3; do
+    says err "$class" # "error: CLASS, RUN: FILE" where listing finds it, "class CLASS stops: FILE" where decoding does
+  done
+  says err "${file##*/}"
+  [ "$(lines)" = 1 ] || fail "$(lines) lines beside $file cut short"
+  is "$kept" $stem mask_rule '"full"'
+  code 1 "$program" verify mstc "$dir/data"
+  says out "${file##*/}"
+}
+cut testing/test_pixel_mask/02_0003.npy 30000 "pooled scene_02" scene_01
+cut testing/test_pixel_mask/02_0003.npy 60 "pooled scene_02" scene_01
+cut testing/frames/01_0014/005.jpg 900 "pooled scene_01" scene_02
+rm -rf "$dir/results" "$dir/small"
+code 0 "$program" synthesize "$dir/small/synthetic_mstc" --clips videos --size 32
+video=$dir/small/synthetic_mstc/training/videos/02_002.avi
+head -c 100000 "$video" >"$dir/cut" && mv "$dir/cut" "$video"
+code 1 run "$dir/e.yaml" --dataset synthetic_mstc --data "$dir/small"
+says err "class pooled stops" "class scene_02 stops" "02_002.avi ends after 17 frames, asked for number 20: it is cut short or damaged"
+[ "$(lines)" = 2 ] || fail "$(lines) lines beside a drawn video cut short"
+
+# Data that is not at hand leaves no file.
+rm -r "$dir/results"
+code 1 run "$dir/e.yaml" --data "$dir/nowhere"
+[ -z "$(find "$dir/results" -name '*.jsonl')" ] || fail "an empty file of results"
+
 # Frames are counted below the step.
 experiment "$dir/e.yaml" 'frames: {step: 3, offset: 3}'
 code 1 run "$dir/e.yaml"
