@@ -113,6 +113,16 @@ static tr_status decoder_open(const char *path, decoder **out) {
   return TR_OK;
 }
 
+/* A frame that the decoder does not take. */
+static tr_status frame_failed(const decoder *d, int error) {
+  if (error == AVERROR(ENOMEM))
+    return av_failed(d, error, "decoding the video");
+  char text[AV_ERROR_MAX_STRING_SIZE] = "";
+  d->av->av_strerror(error, text, sizeof text);
+  return tr_fail(TR_EFORMAT, "the video %s cannot be decoded after %zu frames (%s): it is cut short or damaged", d->path, d->next,
+                 text);
+}
+
 /* Hands the decoder one more packet, or the end. */
 static tr_status feed_packet(decoder *d) {
   int error;
@@ -124,7 +134,7 @@ static tr_status feed_packet(decoder *d) {
     return av_failed(d, error, "reading the video");
   d->ended = error == AVERROR_EOF;
   error = d->av->avcodec_send_packet(d->codec, d->ended ? NULL : d->packet);
-  return error < 0 ? av_failed(d, error, "decoding the video") : TR_OK;
+  return error < 0 ? frame_failed(d, error) : TR_OK;
 }
 
 /* Decodes the next frame into d->frame; *got false at the end. */
@@ -137,7 +147,7 @@ static tr_status next_frame(decoder *d, bool *got) {
     if (*got || error == AVERROR_EOF)
       return TR_OK;
     if (error != AVERROR(EAGAIN))
-      return av_failed(d, error, "decoding the video");
+      return frame_failed(d, error);
     TR_TRY(feed_packet(d));
   }
 }
