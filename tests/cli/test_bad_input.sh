@@ -4,7 +4,7 @@ mkdir "$dir/weights"
 make_weights "$dir/weights"
 make_data "$dir/data"
 make_experiment "$dir/e.yaml" 'subsampling: {percent: [25, 5]}'
-one=$(class_names | head -1) all=$(class_names | wc -l)
+one=$(class_names | sed -n 1p) all=$(class_names | wc -l)
 restore() { rm -rf "$dir/data" "$dir/results"; cp -r "$dir/good" "$dir/data"; }
 cp -r "$dir/data" "$dir/good"
 data=$dir/data/synthetic
@@ -19,9 +19,9 @@ for image in train/good/000.png test/good/000.png; do # a truncated image stops 
 done
 
 restore # a mask of another size
-mask=$(ls "$data/$one"/ground_truth/*/*.png | head -1)
+mask=$(ls "$data/$one"/ground_truth/*/*.png | sed -n 1p)
 "$program" synthesize "$dir/other" --train 1 --good 1 --per-defect 1 --size 96 >/dev/null
-cp "$(ls "$dir/other/$one"/ground_truth/*/*.png | head -1)" "$mask"
+cp "$(ls "$dir/other/$one"/ground_truth/*/*.png | sed -n 1p)" "$mask"
 code 1 run "$dir/e.yaml"
 says err "class $one stops" "$mask" 64x64
 

@@ -3,7 +3,7 @@
 . "$(dirname "$0")/common.sh" "$@"
 make_data "$dir/data"
 make_weights "$dir"
-class=$(class_names | head -1)
+class=$(class_names | sed -n 1p)
 images=$dir/data/synthetic/$class/test
 fit() { "$program" fit "$dir/data/synthetic/$class" --out "$1" --backbone resnet18 --weights "$dir" --set image.resize=64 \
   --set image.crop=56 "${@:2}"; }

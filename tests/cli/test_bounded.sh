@@ -5,11 +5,11 @@ make_weights "$dir/weights"
 make_data "$dir/data" --train 80 --size 256
 printf '%s\n' 'name: t' 'dataset: synthetic' 'backbone: resnet18' 'layer_dimension: 512' 'dimension: 512' \
   'subsampling: [{percent: [2, 1]}, {kind: random, percent: 1}]' >"$dir/e.yaml"
-one=$(class_names | head -1)
+one=$(class_names | sed -n 1p)
 
 code 0 run "$dir/e.yaml" --class "$one" --scores "$dir/all"
 [ "$(lines)" = 3 ] || fail "$(lines) lines"
-all=$(sed -E 's/.*"peak_bytes":([0-9]+).*/\1/' "$dir"/results/*/t.jsonl | head -1)
+all=$(sed -E 's/.*"peak_bytes":([0-9]+).*/\1/' "$dir"/results/*/t.jsonl | sed -n 1p)
 
 # 80 images' features are 122 MiB; projected ones an eighth of it or, at 512 dimensions, a quarter. Where there is not even room for these
 # they are in a file as well; where no file can be made, neither of them is anywhere.
@@ -72,6 +72,6 @@ images=$(grep -oE 'so would [0-9]+ training' "$dir/err" | grep -oE '[0-9]+')
 sets=$(sed -E 's/.*or the setting //; s/ with / --set /; s/ or .*//' "$dir/err")
 code 0 fit --dry-run --memory-limit "$((least - 8))M" --set $sets
 mkdir "$dir/fewer"
-ls "$dir/data/synthetic/$one"/train/good/* | head -"$images" | xargs -I{} ln -s {} "$dir/fewer"
+ls "$dir/data/synthetic/$one"/train/good/* | sed -n "1,${images}p" | xargs -I{} ln -s {} "$dir/fewer"
 code 0 "$program" fit "$dir/fewer" --backbone resnet18 --set layer_dimension=512 --set dimension=512 --set subsampling.percent=2 \
   --weights "$dir/weights" --dry-run --memory-limit "$((least - 8))M"

@@ -4,7 +4,7 @@
 mkdir "$dir/weights"
 make_weights "$dir/weights"
 make_data "$dir/data"
-one=$(class_names | head -1)
+one=$(class_names | sed -n 1p)
 make_experiment "$dir/e.yaml" "classes: [$one]" 'subsampling: {percent: [25, 5]}'
 code 0 run "$dir/e.yaml"
 

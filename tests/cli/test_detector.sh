@@ -3,7 +3,7 @@
 mkdir "$dir/weights"
 make_weights "$dir/weights"
 make_data "$dir/data" --train 10 --good 4
-one=$(class_names | head -1)
+one=$(class_names | sed -n 1p)
 class=$dir/data/synthetic/$one weights=$dir/weights/resnet18_random.safetensors
 sets=(--backbone resnet18 --set image.resize=64 --set image.crop=56 --set layer_dimension=64 --weights "$dir/weights")
 fit() { "$program" fit "$class" --out "$dir/model" "${sets[@]}" "$@"; }
@@ -104,7 +104,7 @@ says err "$dir/nothing" "no image"
 
 code 0 score "$class/test" --maps "$dir/maps" --out "$dir/t.csv"
 [ "$(find "$dir/maps/test" -name '*.png' | wc -l)" = 8 ] || fail "$(find "$dir/maps" -name '*.png' | wc -l) pictures"
-size=$(od -A n -t x1 -j 16 -N 8 "$(find "$dir/maps" -name '*.png' | head -1)" | tr -d ' ')
+size=$(od -A n -t x1 -j 16 -N 8 "$(find "$dir/maps" -name '*.png' | sed -n 1p)" | tr -d ' ')
 [ "$size" = "$(printf '%08x%08x' $((56 + 4 + 56)) 56)" ] || fail "pictures of $size"
 code 1 score "$class/test/good" "$dir/broken/good" --maps "$dir/maps2" --out "$dir/t.csv"
 says err "$dir/maps2/good/000.png" "two calls"

@@ -4,7 +4,7 @@
 mkdir "$dir/weights"
 make_weights "$dir/weights"
 make_data "$dir/data"
-one=$(class_names | head -1)
+one=$(class_names | sed -n 1p)
 head='dataset: synthetic, backbone: resnet18, image: {resize: 64, crop: 56}, layer_dimension: 64, dimension: 64, subsampling: {percent: 20}'
 members='members: [{layers: layer1}, {layers: layer2+layer3}]'
 echo "- {name: e, $head, ensemble: {normalise: [official, nominal], $members}}" >"$dir/e.yaml"

@@ -43,7 +43,7 @@ make_weights "$dir/weights"
 make_data "$dir/data"
 make_experiment "$dir/e.yaml" 'subsampling: {kind: [learned, none], percent: 5}' 'train_images: [2, 0]'
 sed -i 's/^backbone:.*/backbone: wide_resnet50_2/' "$dir/e.yaml"
-one=$(class_names | head -1)
+one=$(class_names | sed -n 1p)
 code 0 run "$dir/e.yaml" --class "$one" --backbone resnet18
 [ "$(lines)" = 4 ] || fail "$(lines) lines"
 [ "$(grep -c '"backbone":"resnet18"' "$dir"/results/*/t.jsonl)" = 4 ] || fail "lines of another backbone"

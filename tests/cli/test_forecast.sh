@@ -6,7 +6,7 @@ make_weights "$dir/weights"
 make_data "$dir/data" --train 30 --good 20 --size 256
 make_experiment "$dir/e.yaml" 'subsampling: [{kind: greedy, percent: [10, 1]}, {kind: none}]' 'seed: [0, 1]'
 sed -i 's/^image:.*/image: {resize: 256, crop: 224}/; s/dimension: 64/dimension: 512/' "$dir/e.yaml"
-one=$(class_names | head -1)
+one=$(class_names | sed -n 1p)
 
 code 0 run "$dir/e.yaml" --dry-run --class "$one"
 says out "once for 5 runs" "greedy selection, seed 1" "all patches" peak score
@@ -45,7 +45,7 @@ says out refused "so would" "training images"
 
 # A limit between what one run needs and what all need: the group is split.
 code 0 run "$dir/e.yaml" --class "$one" --dry-run
-whole=$(grep -oE 'peak [0-9.]+ MiB' "$dir/out" | head -1 | grep -oE '[0-9.]+')
+whole=$(grep -oE 'peak [0-9.]+ MiB' "$dir/out" | sed -n 1p | grep -oE '[0-9.]+')
 code 0 run "$dir/e.yaml" --class "$one" --dry-run --memory-limit "$(awk -v w="$whole" 'BEGIN { print int(w) - 2 }')M"
 [ "$(grep -c 'backbone pass:' "$dir/out")" -gt 1 ] || { cat "$dir/out"; fail "the group was not split"; }
 

@@ -8,7 +8,7 @@ cp -r "$root/results/published" "$dir/results/"
 report() { "$program" report --results "$dir/results" "$@"; }
 
 code 0 run "$dir/e.yaml" --scores "$dir/scores" --maps "$dir/maps"
-class=$(class_names | head -1)
+class=$(class_names | sed -n 1p)
 
 # Lines as runs of bottle with other neighbourhoods would leave them.
 line=$(grep -m1 '_P10_[^"]*_S0".*"class":"bottle"' "$root/results/amd-epyc-2core/mvtec.jsonl")

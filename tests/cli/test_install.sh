@@ -14,7 +14,7 @@ cc -std=c11 -Wall -Wextra -Werror -pedantic "$root/tests/cli/detector_example.c"
 mkdir "$dir/weights"
 make_weights "$dir/weights"
 make_data "$dir/data"
-class=$dir/data/synthetic/$(class_names | head -1)
+class=$dir/data/synthetic/$(class_names | sed -n 1p)
 "$dir/usr/bin/totalrecall" fit "$class" --out "$dir/model" --backbone resnet18 --weights "$dir/weights" --set image.resize=64 --set image.crop=56 2>/dev/null
 "$dir/usr/bin/totalrecall" score "$dir/model" "$class"/test/*/*.png --weights "$dir/weights" 2>/dev/null | sed 1d >"$dir/scores"
 "$dir/example" "$dir/model" "$dir/weights" "$class"/test/*/*.png | diff "$dir/scores" - || fail "the installed library scores otherwise"

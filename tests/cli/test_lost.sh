@@ -9,7 +9,7 @@ make_data "$dir/data" --train 64 --size 256
 cp -r "$dir/data" "$dir/good"
 printf '%s\n' 'name: t' 'dataset: synthetic' 'backbone: resnet18' 'layer_dimension: 512' 'dimension: 512' 'subsampling: {percent: 1}' \
   >"$dir/e.yaml"
-readarray -t classes < <(class_names | head -3)
+readarray -t classes < <(class_names | sed -n 1,3p)
 data=$dir/data/synthetic
 restore() { rm -rf "$dir/data" "$dir/results"; cp -r "$dir/good" "$dir/data"; }
 class_lines() { cat "$dir"/results/*/t.jsonl | grep -c "\"class\":\"$1\"" || true; }
@@ -17,7 +17,7 @@ no_file_left() { [ -z "$(ls "$dir" | grep features-)" ] || fail "a file of featu
 
 # A limit under which features do not stay in memory: what is named as the least, and a little for what the process takes at another time.
 code 0 run "$dir/e.yaml" --class "${classes[0]}" --dry-run --memory-limit 20M
-limit=$(($(sed -n 's/.* a limit of \([0-9]*\)M would do.*/\1/p' "$dir/out" | head -1) + 2))M
+limit=$(($(sed -n 's/.* a limit of \([0-9]*\)M would do.*/\1/p' "$dir/out" | sed -n 1p) + 2))M
 code 0 run "$dir/e.yaml" --class "${classes[0]}" --dry-run --memory-limit "$limit"
 says out "in a file"
 

@@ -46,7 +46,7 @@ cp -r "$dir/all" "$dir/kept"
 code 1 "$program" merge "$dir/kept" "$dir/wrong"
 says err "conflict:" "image_auroc differs between" "$dir/wrong/$machine/t.jsonl:2" "$dir/kept/$machine/t.jsonl:2" "1 conflicts"
 diff -r "$dir/all" "$dir/kept" || fail "a conflict was resolved silently"
-scores=$(ls "$dir/shard1/$machine/scores/"*.csv | head -n1)
+scores=$(ls "$dir/shard1/$machine/scores/"*.csv | sed -n 1p)
 echo "more" >>"$scores"
 code 1 "$program" merge "$dir/kept" "$dir/shard1"
 says err "has other scores than"

@@ -3,7 +3,7 @@
 mkdir "$dir/weights"
 make_weights "$dir/weights"
 make_data "$dir/data" --train 34 --good 3
-one=$(class_names | head -1)
+one=$(class_names | sed -n 1p)
 printf '%s\n' 'name: t' 'dataset: synthetic' 'backbone: resnet18' 'method: padim' 'image: {resize: 64, crop: 56}' 'dimension: [60, 40]' \
   'image_score: [smoothed_max, max]' >"$dir/e.yaml"
 

@@ -18,7 +18,7 @@ done
 grep -q "\"weights_sha256\":\"$(sha256sum "$dir/weights/resnet18_random.safetensors" | cut -d' ' -f1)\"" "$dir"/results/*/t.jsonl || fail sha256
 if ls "$dir/results" | grep "$(hostname)" >/dev/null; then fail "the host's name is in the results"; fi
 
-one=$(class_names | head -1)
+one=$(class_names | sed -n 1p)
 [ "$(head -1 "$dir/scores2/${stem}_$one.csv")" = image,label,score ] || fail "header of scores"
 [ "$(wc -l <"$dir/scores2/${stem}_$one.csv")" = $((1 + $(ls "$dir"/data/synthetic/"$one"/test/*/*.png | wc -l))) ] || fail "rows of scores"
 grep -qE '^good/000.png,0,[0-9.e+-]+$' "$dir/scores2/${stem}_$one.csv" || fail "a good image's score"

@@ -4,7 +4,7 @@
 mkdir "$dir/weights"
 make_data "$dir/data"
 make_weights "$dir/weights"
-one=$(class_names | head -1)
+one=$(class_names | sed -n 1p)
 info=$("$program" info)
 experiment() { make_experiment "$dir/e.yaml" 'subsampling: {percent: 50}' "search: [$1]" 'nprobe: [1, 4]'; }
 fit() { "$program" fit "$dir/data/synthetic/$one" --out "$1" --backbone resnet18 --weights "$dir/weights" --set image.resize=64 \

@@ -5,7 +5,7 @@ grep -q 'emulated GPU' < <("$program" info) || exit 77
 mkdir "$dir/weights"
 make_weights "$dir/weights"
 make_data "$dir/data" --train 60 --good 1
-make_experiment "$dir/e.yaml" "classes: [$(class_names | head -1)]" 'subsampling: [{kind: greedy, percent: 5}, {kind: none}]' \
+make_experiment "$dir/e.yaml" "classes: [$(class_names | sed -n 1p)]" 'subsampling: [{kind: greedy, percent: 5}, {kind: none}]' \
   'protocol: paper'
 sed -i 's/^\(layer_\)\{0,1\}dimension: 64/\1dimension: 1024/' "$dir/e.yaml"
 export TR_EMU_DEVICES=1

@@ -4,7 +4,7 @@
 mkdir "$dir/weights"
 make_weights "$dir/weights"
 make_data "$dir/data" --train 7
-one=$(class_names | head -1)
+one=$(class_names | sed -n 1p)
 printf '%s\n' 'name: t' 'dataset: synthetic' 'backbone: resnet18' 'method: spade' 'image: {resize: 64, crop: 56}' 'neighbours: [50, 2]' \
   'gallery: [separate, concatenated]' 'image_score: [nearest_images, smoothed_max]' >"$dir/e.yaml"
 

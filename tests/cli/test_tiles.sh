@@ -83,7 +83,7 @@ code 0 fit --out "$dir/model" --tile 64 --overlap 16
 code 0 "$program" score "$dir/model" "$dir/data/synthetic/granite/test" --weights "$dir/weights" --out "$dir/scored.csv" --maps "$dir/drawn"
 diff <(sed -n 's#.*/test/##p' "$dir/scored.csv" | sort) <(sed -n 's/,[01],/,/p' "$dir/scores/${name}_T64-16_granite.csv" | sort) ||
   fail "a detector's scores"
-od -An -tu1 -j16 -N8 "$(find "$dir/drawn" -name 000.png | head -1)" | grep -qE '^ +0 +0 +[0-9]+ +[0-9]+ +0 +0 +0 +176' || fail "a picture's height"
+od -An -tu1 -j16 -N8 "$(find "$dir/drawn" -name 000.png | sed -n 1p)" | grep -E '^ +0 +0 +[0-9]+ +[0-9]+ +0 +0 +0 +176' >/dev/null || fail "a picture's height"
 code 0 fit --out "$dir/model" --tile 64 --overlap 16 --set image_score=smoothed_max --quantile 0.5
 code 0 "$program" score "$dir/model" "$dir/data/synthetic/granite/test" --weights "$dir/weights" --out "$dir/scored.csv"
 
@@ -152,7 +152,7 @@ fi
 "$program" synthesize "$dir/other/synthetic" --size 160 --class granite --train 6 --good 3 --per-defect 1 >/dev/null
 cp -r "$dir/data" "$dir/mixed"
 odd=$(ls "$dir"/mixed/synthetic/granite/test/good/*.png | tail -1)
-cp "$(ls "$dir"/other/synthetic/granite/test/good/*.png | head -1)" "$odd"
+cp "$(ls "$dir"/other/synthetic/granite/test/good/*.png | sed -n 1p)" "$odd"
 make "$dir/n.yaml" "$tile}"
 sed -i "s/^image: .*/image: {resize: 0, crop: 0}/; s/^name: t/name: n/" "$dir/n.yaml"
 code 1 run "$dir/n.yaml" --data "$dir/mixed"
