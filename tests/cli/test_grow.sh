@@ -68,9 +68,9 @@ head -c 20000 "$dir/b.model" >"$dir/cut"
 code 1 "$program" bank merge "$dir/a.model" "$dir/cut" --out "$dir/none"
 says err "$dir/cut is cut short"
 cp "$dir/b.model" "$dir/later"
-printf '\2' | dd of="$dir/later" bs=1 seek=8 conv=notrunc 2>/dev/null
+printf '\3' | dd of="$dir/later" bs=1 seek=8 conv=notrunc 2>/dev/null
 code 1 "$program" bank merge "$dir/a.model" "$dir/later" --out "$dir/none"
-says err "$dir/later is a model of format 2; this program reads format 1"
+says err "$dir/later is a model of format 3; this program reads formats 1 and 2"
 [ ! -e "$dir/none" ] || fail "a file after an error"
 code 2 "$program" bank merge "$dir/a.model" --out "$dir/none"
 code 2 "$program" bank merge "$dir/a.model" "$dir/b.model"

@@ -23,15 +23,18 @@ says out "in a file"
 
 begin() { "$@" >"$dir/out" 2>"$dir/err" & pid=$!; } # no function: the process itself
 alive() { kill -0 $pid 2>/dev/null || { cat "$dir/err" >&2; fail "it ended before it was stopped"; }; }
-# Stops it when TEXT stands in its lines and it has a file of features, which is $file below /proc.
+# Stops it when so many result lines are there and it has a file of features, which is $file below /proc. Files of 32 MiB and more are those
+# by which a plan measures the disk.
 stop_at() {
-  local text=$1 number
+  local wanted=$1 number
   file=
   until [ -n "$file" ]; do
     alive
-    case $(cat "$dir/err") in *"$text"*) ;; *) continue ;; esac
+    [ "$wanted" = 0 ] || [ "$(lines)" -ge "$wanted" ] || continue
     for number in /proc/$pid/fd/*; do
-      case $(readlink "$number" || true) in "$dir"/features-*) file=$number ;; esac
+      case $(readlink "$number" || true) in
+      "$dir"/features-*) [ "$(stat -Lc %s "$number" 2>/dev/null || echo 33554432)" -ge 33554432 ] || file=$number ;;
+      esac
     done
   done
   kill -STOP $pid
@@ -44,6 +47,44 @@ go_on() { # with this exit code
   [ "$got" = "$wanted" ] || { cat "$dir/err" >&2; fail "ended with $got, expected $wanted"; }
   no_file_left
 }
+three=("$program" run "$dir/e.yaml" --data "$dir/data" --weights "$dir/weights" --results "$dir/results" --class "${classes[0]}" --class "${classes[1]}" --class "${classes[2]}" --memory-limit "$limit")
+second_stops() {
+  says err "class ${classes[1]} stops" "$@" "1 runs failed"
+  [ "$(class_lines "${classes[0]}") $(class_lines "${classes[1]}") $(class_lines "${classes[2]}")" = "1 0 1" ] ||
+    fail "$(cat "$dir"/results/*/t.jsonl | cut -c1-120)"
+}
+in_second() {
+  restore
+  begin "${three[@]}"
+  stop_at 1
+}
+
+in_second # the temporary file, cut short
+truncate -s 5000 "$file"
+go_on 1
+second_stops "something else cut the temporary file in $dir from" "to 4.9 KiB" "TMPDIR=FOLDER"
+code 0 "${three[@]}" # only what is missing is done
+[ "$(lines)" = 3 ] || fail "$(lines) lines"
+code 0 run "$dir/e.yaml" --class "${classes[1]}" --results "$dir/unharmed"
+diff <(lasting "$dir"/unharmed/*/t.jsonl) <(lasting "$dir"/results/*/t.jsonl | grep "\"class\":\"${classes[1]}\"") || fail "another result"
+
+in_second # a training image that vanishes between the plan and its decode
+rm "$data/${classes[1]}/train/good/063.png"
+go_on 1
+second_stops "${classes[1]}/train/good/063.png" "No such file"
+
+in_second # a test image that is cut short
+truncate -s 700 "$data/${classes[1]}/test/good/002.png"
+go_on 1
+second_stops "${classes[1]}/test/good/002.png"
+
+in_second # of the class after that one: it is listed anew
+rm "$data/${classes[2]}/train/good/010.png"
+go_on 1
+says err "class ${classes[2]} stops" "$data" "${classes[2]} had 64 training and" "now it has 63"
+[ "$(class_lines "${classes[1]}") $(class_lines "${classes[2]}")" = "1 0" ] || fail "not the third class alone"
+restore
+
 # ---- detectors ----
 
 fit=("$program" fit "$data/${classes[0]}" --backbone resnet18 --set layer_dimension=512 --set dimension=512 --set subsampling.percent=1
@@ -56,26 +97,26 @@ code 1 "${append[@]}" --out "$dir/none" --memory-limit 20M
 append+=(--memory-limit "$(($(sed -n 's/.* a limit of \([0-9]*\)M would do.*/\1/p' "$dir/err") + 2))M")
 
 begin "${fit[@]}" --out "$dir/none"
-stop_at "nominal images"
+stop_at 0
 truncate -s 0 "$file"
 go_on 1
 says err "something else cut the temporary file in $dir from"
 
 begin "${fit[@]}" --out "$dir/none"
-stop_at "nominal images"
+stop_at 0
 rm "$data/${classes[0]}/train/good/063.png"
 go_on 1
 says err "${classes[0]}/train/good/063.png" "No such file"
 restore
 
 begin "${append[@]}" --out "$dir/none"
-stop_at "nominal images"
+stop_at 0
 truncate -s 100 "$file"
 go_on 1
 says err "something else cut the temporary file in $dir from"
 
 begin "${append[@]}" --out "$dir/none"
-stop_at "nominal images"
+stop_at 0
 truncate -s 700 "$data/${classes[1]}/train/good/063.png"
 go_on 1
 says err "${classes[1]}/train/good/063.png"
@@ -83,7 +124,7 @@ restore
 
 cp "$dir/old.trbank" "$dir/kept.trbank"
 begin "${append[@]}" --out "$dir/none" # the bank itself, which is mapped
-stop_at "nominal images"
+stop_at 0
 truncate -s 100 "$dir/old.trbank"
 go_on 1
 says err "totalrecall: $dir/old.trbank was cut short by something else while it was read; put it back and run the command again"
