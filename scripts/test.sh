@@ -47,7 +47,7 @@ for step in "${steps[@]}"; do
       cmake --build build/asan
       export LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp
       ctest --test-dir build/asan --output-on-failure --no-tests=error -j "$jobs" \
-        -E '^(test_parity|cli_test_(bounded|copies|detector|dry_run|ensemble|experiments|grow|joint|kill|processes|slurm|slurm_fit|tiles))$' # minutes each
+        -E '^(test_parity|cli_test_(bounded|copies|detector|dry_run|ensemble|experiments|grow|joint|kill|lost|processes|slurm|slurm_fit|tiles))$' # minutes each
       ;;
     lint)
       cmake --preset cpu -B build/lint -G Ninja -DCMAKE_C_COMPILER=clang >/dev/null
