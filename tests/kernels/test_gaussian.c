@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/triangle.h"
 #include "tests/golden/featops.h"
+#include "tests/status.h"
 
 #include <math.h>
 
@@ -40,11 +41,6 @@ static float *make_rows(const fit *f, uint32_t stream, size_t first, size_t n) {
       for (size_t k = 0; k < f->width; ++k)
         rows[(p * n + i) * f->width + k] = k < (size_t)f->spec.d ? component(stream, &f->spec, first + i, p, k) : NAN;
   return rows;
-}
-
-static void assert_ok(tr_status status) {
-  if (status != TR_OK)
-    fail_msg("%s", tr_last_error());
 }
 
 static tr_gaussian_args args_of(const fit *f) {

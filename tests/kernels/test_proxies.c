@@ -3,6 +3,7 @@
 #include "host/base/rng.h"
 #include "kernels/proxies.h"
 #include "tests/golden/featops.h"
+#include "tests/status.h"
 
 #include <math.h>
 
@@ -17,11 +18,6 @@ typedef struct problem {
   const uint32_t *batches;
   bool in_host; /* rows stay there */
 } problem;
-
-static void assert_ok(tr_status status) {
-  if (status != TR_OK)
-    fail_msg("%s", tr_last_error());
-}
 
 static void learn(tr_device *device, const problem *p, float *proxies, double *losses) {
   size_t bytes = p->count * (size_t)p->d * sizeof *proxies;

@@ -1,6 +1,7 @@
 /* resize against torchvision on PIL, equal in every byte on every device; fixtures by tests/golden/make_images.py. */
 #include "kernels/resize.h"
 #include "tests/kernels/devices.h"
+#include "tests/status.h"
 
 static tr_device *device;
 
@@ -169,12 +170,6 @@ static void test_windows(void **state) {
     for (size_t i = 0; i < sizeof windows / sizeof *windows; ++i)
       check_window(src, H, W, specs[s], windows[i]);
   free(src);
-}
-
-static void assert_refused(tr_status status, tr_status expected, const char *text) {
-  assert_int_equal(status, expected);
-  if (!strstr(tr_last_error(), text))
-    fail_msg("error text \"%s\" does not say \"%s\"", tr_last_error(), text);
 }
 
 static void test_refusals(void **state) {

@@ -1,6 +1,7 @@
 /* Merged banks against plain loops: the union, its greedy selection and the radius that is told of it, parts of a fit in any order, and what
  * cannot be merged or grow. With images: tests/cli/test_grow.sh. */
 #include "tests/golden/golden.h"
+#include "tests/status.h"
 
 #include "host/base/rng.h"
 #include "host/detector/append.h"
@@ -19,11 +20,6 @@ enum { D = 24, PROJECTED = 6, PATCHES = 8 * 8, ROWS = 90, IMAGES = 3, BANKS = 3,
 static char folder[] = "/tmp/test_bank_merge_XXXXXX";
 static char paths[BANKS][64], merged_path[64];
 static tr_device *device;
-
-static void assert_ok(tr_status status) {
-  if (status != TR_OK)
-    fail_msg("%s", tr_last_error());
-}
 
 /* What a test may change of a bank. */
 typedef struct bank {

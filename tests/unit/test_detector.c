@@ -1,6 +1,7 @@
 /* Detectors without images or weights: what a model's file says about itself, and which images are taken. Fitting and scoring are
  * tested from the command line (tests/cli/test_detector.sh), the C library by tests/cli/detector_checks.c. */
 #include "tests/golden/golden.h"
+#include "tests/status.h"
 
 #include "datasets/image.h"
 #include "datasets/own.h"
@@ -9,11 +10,6 @@
 
 #include <cjson/cJSON.h>
 #include <unistd.h>
-
-static void assert_ok(tr_status status) {
-  if (status != TR_OK)
-    fail_msg("%s", tr_last_error());
-}
 
 static void parse(const char *text, tr_experiments *out) {
   assert_ok(tr_experiments_parse("test", text, strlen(text), NULL, out));

@@ -3,6 +3,7 @@
 #include "host/base/text.h"
 #include "host/search/search.h"
 #include "tests/golden/featops.h"
+#include "tests/status.h"
 #include "tests/unit/leaks.h"
 
 #include <math.h>
@@ -14,17 +15,6 @@ typedef struct found {
   float distances[QUERIES * MAX_K];
   uint32_t indices[QUERIES * MAX_K];
 } found;
-
-static void assert_ok(tr_status status) {
-  if (status != TR_OK)
-    fail_msg("%s", tr_last_error());
-}
-
-static void assert_refused(tr_status status, tr_status expected, const char *named) {
-  assert_int_equal(status, expected);
-  if (!strstr(tr_last_error(), named))
-    fail_msg("\"%s\" does not say \"%s\"", tr_last_error(), named);
-}
 
 /* Points in clusters, as patch features are. */
 static void fill(float *rows, size_t count, size_t d, uint32_t stream) {

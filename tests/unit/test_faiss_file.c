@@ -3,6 +3,7 @@
 #include "host/base/text.h"
 #include "host/search/faiss_file.h"
 #include "tests/golden/featops.h"
+#include "tests/status.h"
 
 enum { ROWS = 320, QUERIES = 24, D = 16, K = 3 };
 
@@ -10,17 +11,6 @@ typedef struct answer {
   float distances[QUERIES * K];
   uint32_t indices[QUERIES * K];
 } answer;
-
-static void assert_ok(tr_status status) {
-  if (status != TR_OK)
-    fail_msg("%s", tr_last_error());
-}
-
-static void assert_refused(tr_status status, tr_status expected, const char *named) {
-  assert_int_equal(status, expected);
-  if (!strstr(tr_last_error(), named))
-    fail_msg("\"%s\" does not say \"%s\"", tr_last_error(), named);
-}
 
 static void read_golden(const char *name, char **data, size_t *bytes) {
   char path[512];

@@ -4,6 +4,7 @@
 #include "host/methods/method.h"
 #include "host/search/search.h"
 #include "tests/golden/featops.h"
+#include "tests/status.h"
 #include "tests/unit/leaks.h"
 
 #include <cjson/cJSON.h>
@@ -13,17 +14,6 @@
 enum { TRAIN = 9, TEST = 5, SIDE = 9, CHANNELS = 8, PATCHES = SIDE * SIDE, MAP = PATCHES * CHANNELS, D = 12 };
 
 static char path[64];
-
-static void assert_ok(tr_status status) {
-  if (status != TR_OK)
-    fail_msg("%s", tr_last_error());
-}
-
-static void assert_refused(tr_status status, tr_status expected, const char *named) {
-  assert_int_equal(status, expected);
-  if (!strstr(tr_last_error(), named))
-    fail_msg("\"%s\" does not say \"%s\"", tr_last_error(), named);
-}
 
 static int make_path(void **state) {
   (void)state;

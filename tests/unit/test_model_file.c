@@ -1,5 +1,6 @@
 /* The container of fitted models, and PatchCore in it. */
 #include "tests/golden/featops.h"
+#include "tests/status.h"
 
 #include "host/base/text.h"
 #include "host/methods/method.h"
@@ -8,17 +9,6 @@
 #include <unistd.h>
 
 static char path[] = "/tmp/test_model_file_XXXXXX";
-
-static void assert_ok(tr_status status) {
-  if (status != TR_OK)
-    fail_msg("%s", tr_last_error());
-}
-
-static void assert_refused(tr_status status, tr_status expected, const char *named) {
-  assert_int_equal(status, expected);
-  if (!strstr(tr_last_error(), named))
-    fail_msg("\"%s\" does not say \"%s\"", tr_last_error(), named);
-}
 
 static int make_path(void **state) {
   (void)state;

@@ -1,6 +1,7 @@
 /* Origins of bank rows: distances to other images' rows against a plain loop, names, damaged and older files, boxes. From the command
  * line: tests/cli/test_origins.sh. */
 #include "tests/golden/golden.h"
+#include "tests/status.h"
 
 #include "host/base/rng.h"
 #include "host/detector/origins.h"
@@ -16,11 +17,6 @@ static char folder[] = "/tmp/test_origins_XXXXXX";
 static char model[64];
 static float rows[ROWS][D];
 static uint32_t order[ROWS];
-
-static void assert_ok(tr_status status) {
-  if (status != TR_OK)
-    fail_msg("%s", tr_last_error());
-}
 
 /* Image 5 has no row; the others have them here and there. */
 static void fill_rows(void) {

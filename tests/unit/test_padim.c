@@ -1,5 +1,6 @@
 /* PaDiM against its transcription in float64 NumPy (tests/golden/make_padim.py), and that neither threads nor variants change a bit. */
 #include "tests/golden/featops.h"
+#include "tests/status.h"
 
 #include "host/methods/method.h"
 
@@ -36,11 +37,6 @@ static data make_data(uint32_t stream, size_t n) {
 static void free_data(data *d) {
   for (int i = 0; i < LAYERS; ++i)
     free(d->maps[i]);
-}
-
-static void assert_ok(tr_status status) {
-  if (status != TR_OK)
-    fail_msg("%s", tr_last_error());
 }
 
 static tr_method_options options_of(tr_device *device, const tr_variant *variants, size_t count, size_t train_images) {

@@ -6,6 +6,7 @@
 #include "host/methods/picks.h"
 #include "kernels/project.h"
 #include "tests/kernels/devices.h"
+#include "tests/status.h"
 
 #include <math.h>
 #include <signal.h>
@@ -35,11 +36,6 @@ static const tr_variant variants[MOST_VARIANTS] = {
     {.subsampling = TR_SUBSAMPLE_RANDOM, .percent = 70, .seed = 3, .image_score = TR_SCORE_REWEIGHTED, .neighbours = 3},
     {.subsampling = TR_SUBSAMPLE_NONE, .image_score = TR_SCORE_REWEIGHTED, .neighbours = 9},
 };
-
-static void assert_ok(tr_status status) {
-  if (status != TR_OK)
-    fail_msg("%s", tr_last_error());
-}
 
 /* Counts the lines that say where things lie. */
 static void count_line(tr_progress *self, const char *text) {

@@ -1,6 +1,7 @@
 /* The report on made-up results beside the real published numbers: nothing at hand, a part of it, several machines and seeds, lines
  * of an earlier form, scores of images. */
 #include "tests/golden/golden.h"
+#include "tests/unit/tables.h"
 
 #include "host/backbone/graph.h"
 #include "host/base/text.h"
@@ -124,15 +125,6 @@ static tr_report *report_now(void) {
   if (tr_report_create(folder, NULL, &counter, &report) != TR_OK)
     fail_msg("%s", tr_last_error());
   return report;
-}
-
-static const tr_table *table_of(const tr_report *report, const char *id) {
-  for (const tr_section *s = tr_report_sections(report); s; s = s->next)
-    for (const tr_table *t = s->tables; t; t = t->next)
-      if (strcmp(t->id, id) == 0)
-        return t;
-  fail_msg("no table %s", id);
-  return NULL;
 }
 
 static const tr_figure *figure_of(const tr_report *report, const char *id) {

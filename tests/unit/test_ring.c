@@ -6,6 +6,7 @@
 #include "host/base/text.h"
 #include "host/harness/ring.h"
 #include "tests/kernels/devices.h"
+#include "tests/status.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -87,11 +88,6 @@ static void assert_kept(const taking *t) {
       if (host[i * IMAGE_BYTES + j] != value_of(i, j))
         fail_msg("image %zu, byte %zu: %d, expected %d", i, j, host[i * IMAGE_BYTES + j], value_of(i, j));
   free(host);
-}
-
-static void assert_ok(tr_status status) {
-  if (status != TR_OK)
-    fail_msg("%s", tr_last_error());
 }
 
 static void test_order(void **state) {

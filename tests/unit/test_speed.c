@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/tables.h"
+
 static char folder[] = "/tmp/test_speed_XXXXXX";
 
 typedef struct made {
@@ -81,15 +83,6 @@ static const tr_figure *figure_of(const tr_report *report, const char *id) {
     for (const tr_figure *f = s->figures; f; f = f->next)
       if (strcmp(f->id, id) == 0)
         return f;
-  return NULL;
-}
-
-static const tr_table *table_of(const tr_report *report, const char *id) {
-  for (const tr_section *s = tr_report_sections(report); s; s = s->next)
-    for (const tr_table *t = s->tables; t; t = t->next)
-      if (strcmp(t->id, id) == 0)
-        return t;
-  fail_msg("no table %s", id);
   return NULL;
 }
 
